@@ -1,0 +1,3 @@
+//! The binary `sam3`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The SAM 3 image model.
