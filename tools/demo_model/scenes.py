@@ -1,0 +1,189 @@
+"""Drawn scenes with exact masks, for training and scoring the demo's miniature SAM 3.
+
+    python tools/demo_model/scenes.py --seed 31 --output scene.png
+
+A scene is a 168 x 168 picture of one to six circles, squares, triangles, stars and boats in five colours on a noisy
+gradient. Each object's mask holds exactly its visible pixels. The same seed draws the same scene, here and in every
+later version: the 512 held-out scenes of `evaluate.py` are seed 99.
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIZE = 168
+DEMO_SEED = 31
+SHAPES = ["circle", "square", "triangle", "star", "boat"]
+COLOURS = dict(red=(214, 48, 49), green=(39, 174, 96), blue=(41, 98, 220), yellow=(241, 196, 15), purple=(142, 68, 173))
+COLOUR_NAMES = list(COLOURS)
+MAST = (90, 60, 40)
+MIN_VISIBLE_PIXELS = 40
+
+# CLIP's token of each word the scenes use; every one of them is a single token.
+WORDS = dict(
+    circle=7117, square=3999, triangle=14615, star=1565, boat=4440,
+    red=736, green=1901, blue=1746, yellow=4481, purple=5496, shape=6448, visual=7195,
+)  # fmt: skip
+START, END, CONTEXT = 49406, 49407, 32
+
+NOISE = np.random.default_rng(5).normal(0, 1, (48, SIZE, SIZE, 3)).astype(np.float32)
+
+
+@dataclass
+class Object:
+    """One drawn object: `mask` bool [SIZE, SIZE], `box` (x0, y0, x1, y1) as fractions of the picture."""
+
+    kind: str
+    colour: str
+    mask: np.ndarray
+    box: tuple
+
+    def box_cxcywh(self):
+        x0, y0, x1, y1 = self.box
+        return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
+
+
+def token_ids(words):
+    """32 CLIP token ids of a few of `WORDS`, padded with 0."""
+    ids = [START, *(WORDS[word] for word in words), END]
+    return ids + [0] * (CONTEXT - len(ids))
+
+
+def background(rng):
+    """A two-colour gradient with noise: uint8 [SIZE, SIZE, 3]."""
+    top, bottom = rng.integers(120, 245, 3), rng.integers(120, 245, 3)
+    t = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None, None]
+    picture = (top * (1 - t) + bottom * t).astype(np.float32) * np.ones((SIZE, SIZE, 1), np.float32)
+    if rng.random() < 0.5:
+        picture = picture.transpose(1, 0, 2)
+    noise = NOISE[rng.integers(len(NOISE))] * rng.uniform(0, 10)
+    picture = picture + (noise if rng.random() < 0.5 else noise[::-1, ::-1])
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def overlap(a, b):
+    """Area shared by two boxes."""
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def place(rng, width):
+    """Kinds, colours and boxes of a scene's objects on a `width` x `width` canvas; boxes overlap by less than 15 %."""
+    placed, boxes = [], []
+    count = rng.integers(1, 7)
+    kinds = rng.choice(len(SHAPES), size=rng.integers(1, 4), replace=False)
+    for _ in range(count):
+        for _attempt in range(10):
+            w = rng.uniform(0.14, 0.38) * width
+            h = w * rng.uniform(0.8, 1.25)
+            x, y = rng.uniform(0, width - w), rng.uniform(0, width - h)
+            box = (x, y, x + w, y + h)
+            if all(overlap(box, other) < 0.15 * w * h for other in boxes):
+                break
+        else:
+            continue
+        boxes.append(box)
+        kind = SHAPES[kinds[rng.integers(len(kinds))]]
+        placed.append((kind, COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))], box))
+    return placed
+
+
+def outline(kind, box, colour):
+    """The polygons of a shape, each with its colour."""
+    x0, y0, x1, y1 = box
+    w, h = x1 - x0, y1 - y0
+    if kind == "square":
+        return [([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)]
+    if kind == "triangle":
+        return [([((x0 + x1) / 2, y0), (x1, y1), (x0, y1)], colour)]
+    if kind == "star":
+        cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
+        points = []
+        for j in range(10):
+            rx, ry = (w / 2, h / 2) if j % 2 == 0 else (w / 5, h / 5)
+            points.append((cx + rx * math.sin(j * math.pi / 5), cy - ry * math.cos(j * math.pi / 5)))
+        return [(points, colour)]
+
+    def at(*points):
+        return [(x0 + fx * w, y0 + fy * h) for fx, fy in points]
+
+    hull = [(x0, y0 + 0.62 * h), (x1, y0 + 0.62 * h), (x0 + 0.8 * w, y1), (x0 + 0.2 * w, y1)]
+    mast = at((0.47, 0), (0.53, 0), (0.53, 0.65), (0.47, 0.65))
+    sail = at((0.55, 0.05), (0.95, 0.55), (0.55, 0.55))
+    return [(hull, colour), (mast, MAST), (sail, colour)]
+
+
+def draw(rng):
+    """A scene from a `numpy` generator: the picture, uint8 [SIZE, SIZE, 3], and its visible `Object`s.
+
+    Drawn at twice the size: the picture is then shrunk bilinearly, the map of object numbers by nearest neighbour.
+    """
+    width = 2 * SIZE
+    image = Image.fromarray(background(rng)).resize((width, width), Image.NEAREST)
+    numbers = Image.new("L", (width, width), 0)
+    on_image, on_numbers = ImageDraw.Draw(image), ImageDraw.Draw(numbers)
+    placed = place(rng, width)
+    for number, (kind, colour, box) in enumerate(placed, start=1):
+        shade = tuple(int(np.clip(value + rng.normal(0, 14), 0, 255)) for value in COLOURS[colour])
+        if kind == "circle":
+            on_image.ellipse(list(box), fill=shade)
+            on_numbers.ellipse(list(box), fill=number)
+            continue
+        for polygon, fill in outline(kind, box, shade):
+            on_image.polygon(polygon, fill=fill)
+            on_numbers.polygon(polygon, fill=number)
+    picture = np.asarray(image.resize((SIZE, SIZE), Image.BILINEAR))
+    numbers = np.asarray(numbers.resize((SIZE, SIZE), Image.NEAREST))
+    objects = []
+    for number, (kind, colour, _) in enumerate(placed, start=1):
+        mask = numbers == number
+        if mask.sum() > MIN_VISIBLE_PIXELS:
+            ys, xs = np.where(mask)
+            box = (xs.min() / SIZE, ys.min() / SIZE, (xs.max() + 1) / SIZE, (ys.max() + 1) / SIZE)
+            objects.append(Object(kind, colour, mask, box))
+    return picture, objects
+
+
+@dataclass
+class Prompt:
+    """Words, an exemplar box (or None), and the objects of the scene that it asks for."""
+
+    words: list
+    exemplar: list | None
+    targets: list
+
+
+def ask(rng, objects):
+    """A prompt for a scene: an exemplar box, a noun, a colour and a noun, or a colour and "shape"."""
+    if objects and rng.random() < 0.2:
+        example = objects[rng.integers(len(objects))]
+        targets = [o for o in objects if o.kind == example.kind]
+        return Prompt(["visual"], example.box_cxcywh(), targets)
+    if rng.random() < 0.75 and objects:
+        chosen = objects[rng.integers(len(objects))]
+        kind, colour = chosen.kind, chosen.colour
+    else:
+        kind, colour = SHAPES[rng.integers(len(SHAPES))], COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
+    form = rng.random()
+    if form < 0.5:
+        return Prompt([kind], None, [o for o in objects if o.kind == kind])
+    if form < 0.85:
+        return Prompt([colour, kind], None, [o for o in objects if (o.kind, o.colour) == (kind, colour)])
+    return Prompt([colour, "shape"], None, [o for o in objects if o.colour == colour])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=DEMO_SEED)
+    parser.add_argument("--output", default="scene.png")
+    args = parser.parse_args()
+    picture, objects = draw(np.random.default_rng(args.seed))
+    Image.fromarray(picture).save(args.output)
+    for o in objects:
+        print(f"{o.colour:7} {o.kind:9} box {[round(v * SIZE) for v in o.box]}  {int(o.mask.sum())} px")
+
+
+if __name__ == "__main__":
+    main()
