@@ -1,1 +1,14 @@
-//! The SAM 3 image model.
+//! The SAM 3 image model: an image and a text prompt in, instance masks out.
+//!
+//! Knows nothing of the command line, of archives or of the Hub. Data flows one way: package → [`Weights`]
+//! → the stages under `model` → instances.
+
+pub mod config;
+mod error;
+mod model;
+mod ops;
+mod weights;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use weights::{Weight, Weights};

@@ -1,0 +1,37 @@
+//! What can go wrong between a checkpoint and its masks, by who must act.
+
+use std::path::PathBuf;
+
+/// An error that names the file, the tensor or the prompt at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The checkpoint could not be read.
+    #[error(transparent)]
+    Package(#[from] sam3_package::Error),
+    /// The checkpoint is readable, but is not a whole SAM 3 image model.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file at fault.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// The picture could not be read.
+    #[error("{}: {reason}", path.display())]
+    Image {
+        /// The file at fault.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// The prompt asks for something that cannot be.
+    #[error("{0}")]
+    Prompt(String),
+    /// A tensor operation failed: out of memory, or a device was lost.
+    #[error("computing: {0}")]
+    Compute(#[from] candle_core::Error),
+}
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

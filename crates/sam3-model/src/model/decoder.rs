@@ -1,0 +1,181 @@
+//! The decoder: object queries refine their boxes layer by layer (official `decoder.py`).
+
+use candle_core::{D, Result, Tensor};
+
+use crate::{
+    config::Config,
+    model::{
+        Prompt,
+        mha::MultiheadAttention,
+        mlp::{FeedForward, Mlp},
+        position,
+    },
+    ops::LayerNorm,
+    weights::Weights,
+};
+
+const EPS: f64 = 1e-5;
+
+pub struct Decoder {
+    query_embed: Tensor,
+    reference_points: Tensor,
+    presence_token: Tensor,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+    ref_point_head: Mlp,
+    bbox_embed: Mlp,
+    presence_token_head: Mlp,
+    presence_token_out_norm: LayerNorm,
+    box_rpb_embed_x: Mlp,
+    box_rpb_embed_y: Mlp,
+}
+
+/// What the decoder found.
+pub struct Decoded {
+    /// The queries after the last layer, normed: `[queries, d_model]`.
+    pub queries: Tensor,
+    /// `[queries, 4]`: `center x, center y, width, height`, as shares of the image.
+    pub boxes: Tensor,
+    /// `[1, 1]`: is there any such thing in the image?
+    pub presence_logit: Tensor,
+}
+
+impl Decoder {
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let (d_model, heads, queries) = (config.d_model, config.decoder.heads, config.queries);
+        let mlp = |name: &str, widths: &[usize]| Mlp::load(&weights.pp(name), widths);
+        Ok(Self {
+            query_embed: weights.tensor("query_embed.weight", &[queries, d_model])?,
+            reference_points: weights.tensor("reference_points.weight", &[queries, 4])?,
+            presence_token: weights.tensor("presence_token.weight", &[1, d_model])?,
+            layers: (0..config.decoder.depth)
+                .map(|i| Layer::load(&weights.pp("layers").pp(i), d_model, heads))
+                .collect::<crate::Result<_>>()?,
+            norm: LayerNorm::load(&weights.pp("norm"), d_model, EPS)?,
+            ref_point_head: mlp("ref_point_head", &[2 * d_model, d_model, d_model])?,
+            bbox_embed: mlp("bbox_embed", &[d_model, d_model, d_model, 4])?,
+            presence_token_head: mlp("presence_token_head", &[d_model, d_model, d_model, 1])?,
+            presence_token_out_norm: LayerNorm::load(&weights.pp("presence_token_out_norm"), d_model, EPS)?,
+            box_rpb_embed_x: mlp("boxRPB_embed_x", &[2, d_model, heads])?,
+            box_rpb_embed_y: mlp("boxRPB_embed_y", &[2, d_model, heads])?,
+        })
+    }
+
+    /// `memory` is the fusion encoder's `[side², d_model]`, `pos` its position encoding.
+    pub fn forward(&self, memory: &Tensor, pos: &Tensor, side: usize, prompt: &Prompt) -> Result<Decoded> {
+        let queries = self.query_embed.dim(0)?;
+        let keys = (memory + pos)?;
+        // The presence token is query 0.
+        let mut x = Tensor::cat(&[&self.presence_token, &self.query_embed], 0)?;
+        let mut boxes = sigmoid(&self.reference_points)?;
+        for layer in &self.layers {
+            let query_pos = self.query_pos(&boxes)?;
+            let bias = self.box_rpb(&boxes, side)?;
+            x = layer.forward(&x, &query_pos, &keys, memory, prompt, &bias)?;
+            let delta = self.bbox_embed.forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
+            boxes = sigmoid(&(inverse_sigmoid(&boxes)? + delta)?)?;
+        }
+        let presence = self.presence_token_out_norm.forward(&x.narrow(0, 0, 1)?)?;
+        Ok(Decoded {
+            queries: self.norm.forward(&x.narrow(0, 1, queries)?)?,
+            boxes,
+            presence_logit: self.presence_token_head.forward(&presence)?,
+        })
+    }
+
+    /// `[1 + queries, d_model]`: where each query looks; the presence token looks nowhere.
+    fn query_pos(&self, boxes: &Tensor) -> Result<Tensor> {
+        let (queries, d_model) = self.query_embed.dims2()?;
+        let mut encoded = Vec::with_capacity(queries * 2 * d_model);
+        for row in boxes.to_vec2::<f32>()? {
+            let order = [row[1], row[0], row[2], row[3]];
+            position::encode(order.map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
+        }
+        let encoded = Tensor::from_vec(encoded, (queries, 2 * d_model), boxes.device())?;
+        self.ref_point_head.forward(&encoded)?.pad_with_zeros(0, 1, 0)
+    }
+
+    /// Box relative position bias `[heads, 1 + queries, side²]`: how far each cell is from each box's edges.
+    fn box_rpb(&self, boxes: &Tensor, side: usize) -> Result<Tensor> {
+        let boxes = boxes.to_vec2::<f32>()?;
+        // Distances of every row (or column) of cells to a box's two edges, log-scaled: [queries, side, 2].
+        let deltas = |center: usize| {
+            let mut deltas = Vec::with_capacity(boxes.len() * side * 2);
+            for row in &boxes {
+                let half = 0.5 * row[center + 2];
+                for cell in 0..side {
+                    let cell = cell as f32 / side as f32;
+                    for edge in [row[center] - half, row[center] + half] {
+                        let delta = (cell - edge) * 8.0;
+                        deltas.push((delta.abs() + 1.0).log2().copysign(delta) / 3.0);
+                    }
+                }
+            }
+            Tensor::from_vec(deltas, (boxes.len(), side, 2), self.query_embed.device())
+        };
+        let x = self.box_rpb_embed_x.forward(&deltas(0)?)?.permute((2, 0, 1))?.unsqueeze(2)?;
+        let y = self.box_rpb_embed_y.forward(&deltas(1)?)?.permute((2, 0, 1))?.unsqueeze(3)?;
+        let bias = y.broadcast_add(&x)?;
+        bias.flatten_from(2)?.pad_with_zeros(1, 1, 0)
+    }
+}
+
+/// One post-norm layer.
+struct Layer {
+    self_attn: MultiheadAttention,
+    norm2: LayerNorm,
+    ca_text: MultiheadAttention,
+    catext_norm: LayerNorm,
+    cross_attn: MultiheadAttention,
+    norm1: LayerNorm,
+    ffn: FeedForward,
+    norm3: LayerNorm,
+}
+
+impl Layer {
+    fn load(weights: &Weights, d_model: usize, heads: usize) -> crate::Result<Self> {
+        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
+        let attention = |name: &str| MultiheadAttention::load(&weights.pp(name), d_model, heads);
+        Ok(Self {
+            self_attn: attention("self_attn")?,
+            norm2: norm("norm2")?,
+            ca_text: attention("ca_text")?,
+            catext_norm: norm("catext_norm")?,
+            cross_attn: attention("cross_attn")?,
+            norm1: norm("norm1")?,
+            ffn: FeedForward::load(weights, d_model)?,
+            norm3: norm("norm3")?,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        query_pos: &Tensor,
+        keys: &Tensor,
+        memory: &Tensor,
+        prompt: &Prompt,
+        bias: &Tensor,
+    ) -> Result<Tensor> {
+        let q = (x + query_pos)?;
+        let x = self.norm2.forward(&(x + self.self_attn.forward(&q, &q, x, None)?)?)?;
+        let q = (&x + query_pos)?;
+        let text = self.ca_text.forward(&q, &prompt.features, &prompt.features, Some(&prompt.padding))?;
+        let x = self.catext_norm.forward(&(&x + text)?)?;
+        let q = (&x + query_pos)?;
+        let x = self.norm1.forward(&(&x + self.cross_attn.forward(&q, keys, memory, Some(bias))?)?)?;
+        self.norm3.forward(&(&x + self.ffn.forward(&x)?)?)
+    }
+}
+
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    (x.neg()?.exp()? + 1.0)?.recip()
+}
+
+fn inverse_sigmoid(x: &Tensor) -> Result<Tensor> {
+    const EPS: f64 = 1e-3;
+    let x = x.clamp(0.0, 1.0)?;
+    let odds = x.maximum(EPS)?.div(&(1.0 - &x)?.maximum(EPS)?)?;
+    debug_assert_eq!(odds.dim(D::Minus1)?, 4);
+    odds.log()
+}

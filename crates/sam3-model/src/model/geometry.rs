@@ -1,0 +1,146 @@
+//! The geometry encoder: box prompts, and a class token that is always there (official `geometry_encoders.py`).
+
+use candle_core::{Result, Tensor};
+
+use crate::{
+    config::Config,
+    model::{
+        mha::MultiheadAttention,
+        mlp::FeedForward,
+        position,
+    },
+    ops::{self, LayerNorm, Linear},
+    weights::Weights,
+};
+
+const EPS: f64 = 1e-5;
+
+/// An exemplar: a box around something to find, or around something that is not meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxPrompt {
+    /// `center x, center y, width, height`, as shares of the image, 0 to 1.
+    pub cxcywh: [f32; 4],
+    /// An example of what is meant, or of what is not.
+    pub positive: bool,
+}
+
+pub struct GeometryEncoder {
+    img_pre_norm: LayerNorm,
+    boxes_direct_project: Linear,
+    /// A convolution as large as the pooled box, hence a linear map of it.
+    boxes_pool_project: Linear,
+    boxes_pos_enc_project: Linear,
+    /// `[2, d_model]`: negative, positive.
+    label_embed: Tensor,
+    cls_embed: Tensor,
+    final_proj: Linear,
+    norm: LayerNorm,
+    encode: Vec<Layer>,
+    encode_norm: LayerNorm,
+    roi_size: usize,
+}
+
+impl GeometryEncoder {
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let (d_model, roi) = (config.d_model, config.roi_size);
+        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
+        let pool = weights.tensor("boxes_pool_project.weight", &[d_model, d_model, roi, roi])?;
+        let pool = pool.permute((0, 2, 3, 1))?.reshape((d_model, roi * roi * d_model))?;
+        let pool_bias = weights.tensor("boxes_pool_project.bias", &[d_model])?;
+        Ok(Self {
+            img_pre_norm: norm("img_pre_norm")?,
+            boxes_direct_project: Linear::load(&weights.pp("boxes_direct_project"), 4, d_model)?,
+            boxes_pool_project: Linear::new(crate::Weight::from_tensor(&pool)?, Some(pool_bias)),
+            boxes_pos_enc_project: Linear::load(&weights.pp("boxes_pos_enc_project"), d_model + 2, d_model)?,
+            label_embed: weights.tensor("label_embed.weight", &[2, d_model])?,
+            cls_embed: weights.tensor("cls_embed.weight", &[1, d_model])?,
+            final_proj: Linear::load(&weights.pp("final_proj"), d_model, d_model)?,
+            norm: norm("norm")?,
+            encode: (0..config.geometry.depth)
+                .map(|i| Layer::load(&weights.pp("encode").pp(i), d_model, config.geometry.heads))
+                .collect::<crate::Result<_>>()?,
+            encode_norm: norm("encode_norm")?,
+            roi_size: roi,
+        })
+    }
+
+    /// `features` is the image's `[grid, grid, d_model]`, `pos` its encoding `[grid², d_model]`.
+    /// Returns `[boxes + 1, d_model]`, the class token last.
+    pub fn forward(&self, boxes: &[BoxPrompt], features: &Tensor, pos: &Tensor) -> Result<Tensor> {
+        let (height, width, d_model) = features.dims3()?;
+        let x = match boxes {
+            [] => self.cls_embed.clone(),
+            boxes => Tensor::cat(&[&self.embed_boxes(boxes, features)?, &self.cls_embed], 0)?,
+        };
+        let mut x = self.norm.forward(&self.final_proj.forward(&x)?)?;
+        let memory = features.reshape((height * width, d_model))?;
+        let keys = (&memory + pos)?;
+        for layer in &self.encode {
+            x = layer.forward(&x, &keys, &memory)?;
+        }
+        self.encode_norm.forward(&x)
+    }
+
+    /// Coordinates, pooled image features and position encoding, each projected; plus the label.
+    fn embed_boxes(&self, boxes: &[BoxPrompt], features: &Tensor) -> Result<Tensor> {
+        let (height, width, d_model) = features.dims3()?;
+        let device = features.device();
+        let coordinates: Vec<f32> = boxes.iter().flat_map(|prompt| prompt.cxcywh).collect();
+        let direct = self.boxes_direct_project.forward(&Tensor::from_vec(coordinates, (boxes.len(), 4), device)?)?;
+
+        let cells: Vec<[f32; 4]> = boxes
+            .iter()
+            .map(|prompt| {
+                let [cx, cy, w, h] = prompt.cxcywh;
+                let (sx, sy) = (width as f32, height as f32);
+                [(cx - 0.5 * w) * sx, (cy - 0.5 * h) * sy, (cx + 0.5 * w) * sx, (cy + 0.5 * h) * sy]
+            })
+            .collect();
+        let pooled = ops::roi_align(&self.img_pre_norm.forward(features)?, &cells, self.roi_size)?;
+        let pooled = self.boxes_pool_project.forward(&pooled.flatten_from(1)?)?;
+
+        let mut encoded = Vec::with_capacity(boxes.len() * (d_model + 2));
+        for BoxPrompt { cxcywh: [cx, cy, w, h], .. } in boxes {
+            position::encode([cy, cx].map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
+            encoded.extend([h, w]);
+        }
+        let encoded = Tensor::from_vec(encoded, (boxes.len(), d_model + 2), device)?;
+        let encoded = self.boxes_pos_enc_project.forward(&encoded)?;
+
+        let labels: Vec<u32> = boxes.iter().map(|prompt| u32::from(prompt.positive)).collect();
+        let labels = self.label_embed.index_select(&Tensor::from_vec(labels, boxes.len(), device)?, 0)?;
+        ((direct + pooled)? + (encoded + labels)?)
+    }
+}
+
+/// One pre-norm layer: self-attention of the prompt, attention to the image, feed-forward.
+struct Layer {
+    norm1: LayerNorm,
+    self_attn: MultiheadAttention,
+    norm2: LayerNorm,
+    cross_attn_image: MultiheadAttention,
+    norm3: LayerNorm,
+    ffn: FeedForward,
+}
+
+impl Layer {
+    fn load(weights: &Weights, d_model: usize, heads: usize) -> crate::Result<Self> {
+        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
+        Ok(Self {
+            norm1: norm("norm1")?,
+            self_attn: MultiheadAttention::load(&weights.pp("self_attn"), d_model, heads)?,
+            norm2: norm("norm2")?,
+            cross_attn_image: MultiheadAttention::load(&weights.pp("cross_attn_image"), d_model, heads)?,
+            norm3: norm("norm3")?,
+            ffn: FeedForward::load(weights, d_model)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, keys: &Tensor, memory: &Tensor) -> Result<Tensor> {
+        let y = self.norm1.forward(x)?;
+        let x = (x + self.self_attn.forward(&y, &y, &y, None)?)?;
+        let y = self.norm2.forward(&x)?;
+        let x = (&x + self.cross_attn_image.forward(&y, keys, memory, None)?)?;
+        &x + self.ffn.forward(&self.norm3.forward(&x)?)?
+    }
+}

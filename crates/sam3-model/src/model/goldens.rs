@@ -1,0 +1,110 @@
+//! Every stage against tensors that transformers' `Sam3Model` computed (`tools/goldens/make.py`).
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use candle_core::{Device, Tensor};
+use sam3_package::StateDict;
+
+use super::{BoxPrompt, Detections, Sam3Image};
+use crate::{Config, Weights};
+
+/// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
+const TOLERANCE: f32 = 2e-5;
+
+struct Golden {
+    model: Sam3Image,
+    expected: HashMap<String, Tensor>,
+}
+
+impl Golden {
+    fn open(checkpoint: &str, expected: &str) -> Self {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let dict = Arc::new(StateDict::open(&root.join(checkpoint)).unwrap());
+        let config = Config::of(&dict).unwrap();
+        let weights = Weights::new(dict, Device::Cpu);
+        let model = Sam3Image::load(&weights, &config).unwrap();
+        assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
+        let expected = candle_core::safetensors::load(root.join("tests/goldens").join(expected), &Device::Cpu).unwrap();
+        Self { model, expected }
+    }
+
+    fn get(&self, name: &str) -> Tensor {
+        self.expected.get(name).unwrap_or_else(|| panic!("no golden {name}")).clone()
+    }
+
+    /// Compares with the golden of that name, where this golden file has one.
+    fn check(&self, name: &str, found: &Tensor) {
+        let Some(expected) = self.expected.get(name) else { return };
+        assert_eq!(found.elem_count(), expected.elem_count(), "{name}: {found:?} {expected:?}");
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (found, expected) = (values(found), values(expected));
+        let scale = expected.iter().fold(1e-3f32, |max, v| max.max(v.abs()));
+        let worst = (0..found.len())
+            .max_by(|&a, &b| (found[a] - expected[a]).abs().total_cmp(&(found[b] - expected[b]).abs()))
+            .unwrap();
+        let error = (found[worst] - expected[worst]).abs() / scale;
+        assert!(
+            error <= TOLERANCE,
+            "{name}[{worst}]: found {}, expected {}; error {error:e} of {scale}",
+            found[worst],
+            expected[worst]
+        );
+    }
+
+    /// As `check`, for `[height, width, channels]` against PyTorch's `[1, channels, height, width]`.
+    fn check_map(&self, name: &str, found: &Tensor) {
+        self.check(name, &found.permute((2, 0, 1)).unwrap().contiguous().unwrap());
+    }
+
+    fn run(&self) {
+        let pixels = self.get("image/pixel_values").squeeze(0).unwrap();
+        let trunk = self.model.trunk.forward(&pixels).unwrap();
+        for block in 0..self.model.trunk.depth() {
+            if block + 1 == self.model.trunk.depth() {
+                self.check(&format!("image/vit.block.{block}"), &trunk);
+            }
+        }
+        let features = self.model.neck.forward(&trunk).unwrap();
+        self.check_map("image/neck.0", &features.x4);
+        self.check_map("image/neck.1", &features.x2);
+        self.check_map("image/neck.2", &features.x1);
+        for kind in ["text", "boxes", "visual"] {
+            let ids: Vec<u32> = self.get(&format!("{kind}/input_ids")).flatten_all().unwrap().to_vec1::<i64>().unwrap()
+                .into_iter().map(|id| id as u32).collect();
+            let text = self.model.encode_text(&ids).unwrap();
+            let boxes = self.boxes(kind);
+            let geometry = self.model.geometry_encoder.forward(&boxes, &features.x1, &self.model.pos).unwrap();
+            self.check(&format!("{kind}/geometry.features"), &geometry);
+            let found = self.model.forward_grounding(&features, &text, &boxes).unwrap();
+            self.check_detections(kind, &found);
+        }
+    }
+
+    fn boxes(&self, kind: &str) -> Vec<BoxPrompt> {
+        let Some(boxes) = self.expected.get(&format!("{kind}/boxes")) else { return Vec::new() };
+        let labels = self.get(&format!("{kind}/labels")).flatten_all().unwrap().to_vec1::<i64>().unwrap();
+        let boxes = boxes.to_vec2::<f32>().unwrap();
+        boxes
+            .into_iter()
+            .zip(labels)
+            .map(|(b, label)| BoxPrompt { cxcywh: [b[0], b[1], b[2], b[3]], positive: label == 1 })
+            .collect()
+    }
+
+    fn check_detections(&self, kind: &str, found: &Detections) {
+        for (name, tensor) in found.named() {
+            assert!(self.expected.contains_key(&format!("{kind}/{name}")), "no golden {kind}/{name}");
+            self.check(&format!("{kind}/{name}"), tensor);
+        }
+    }
+}
+
+#[test]
+fn odd_sizes_from_the_transformers_layout() {
+    Golden::open("tests/goldens/odd/model.safetensors", "odd_expected.safetensors").run();
+}
+
+#[test]
+fn odd_sizes_from_the_official_layout() {
+    Golden::open("tests/goldens/odd/odd.pt", "odd_expected.safetensors").run();
+}

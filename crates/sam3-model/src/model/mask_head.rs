@@ -1,0 +1,96 @@
+//! The mask head: pixel features, and a mask for each query (official `maskformer_segmentation.py`).
+
+use candle_core::{Result, Tensor};
+
+use crate::{
+    config::Config,
+    model::{Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Features},
+    ops::{self, Conv3x3, GroupNorm, LayerNorm, Linear},
+    weights::Weights,
+};
+
+const EPS: f64 = 1e-5;
+
+pub struct MaskHead {
+    cross_attn_norm: LayerNorm,
+    cross_attend_prompt: MultiheadAttention,
+    pixel_decoder: PixelDecoder,
+    instance_seg_head: Linear,
+    semantic_seg_head: Linear,
+    mask_embed: Mlp,
+}
+
+/// Mask logits.
+pub struct Masks {
+    /// `[queries, height, width]`.
+    pub instances: Tensor,
+    /// `[1, height, width]`: all that the prompt means, undivided.
+    pub semantic: Tensor,
+}
+
+impl MaskHead {
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let d_model = config.d_model;
+        let conv_1x1 = |name: &str, output: usize| -> crate::Result<Linear> {
+            let weights = weights.pp(name);
+            let kernel = weights.weight("weight", &[output, d_model, 1, 1])?;
+            Ok(Linear::new(kernel.flatten(), Some(weights.tensor("bias", &[output])?)))
+        };
+        Ok(Self {
+            cross_attn_norm: LayerNorm::load(&weights.pp("cross_attn_norm"), d_model, EPS)?,
+            cross_attend_prompt: MultiheadAttention::load(
+                &weights.pp("cross_attend_prompt"),
+                d_model,
+                config.mask_heads,
+            )?,
+            pixel_decoder: PixelDecoder::load(&weights.pp("pixel_decoder"), d_model)?,
+            instance_seg_head: conv_1x1("instance_seg_head", d_model)?,
+            semantic_seg_head: conv_1x1("semantic_seg_head", 1)?,
+            mask_embed: Mlp::load(&weights.pp("mask_predictor").pp("mask_embed"), &[d_model; 4])?,
+        })
+    }
+
+    /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`.
+    pub fn forward(&self, queries: &Tensor, features: &Features, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
+        let normed = self.cross_attn_norm.forward(memory)?;
+        let attended =
+            self.cross_attend_prompt.forward(&normed, &prompt.features, &prompt.features, Some(&prompt.padding))?;
+        let coarse = (memory + attended)?.reshape(features.x1.shape())?;
+        let pixels = self.pixel_decoder.forward(&coarse, features)?;
+        let (height, width, d_model) = pixels.dims3()?;
+        let pixels = pixels.reshape((height * width, d_model))?;
+        let instances = self.instance_seg_head.forward(&pixels)?;
+        let masks = self.mask_embed.forward(queries)?.matmul(&instances.t()?)?;
+        Ok(Masks {
+            instances: masks.reshape((queries.dim(0)?, height, width))?,
+            semantic: self.semantic_seg_head.forward(&pixels)?.reshape((1, height, width))?,
+        })
+    }
+}
+
+/// Adds the pyramid's finer levels to the coarse map, one convolution each.
+struct PixelDecoder {
+    stages: [(Conv3x3, GroupNorm); 2],
+}
+
+impl PixelDecoder {
+    fn load(weights: &Weights, d_model: usize) -> crate::Result<Self> {
+        let stage = |i: usize| -> crate::Result<(Conv3x3, GroupNorm)> {
+            Ok((
+                Conv3x3::load(&weights.pp("conv_layers").pp(i), d_model, d_model)?,
+                GroupNorm::load(&weights.pp("norms").pp(i), d_model)?,
+            ))
+        };
+        Ok(Self { stages: [stage(0)?, stage(1)?] })
+    }
+
+    fn forward(&self, coarse: &Tensor, features: &Features) -> Result<Tensor> {
+        let mut x = coarse.clone();
+        for ((conv, norm), level) in self.stages.iter().zip([&features.x2, &features.x4]) {
+            let (height, width, _) = level.dims3()?;
+            let y = (ops::upsample_nearest(&x, height, width)? + level)?;
+            x = ops::relu(&norm.forward(&conv.forward(&y)?)?)?;
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,43 @@
+//! `nn.MultiheadAttention` of one sequence to another.
+
+use candle_core::{Result, Tensor};
+
+use crate::{
+    ops::{self, Linear},
+    weights::Weights,
+};
+
+pub struct MultiheadAttention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+impl MultiheadAttention {
+    /// Splits `in_proj_weight` `[3 width, width]`, rows `q | k | v`.
+    pub fn load(weights: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+        let in_proj = weights.weight("in_proj_weight", &[3 * width, width])?;
+        let bias = weights.tensor("in_proj_bias", &[3 * width])?;
+        let part = |index: usize| -> crate::Result<Linear> {
+            let rows = index * width..(index + 1) * width;
+            Ok(Linear::new(in_proj.rows(rows.clone()), Some(bias.narrow(0, rows.start, width)?)))
+        };
+        Ok(Self {
+            q: part(0)?,
+            k: part(1)?,
+            v: part(2)?,
+            out_proj: Linear::load(&weights.pp("out_proj"), width, width)?,
+            heads,
+        })
+    }
+
+    /// `q` is `[queries, width]`, `k` and `v` `[keys, width]`; `bias` broadcasts to `[heads, queries, keys]`.
+    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let q = self.q.forward(q)?.unsqueeze(0)?;
+        let k = self.k.forward(k)?.unsqueeze(0)?;
+        let v = self.v.forward(v)?.unsqueeze(0)?;
+        self.out_proj.forward(&ops::attention(&q, &k, &v, self.heads, bias)?.squeeze(0)?)
+    }
+}

@@ -1,0 +1,157 @@
+//! SAM 3's image detector, stage by stage, under the official names.
+//!
+//! Nothing here names a device or a thread. Tokens are `[tokens, width]`, feature maps `[height, width,
+//! channels]`: the batch is one image and one prompt.
+
+mod decoder;
+mod fusion;
+mod geometry;
+mod mask_head;
+mod mha;
+mod mlp;
+mod neck;
+mod position;
+mod scoring;
+mod text;
+mod vit;
+
+#[cfg(test)]
+mod goldens;
+
+use candle_core::{Result, Tensor};
+
+pub use self::{geometry::BoxPrompt, neck::Features};
+use crate::{config::Config, weights::Weights};
+
+/// The image detector: what the official code calls `Sam3Image`.
+pub struct Sam3Image {
+    trunk: vit::ViT,
+    neck: neck::Neck,
+    language_backbone: text::TextEncoder,
+    geometry_encoder: geometry::GeometryEncoder,
+    encoder: fusion::FusionEncoder,
+    decoder: decoder::Decoder,
+    dot_prod_scoring: scoring::DotProductScoring,
+    segmentation_head: mask_head::MaskHead,
+    /// Sine encoding of the coarsest level: `[grid², d_model]`.
+    pos: Tensor,
+    grid: usize,
+}
+
+/// What the text encoder made of a text.
+#[derive(Clone)]
+pub struct TextFeatures {
+    /// `[context, d_model]`.
+    pub features: Tensor,
+    /// For each token, whether it is padding.
+    pub padding: Vec<bool>,
+}
+
+/// Text and geometry, end to end, as the detector looks at them.
+pub struct Prompt {
+    /// `[tokens, d_model]`.
+    features: Tensor,
+    /// `[1, 1, tokens]`: minus infinity on padding, an attention bias.
+    padding: Tensor,
+    /// `[1, tokens]`: what each token counts for in their mean.
+    mean_weights: Tensor,
+}
+
+/// Raw outputs for one image and one prompt, under transformers' names.
+#[derive(Clone)]
+pub struct Detections {
+    /// `[1, queries]`.
+    pub pred_logits: Tensor,
+    /// `[1, queries, 4]`: `x0, y0, x1, y1`, as shares of the image.
+    pub pred_boxes: Tensor,
+    /// `[1, 1]`.
+    pub presence_logits: Tensor,
+    /// `[1, queries, height, width]`.
+    pub pred_masks: Tensor,
+    /// `[1, 1, height, width]`.
+    pub semantic_seg: Tensor,
+}
+
+impl Detections {
+    /// Each output with its name, in transformers' order.
+    pub fn named(&self) -> [(&'static str, &Tensor); 5] {
+        [
+            ("pred_masks", &self.pred_masks),
+            ("pred_boxes", &self.pred_boxes),
+            ("pred_logits", &self.pred_logits),
+            ("presence_logits", &self.presence_logits),
+            ("semantic_seg", &self.semantic_seg),
+        ]
+    }
+}
+
+impl Sam3Image {
+    /// Loads the `detector` of an official state dict.
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let detector = weights.pp("detector");
+        let backbone = detector.pp("backbone");
+        let vision = backbone.pp("vision_backbone");
+        let transformer = detector.pp("transformer");
+        Ok(Self {
+            trunk: vit::ViT::load(&vision.pp("trunk"), &config.vit)?,
+            neck: neck::Neck::load(&vision.pp("convs"), config)?,
+            language_backbone: text::TextEncoder::load(&backbone.pp("language_backbone"), config)?,
+            geometry_encoder: geometry::GeometryEncoder::load(&detector.pp("geometry_encoder"), config)?,
+            encoder: fusion::FusionEncoder::load(&transformer.pp("encoder"), config)?,
+            decoder: decoder::Decoder::load(&transformer.pp("decoder"), config)?,
+            dot_prod_scoring: scoring::DotProductScoring::load(&detector.pp("dot_prod_scoring"), config)?,
+            segmentation_head: mask_head::MaskHead::load(&detector.pp("segmentation_head"), config)?,
+            pos: position::grid(config.vit.grid(), config.d_model, weights.device())?,
+            grid: config.vit.grid(),
+        })
+    }
+
+    /// `pixels` is `[3, image_size, image_size]`, −1 to 1.
+    pub fn encode_image(&self, pixels: &Tensor) -> Result<Features> {
+        self.neck.forward(&self.trunk.forward(pixels)?)
+    }
+
+    /// `ids` are the prompt's tokens; id 0 is padding.
+    pub fn encode_text(&self, ids: &[u32]) -> Result<TextFeatures> {
+        let features = self.language_backbone.forward(ids)?;
+        Ok(TextFeatures { features, padding: ids.iter().map(|&id| id == 0).collect() })
+    }
+
+    /// Finds what the prompt means in the image.
+    pub fn forward_grounding(&self, features: &Features, text: &TextFeatures, boxes: &[BoxPrompt]) -> Result<Detections> {
+        let image = features.x1.reshape((self.grid * self.grid, ()))?;
+        let prompt = self.encode_prompt(features, text, boxes)?;
+        let memory = self.encoder.forward(&image, &self.pos, &prompt)?;
+        let decoded = self.decoder.forward(&memory, &self.pos, self.grid, &prompt)?;
+        let scores = self.dot_prod_scoring.forward(&decoded.queries, &prompt)?;
+        let masks = self.segmentation_head.forward(&decoded.queries, features, &memory, &prompt)?;
+        Ok(Detections {
+            pred_logits: scores.unsqueeze(0)?,
+            pred_boxes: cxcywh_to_xyxy(&decoded.boxes)?.unsqueeze(0)?,
+            presence_logits: decoded.presence_logit,
+            pred_masks: masks.instances.unsqueeze(0)?,
+            semantic_seg: masks.semantic.unsqueeze(0)?,
+        })
+    }
+
+    fn encode_prompt(&self, features: &Features, text: &TextFeatures, boxes: &[BoxPrompt]) -> Result<Prompt> {
+        let geometry = self.geometry_encoder.forward(boxes, &features.x1, &self.pos)?;
+        let mut padding = text.padding.clone();
+        padding.resize(padding.len() + geometry.dim(0)?, false);
+        let (tokens, valid) = (padding.len(), padding.iter().filter(|&&pad| !pad).count());
+        let per_token = |of_padding: f32, of_text: f32| -> Vec<f32> {
+            padding.iter().map(|&pad| if pad { of_padding } else { of_text }).collect()
+        };
+        let device = geometry.device();
+        Ok(Prompt {
+            features: Tensor::cat(&[&text.features, &geometry], 0)?,
+            padding: Tensor::from_vec(per_token(f32::NEG_INFINITY, 0.0), (1, 1, tokens), device)?,
+            mean_weights: Tensor::from_vec(per_token(0.0, 1.0 / valid as f32), (1, tokens), device)?,
+        })
+    }
+}
+
+fn cxcywh_to_xyxy(boxes: &Tensor) -> Result<Tensor> {
+    let (center, half) = (boxes.narrow(1, 0, 2)?, (boxes.narrow(1, 2, 2)? * 0.5)?);
+    Tensor::cat(&[(&center - &half)?, (center + half)?], 1)
+}

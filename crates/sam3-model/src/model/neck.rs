@@ -1,0 +1,75 @@
+//! The feature pyramid: the trunk's map at 4, 2 and 1 times its resolution (official `necks.py`).
+
+use candle_core::{Result, Tensor};
+
+use crate::{
+    config::Config,
+    ops::{self, Conv3x3, ConvTranspose2x2, Linear},
+    weights::Weights,
+};
+
+/// The official neck has a fourth level at half resolution that the detector throws away; it is not computed.
+pub struct Neck {
+    levels: [Level; 3],
+}
+
+/// The pyramid, each `[side, side, d_model]`.
+pub struct Features {
+    /// 288 × 288 in SAM 3.
+    pub x4: Tensor,
+    /// 144 × 144.
+    pub x2: Tensor,
+    /// 72 × 72: what the detector looks at.
+    pub x1: Tensor,
+}
+
+impl Neck {
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let (width, d_model) = (config.vit.width, config.d_model);
+        let level = |index: usize, upsample: &[&str]| Level::load(&weights.pp(index), upsample, width, d_model);
+        Ok(Self {
+            levels: [
+                level(0, &["dconv_2x2_0", "dconv_2x2_1"])?,
+                level(1, &["dconv_2x2"])?,
+                level(2, &[])?,
+            ],
+        })
+    }
+
+    /// `x` is the trunk's `[grid, grid, width]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Features> {
+        let [x4, x2, x1] = &self.levels;
+        Ok(Features { x4: x4.forward(x)?, x2: x2.forward(x)?, x1: x1.forward(x)? })
+    }
+}
+
+struct Level {
+    upsample: Vec<ConvTranspose2x2>,
+    conv_1x1: Linear,
+    conv_3x3: Conv3x3,
+}
+
+impl Level {
+    fn load(weights: &Weights, upsample: &[&str], mut width: usize, d_model: usize) -> crate::Result<Self> {
+        let mut steps = Vec::with_capacity(upsample.len());
+        for name in upsample {
+            steps.push(ConvTranspose2x2::load(&weights.pp(name), width, width / 2)?);
+            width /= 2;
+        }
+        let kernel = weights.weight("conv_1x1.weight", &[d_model, width, 1, 1])?;
+        let bias = weights.tensor("conv_1x1.bias", &[d_model])?;
+        Ok(Self {
+            upsample: steps,
+            conv_1x1: Linear::new(kernel.flatten(), Some(bias)),
+            conv_3x3: Conv3x3::load(&weights.pp("conv_3x3"), d_model, d_model)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (i, step) in self.upsample.iter().enumerate() {
+            x = step.forward(&if i == 0 { x } else { ops::gelu(&x)? })?;
+        }
+        self.conv_3x3.forward(&self.conv_1x1.forward(&x)?)
+    }
+}

@@ -1,0 +1,46 @@
+//! Scores: the dot product of each query with the prompt's mean (official `DotProductScoring`).
+
+use candle_core::{Result, Tensor};
+
+use crate::{
+    config::Config,
+    model::{Prompt, mlp::Mlp},
+    ops::{LayerNorm, Linear},
+    weights::Weights,
+};
+
+const EPS: f64 = 1e-5;
+/// Logits are clamped to ± this.
+const CLAMP: f64 = 12.0;
+
+pub struct DotProductScoring {
+    prompt_mlp: Mlp,
+    out_norm: LayerNorm,
+    prompt_proj: Linear,
+    hs_proj: Linear,
+}
+
+impl DotProductScoring {
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let d_model = config.d_model;
+        let hidden = weights.rows("prompt_mlp.layers.0.weight").unwrap_or(8 * d_model);
+        let mlp = weights.pp("prompt_mlp");
+        Ok(Self {
+            prompt_mlp: Mlp::load(&mlp, &[d_model, hidden, d_model])?,
+            out_norm: LayerNorm::load(&mlp.pp("out_norm"), d_model, EPS)?,
+            prompt_proj: Linear::load(&weights.pp("prompt_proj"), d_model, d_model)?,
+            hs_proj: Linear::load(&weights.pp("hs_proj"), d_model, d_model)?,
+        })
+    }
+
+    /// `queries` is `[queries, d_model]`; returns logits `[queries]`.
+    pub fn forward(&self, queries: &Tensor, prompt: &Prompt) -> Result<Tensor> {
+        let d_model = queries.dim(1)?;
+        let text = (&prompt.features + self.prompt_mlp.forward(&prompt.features)?)?;
+        let text = self.out_norm.forward(&text)?;
+        let mean = prompt.mean_weights.matmul(&text)?;
+        let text = self.prompt_proj.forward(&mean)?;
+        let scores = self.hs_proj.forward(queries)?.matmul(&text.t()?)?.flatten_all()?;
+        (scores / (d_model as f64).sqrt())?.clamp(-CLAMP, CLAMP)
+    }
+}

@@ -1,0 +1,85 @@
+//! The text encoder: a causal transformer over the prompt's tokens (official `text_encoder_ve.py`).
+
+use candle_core::{Result, Tensor};
+
+use crate::{
+    config::Config,
+    model::mha::MultiheadAttention,
+    ops::{self, LayerNorm, Linear},
+    weights::{Weight, Weights},
+};
+
+const EPS: f64 = 1e-5;
+
+pub struct TextEncoder {
+    token_embedding: Weight,
+    positional_embedding: Tensor,
+    resblocks: Vec<ResidualAttentionBlock>,
+    ln_final: LayerNorm,
+    /// Down to the detector's width.
+    resizer: Linear,
+    causal: Tensor,
+}
+
+impl TextEncoder {
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let text = &config.text;
+        let encoder = weights.pp("encoder");
+        let blocks = encoder.pp("transformer").pp("resblocks");
+        let causal: Vec<f32> = (0..text.context * text.context)
+            .map(|i| if i % text.context > i / text.context { f32::NEG_INFINITY } else { 0.0 })
+            .collect();
+        Ok(Self {
+            token_embedding: encoder.weight("token_embedding.weight", &[text.vocab, text.width])?,
+            positional_embedding: encoder.tensor("positional_embedding", &[text.context, text.width])?,
+            resblocks: (0..text.depth)
+                .map(|i| ResidualAttentionBlock::load(&blocks.pp(i), text.width, text.heads))
+                .collect::<crate::Result<_>>()?,
+            ln_final: LayerNorm::load(&encoder.pp("ln_final"), text.width, EPS)?,
+            resizer: Linear::load(&weights.pp("resizer"), text.width, config.d_model)?,
+            causal: Tensor::from_vec(causal, (1, text.context, text.context), weights.device())?,
+        })
+    }
+
+    /// `ids` are `context` token ids below the vocabulary's size; returns `[context, d_model]`.
+    ///
+    /// Padding is not masked: it stands to the right of the text, where causal attention does not look.
+    pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
+        let embeddings: Vec<Tensor> =
+            ids.iter().map(|&id| self.token_embedding.rows(id as usize..id as usize + 1).to_tensor()).collect::<Result<_>>()?;
+        let mut x = (Tensor::cat(&embeddings, 0)? + &self.positional_embedding)?;
+        for block in &self.resblocks {
+            x = block.forward(&x, &self.causal)?;
+        }
+        self.resizer.forward(&self.ln_final.forward(&x)?)
+    }
+}
+
+struct ResidualAttentionBlock {
+    ln_1: LayerNorm,
+    attn: MultiheadAttention,
+    ln_2: LayerNorm,
+    c_fc: Linear,
+    c_proj: Linear,
+}
+
+impl ResidualAttentionBlock {
+    fn load(weights: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+        let mlp = weights.pp("mlp");
+        let hidden = mlp.rows("c_fc.weight").unwrap_or(4 * width);
+        Ok(Self {
+            ln_1: LayerNorm::load(&weights.pp("ln_1"), width, EPS)?,
+            attn: MultiheadAttention::load(&weights.pp("attn"), width, heads)?,
+            ln_2: LayerNorm::load(&weights.pp("ln_2"), width, EPS)?,
+            c_fc: Linear::load(&mlp.pp("c_fc"), width, hidden)?,
+            c_proj: Linear::load(&mlp.pp("c_proj"), hidden, width)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
+        let y = self.ln_1.forward(x)?;
+        let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
+        let y = self.c_proj.forward(&ops::gelu(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?)?;
+        x + y
+    }
+}

@@ -1,0 +1,243 @@
+//! The public API: open a checkpoint, encode images, ask for things in them.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use candle_core::{Device, Tensor};
+use sam3_package::StateDict;
+
+use crate::{
+    Config,
+    error::{Error, Result},
+    image::{self, Image},
+    masks::Mask,
+    model::{self, BoxPrompt, Detections, Sam3Image, TextFeatures},
+    tokenizer::Tokenizer,
+    weights::Weights,
+};
+
+/// What the official code asks for when there are boxes and no text.
+const VISUAL: &str = "visual";
+
+/// A SAM 3 image model, ready to segment.
+///
+/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images.
+pub struct Segmenter {
+    model: Sam3Image,
+    config: Config,
+    tokenizer: Tokenizer,
+    device: Device,
+    texts: Mutex<HashMap<String, TextFeatures>>,
+    unexpected: Vec<String>,
+}
+
+/// An image as the detector sees it.
+pub struct Encoded {
+    features: model::Features,
+    width: u32,
+    height: u32,
+}
+
+/// What to look for: a text, example boxes, or both.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompt {
+    /// A noun phrase; `None` asks for what the boxes show.
+    pub text: Option<String>,
+    /// Examples in the same image.
+    pub boxes: Vec<ExemplarBox>,
+}
+
+/// A box around an example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExemplarBox {
+    /// `x1, y1, x2, y2` in pixels of the image.
+    pub xyxy: [f32; 4],
+    /// An example of what is meant, or of what is not.
+    pub positive: bool,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Confidence, 0 to 1.
+    pub score: f32,
+    /// `x1, y1, x2, y2` in pixels; the model's own box, not the mask's.
+    pub bbox: [f32; 4],
+    /// Its pixels, at the image's size.
+    pub mask: Mask,
+}
+
+impl Segmenter {
+    /// Scores above this are kept, as in the official processor.
+    pub const THRESHOLD: f32 = 0.5;
+
+    /// Opens a checkpoint or a package.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not a SAM 3 checkpoint, or lacks keys that the image model needs.
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::load(Arc::new(StateDict::open(path.as_ref())?), device)
+    }
+
+    /// As [`Segmenter::open`], from an open state dict.
+    ///
+    /// # Errors
+    /// When it is not a whole SAM 3 image model.
+    pub fn load(dict: Arc<StateDict>, device: &Device) -> Result<Self> {
+        let config = Config::of(&dict)?;
+        let weights = Weights::new(dict, device.clone());
+        let model = Sam3Image::load(&weights, &config)?;
+        Ok(Self {
+            model,
+            config,
+            tokenizer: Tokenizer::new(),
+            device: device.clone(),
+            texts: Mutex::default(),
+            unexpected: weights.finish()?,
+        })
+    }
+
+    /// The model's architecture.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Keys of the checkpoint that the image model does not know.
+    pub fn unexpected_keys(&self) -> &[String] {
+        &self.unexpected
+    }
+
+    /// Encodes an image: the expensive step, once an image.
+    ///
+    /// # Errors
+    /// When memory runs out or the device fails.
+    pub fn encode(&self, image: &Image) -> Result<Encoded> {
+        let size = self.config.vit.image_size;
+        let pixels = Tensor::from_vec(image::preprocess(image, size), (3, size, size), &self.device)?;
+        Ok(Encoded { features: self.model.encode_image(&pixels)?, width: image.width, height: image.height })
+    }
+
+    /// Encodes a prompt's text ahead of time; later prompts with the same text find it done.
+    ///
+    /// # Errors
+    /// When the prompt is empty, or a token has no embedding in this checkpoint.
+    pub fn encode_text(&self, prompt: &Prompt) -> Result<()> {
+        self.text_features(prompt).map(drop)
+    }
+
+    /// Finds every instance of what `prompt` means, in the order of the model's queries.
+    ///
+    /// # Errors
+    /// When the prompt is empty or a box is not in the image.
+    pub fn segment(&self, encoded: &Encoded, prompt: &Prompt) -> Result<Vec<Instance>> {
+        self.detect(encoded, prompt)?.instances(encoded, Self::THRESHOLD)
+    }
+
+    /// The model's raw outputs, for a caller with a threshold of its own.
+    ///
+    /// # Errors
+    /// As [`Segmenter::segment`].
+    pub fn detect(&self, encoded: &Encoded, prompt: &Prompt) -> Result<Detections> {
+        let boxes = prompt.boxes.iter().map(|exemplar| encoded.normalise(exemplar)).collect::<Result<Vec<_>>>()?;
+        let text = self.text_features(prompt)?;
+        Ok(self.model.forward_grounding(&encoded.features, &text, &boxes)?)
+    }
+
+    fn text_features(&self, prompt: &Prompt) -> Result<TextFeatures> {
+        let text = match &prompt.text {
+            Some(text) if text.trim().is_empty() => {
+                return Err(Error::Prompt("the prompt is empty; name what to look for, such as \"boat\"".into()));
+            }
+            Some(text) => text.as_str(),
+            None if prompt.boxes.is_empty() => {
+                return Err(Error::Prompt("nothing to look for: give a text, a box, or both".into()));
+            }
+            None => VISUAL,
+        };
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(features) = texts.get(text) {
+            return Ok(features.clone());
+        }
+        let ids = self.token_ids(text)?;
+        let features = self.model.encode_text(&ids)?;
+        texts.insert(text.to_owned(), features.clone());
+        Ok(features)
+    }
+
+    fn token_ids(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode(text).ids;
+        let (context, vocab) = (self.config.text.context, self.config.text.vocab);
+        if context != ids.len() || ids.iter().any(|&id| id as usize >= vocab) {
+            return Err(Error::Prompt(format!(
+                "this checkpoint's text encoder takes {context} tokens out of {vocab}, not CLIP's {} out of 49408; \
+                 it cannot read text prompts",
+                ids.len()
+            )));
+        }
+        Ok(ids.to_vec())
+    }
+}
+
+impl Encoded {
+    fn normalise(&self, exemplar: &ExemplarBox) -> Result<BoxPrompt> {
+        let [x1, y1, x2, y2] = exemplar.xyxy;
+        let (width, height) = (self.width as f32, self.height as f32);
+        let inside = |low: f32, high: f32, size: f32| 0.0 <= low && low < high && high <= size;
+        if !(inside(x1, x2, width) && inside(y1, y2, height)) {
+            return Err(Error::Prompt(format!(
+                "box {x1},{y1},{x2},{y2} is not inside the image; \
+                 expected x1,y1,x2,y2 in pixels with 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"
+            )));
+        }
+        Ok(BoxPrompt {
+            cxcywh: [
+                (x1 + x2) / 2.0 / width,
+                (y1 + y2) / 2.0 / height,
+                (x2 - x1) / width,
+                (y2 - y1) / height,
+            ],
+            positive: exemplar.positive,
+        })
+    }
+}
+
+impl Detections {
+    /// Probability that the image holds what was asked for at all.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn presence(&self) -> Result<f32> {
+        Ok(sigmoid(self.presence_logits.flatten_all()?.to_vec1::<f32>()?[0]))
+    }
+
+    /// The queries whose score is above `threshold`, with masks at the size of the image that was encoded.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn instances(&self, encoded: &Encoded, threshold: f32) -> Result<Vec<Instance>> {
+        let presence = self.presence()?;
+        let (_, _, mask_height, mask_width) = self.pred_masks.dims4()?;
+        let logits = self.pred_logits.squeeze(0)?.to_vec1::<f32>()?;
+        let boxes = self.pred_boxes.squeeze(0)?.to_vec2::<f32>()?;
+        let (width, height) = (encoded.width as f32, encoded.height as f32);
+        let mut instances = Vec::new();
+        for (query, (logit, xyxy)) in logits.into_iter().zip(boxes).enumerate() {
+            let score = sigmoid(logit) * presence;
+            if score > threshold {
+                let logits: Vec<f32> = self.pred_masks.get(0)?.get(query)?.flatten_all()?.to_vec1()?;
+                let size = (encoded.height as usize, encoded.width as usize);
+                let mask = image::upsample_threshold(&logits, (mask_height, mask_width), size);
+                let bbox = [xyxy[0] * width, xyxy[1] * height, xyxy[2] * width, xyxy[3] * height];
+                instances.push(Instance { score, bbox, mask });
+            }
+        }
+        Ok(instances)
+    }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}

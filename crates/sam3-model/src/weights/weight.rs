@@ -1,0 +1,157 @@
+//! One large parameter, kept as the mapped bytes of its file and widened to f32 when it is used.
+//!
+//! A package of half precision thus costs its own size in memory, not three times that.
+
+use std::{ops::Range, sync::Arc};
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use sam3_package::{StateDict, checkpoint::Dtype};
+
+/// A matrix or a convolution kernel: rows of output channels.
+#[derive(Clone)]
+pub struct Weight {
+    source: Source,
+    shape: Vec<usize>,
+    /// The rows of the source that this weight is.
+    rows: Range<usize>,
+    device: Device,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// A key that the file lacks: it has a shape, and is never read.
+    Absent,
+    /// Bytes of the mapped file; for I8 with one f32 a row of the whole tensor.
+    Mapped { dict: Arc<StateDict>, index: usize, scale: Option<Arc<[f32]>> },
+    /// Values that had to be rearranged for the op that uses them.
+    Owned(Arc<[f32]>),
+}
+
+impl Weight {
+    /// Checks shape and element type; the error says what was expected and found.
+    pub(super) fn open(
+        dict: &Arc<StateDict>,
+        index: usize,
+        scale: Option<usize>,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Self, String> {
+        let view = dict.view(index);
+        if view.shape != shape {
+            return Err(format!("expected shape {shape:?}, found {:?}", view.shape));
+        }
+        let scale = match (view.dtype, scale) {
+            (Dtype::F32 | Dtype::F16 | Dtype::BF16, _) => None,
+            (Dtype::I8, Some(scale)) => {
+                let scale = dict.view(scale);
+                if scale.shape != [shape[0], 1] {
+                    return Err(format!("its scale: expected shape {:?}, found {:?}", [shape[0], 1], scale.shape));
+                }
+                let values = scale.to_f32().ok_or_else(|| format!("its scale: expected F32, found {:?}", scale.dtype))?;
+                Some(values.into())
+            }
+            (Dtype::I8, None) => return Err("int8 without its _scale tensor".into()),
+            (other, _) => return Err(format!("expected F32, F16, BF16 or I8, found {other:?}")),
+        };
+        Ok(Self::new(Source::Mapped { dict: dict.clone(), index, scale }, shape, device))
+    }
+
+    pub(super) fn absent(shape: &[usize], device: &Device) -> Self {
+        Self::new(Source::Absent, shape, device)
+    }
+
+    fn new(source: Source, shape: &[usize], device: &Device) -> Self {
+        let rows = 0..shape.first().copied().unwrap_or(1);
+        Self { source, shape: shape.to_vec(), rows, device: device.clone() }
+    }
+
+    /// A weight of `tensor`'s values: for kernels whose axes an op wants in another order.
+    pub fn from_tensor(tensor: &Tensor) -> candle_core::Result<Self> {
+        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+        Ok(Self::new(Source::Owned(values.into()), tensor.dims(), tensor.device()))
+    }
+
+    /// The same values as a matrix `[rows, everything else]`.
+    pub fn flatten(mut self) -> Self {
+        self.shape = vec![self.shape[0], self.shape[1..].iter().product()];
+        self
+    }
+
+    /// Extent of each axis, output channels first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Where the tensors made from this weight live.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Some of the rows, without copying them: `q` out of a fused `qkv`.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.shape[0], "rows {rows:?} of {:?}", self.shape);
+        let mut part = self.clone();
+        part.shape[0] = rows.len();
+        part.rows = self.rows.start + rows.start..self.rows.start + rows.end;
+        part
+    }
+
+    /// All values as an f32 tensor of the weight's shape.
+    pub fn to_tensor(&self) -> candle_core::Result<Tensor> {
+        let mut values = vec![0f32; self.shape.iter().product()];
+        self.widen_into(&mut values);
+        Tensor::from_vec(values, self.shape.as_slice(), &self.device)
+    }
+
+    /// Writes all values, row-major, as f32.
+    pub fn widen_into(&self, out: &mut [f32]) {
+        let row_len = self.shape.iter().skip(1).product::<usize>().max(1);
+        let (dict, index, scale) = match &self.source {
+            Source::Absent => return,
+            Source::Owned(values) => {
+                return out.copy_from_slice(&values[self.rows.start * row_len..self.rows.end * row_len]);
+            }
+            Source::Mapped { dict, index, scale } => (dict, *index, scale),
+        };
+        let view = dict.view(index);
+        let row_bytes = row_len * view.dtype.size();
+        out.par_chunks_mut(row_len).zip(self.rows.clone()).for_each(|(out, row)| {
+            let bytes = row_of(&view.parts, row * row_bytes, row_bytes);
+            match view.dtype {
+                Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
+                Dtype::F16 => convert(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+                Dtype::BF16 => convert(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+                // `open` lets nothing else through.
+                _ => {
+                    let scale = scale.as_ref().map_or(1.0, |scale| scale[row]);
+                    convert(bytes, out, |[byte]: [u8; 1]| f32::from(byte.cast_signed()) * scale);
+                }
+            }
+        });
+    }
+
+    /// One row as f32: a token's embedding.
+    pub fn row(&self, row: usize) -> candle_core::Result<Tensor> {
+        self.rows(row..row + 1).to_tensor()?.to_dtype(DType::F32)
+    }
+}
+
+/// The bytes `start..start + len` of parts that lie end to end; a part is whole rows.
+fn row_of<'a>(parts: &'a [std::borrow::Cow<'_, [u8]>], mut start: usize, len: usize) -> &'a [u8] {
+    for part in parts {
+        if start < part.len() {
+            return &part[start..start + len];
+        }
+        start -= part.len();
+    }
+    &[]
+}
+
+fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn([u8; N]) -> f32) {
+    let (elements, _) = bytes.as_chunks::<N>();
+    for (out, &element) in out.iter_mut().zip(elements) {
+        *out = widen(element);
+    }
+}
