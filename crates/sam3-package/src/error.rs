@@ -28,11 +28,18 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source }
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn invalid(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Invalid { path: path.to_owned(), reason: reason.into() }
+        Self::Invalid {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// True where the input is at fault and trying again on this machine cannot help.

@@ -8,8 +8,9 @@ pub mod checkpoint;
 mod error;
 pub mod layout;
 
+pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};
 pub use error::Error;
-pub use layout::StateDict;
+pub use layout::{Component, Layout, StateDict};
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -2,24 +2,34 @@
 //!
 //! Names are the file's own here; [`crate::layout`] turns them into official ones.
 
-use std::{borrow::Cow, path::Path};
+mod pickle;
+mod pth;
+mod safetensors;
+mod sniff;
+mod tensor;
+mod zip;
 
-use crate::Result;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
 
-/// Element types a SAM 3 checkpoint or package may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dtype {
-    /// IEEE single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// Brain floating point.
-    BF16,
-    /// Signed bytes of a quantised weight.
-    I8,
-    /// Pairs of f32: real, imaginary (`freqs_cis`).
-    C64,
-}
+use memmap2::Mmap;
+
+use crate::{Error, Result};
+pub use tensor::{Dtype, TensorView};
+pub(crate) use tensor::{Stored, byte_len, gather};
+
+/// More tensors than any SAM 3 file has (1797), by far; bounds the memory of a hostile one.
+const MAX_TENSORS: usize = 32_768;
+/// Bytes of a tensor's name; the longest real one has 89.
+const MAX_NAME: usize = 256;
+/// Axes of a tensor.
+const MAX_RANK: usize = 8;
+/// Files under one index.
+const MAX_SHARDS: usize = 512;
 
 /// What kind of file a checkpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,32 +40,289 @@ pub enum Container {
     Safetensors,
 }
 
-/// One tensor, borrowed from the mapped file; row-major, little-endian.
-pub struct TensorView<'a> {
+/// What a container's reader found in one file.
+struct Contents {
+    tensors: Vec<Stored>,
+    warnings: Vec<String>,
+    metadata: Option<Vec<u8>>,
+}
+
+/// A file of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Dtype and shape of a tensor, by its name in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorInfo<'a> {
     /// Name in the dictionary that was asked.
     pub name: &'a str,
     /// Element type as stored.
     pub dtype: Dtype,
     /// Extent of each axis.
     pub shape: &'a [usize],
-    /// The bytes, in one piece or (a fused `qkv` stored as three tensors) in several.
-    pub parts: Vec<Cow<'a, [u8]>>,
 }
 
-impl TensorView<'_> {
-    /// Values widened to f32; `None` for I8 and C64, which are not plain numbers.
-    pub fn to_f32(&self) -> Option<Vec<f32>> {
-        todo!()
-    }
+/// An open checkpoint: every tensor's place checked against its file, nothing read yet.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    container: Container,
+    files: Vec<SourceFile>,
+    maps: Vec<Mmap>,
+    tensors: Vec<Stored>,
+    by_name: HashMap<String, usize>,
+    warnings: Vec<String>,
+    metadata: Option<Vec<u8>>,
 }
-
-/// An open checkpoint.
-pub struct Checkpoint {}
 
 impl Checkpoint {
     /// Opens and validates a checkpoint: `.pt`/`.pth`, `.safetensors`, an index with shards, or a package.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be opened; [`Error::Invalid`] where it is not a checkpoint, is cut off, or
+    /// anything in it is not as the format says.
     pub fn open(path: &Path) -> Result<Self> {
-        let _ = path;
-        todo!()
+        let map = map(path)?;
+        let invalid = |reason: String| Error::invalid(path, reason);
+        match sniff::sniff(&map).map_err(invalid)? {
+            sniff::Kind::Zip => {
+                let contents = pth::read(&map).map_err(invalid)?;
+                Ok(Self::new(
+                    path,
+                    Container::Pth,
+                    vec![(path.to_owned(), map)],
+                    contents,
+                ))
+            }
+            sniff::Kind::Safetensors => {
+                let contents = safetensors::read(&map).map_err(invalid)?;
+                Ok(Self::new(
+                    path,
+                    Container::Safetensors,
+                    vec![(path.to_owned(), map)],
+                    contents,
+                ))
+            }
+            sniff::Kind::Json => Self::open_shards(path, map),
+        }
+    }
+
+    fn open_shards(path: &Path, index: Mmap) -> Result<Self> {
+        let weight_map =
+            safetensors::read_index(&index).map_err(|reason| Error::invalid(path, reason))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut shards: Vec<&str> = Vec::new();
+        let mut shard_of = HashMap::new();
+        for (name, shard) in &weight_map {
+            let number = shards.iter().position(|s| s == shard).unwrap_or_else(|| {
+                shards.push(shard);
+                shards.len() - 1
+            });
+            if number >= MAX_SHARDS {
+                return Err(Error::invalid(
+                    path,
+                    format!("it names more than {MAX_SHARDS} shards"),
+                ));
+            }
+            shard_of.insert(name.as_str(), number);
+        }
+        let missing: Vec<&str> = shards
+            .iter()
+            .copied()
+            .filter(|s| !folder.join(s).exists())
+            .collect();
+        if !missing.is_empty() {
+            return Err(Error::invalid(
+                path,
+                format!("it needs {}, not found beside it", missing.join(", ")),
+            ));
+        }
+        let mut files = Vec::new();
+        let mut all = Contents {
+            tensors: Vec::new(),
+            warnings: Vec::new(),
+            metadata: None,
+        };
+        for (number, shard) in shards.iter().enumerate() {
+            let shard_path = folder.join(shard);
+            let map = map(&shard_path)?;
+            if !safetensors::is_safetensors(&map) {
+                return Err(Error::invalid(
+                    &shard_path,
+                    "it is not a safetensors file, as its index says",
+                ));
+            }
+            let contents =
+                safetensors::read(&map).map_err(|reason| Error::invalid(&shard_path, reason))?;
+            for mut tensor in contents.tensors {
+                match shard_of.remove(tensor.name.as_str()) {
+                    Some(n) if n == number => {}
+                    Some(n) => {
+                        let reason = format!(
+                            "it holds tensor \"{}\", which its index puts in {}",
+                            tensor.name, shards[n]
+                        );
+                        return Err(Error::invalid(&shard_path, reason));
+                    }
+                    None => {
+                        let reason = format!(
+                            "it holds tensor \"{}\", which its index does not list here",
+                            tensor.name
+                        );
+                        return Err(Error::invalid(&shard_path, reason));
+                    }
+                }
+                tensor.file = number;
+                all.tensors.push(tensor);
+            }
+            all.metadata = all.metadata.or(contents.metadata);
+            files.push((shard_path, map));
+        }
+        if let Some((name, &number)) = shard_of.iter().min() {
+            let reason = format!(
+                "it puts tensor \"{name}\" in {}, which lacks it",
+                shards[number]
+            );
+            return Err(Error::invalid(path, reason));
+        }
+        Ok(Self::new(path, Container::Safetensors, files, all))
+    }
+
+    fn new(
+        path: &Path,
+        container: Container,
+        files: Vec<(PathBuf, Mmap)>,
+        contents: Contents,
+    ) -> Self {
+        let (files, maps) = files
+            .into_iter()
+            .map(|(path, map)| {
+                (
+                    SourceFile {
+                        path,
+                        bytes: map.len() as u64,
+                    },
+                    map,
+                )
+            })
+            .unzip();
+        let by_name = contents
+            .tensors
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (t.name.clone(), i))
+            .collect();
+        Self {
+            path: path.to_owned(),
+            container,
+            files,
+            maps,
+            tensors: contents.tensors,
+            by_name,
+            warnings: contents.warnings,
+            metadata: contents.metadata,
+        }
+    }
+
+    /// The path that was opened: the file, or the index of its shards.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What kind of file it is.
+    pub fn container(&self) -> Container {
+        self.container
+    }
+
+    /// The files that hold the tensors: one, or the shards in the index's order.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// What was ignored, in sentences.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The metadata inside one of our packages, as JSON text.
+    pub fn metadata_json(&self) -> Option<&[u8]> {
+        self.metadata.as_deref()
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// True when the file holds no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Every tensor under its own name, in the file's order.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorInfo<'_>> {
+        self.tensors.iter().map(|t| TensorInfo {
+            name: &t.name,
+            dtype: t.dtype,
+            shape: &t.shape,
+        })
+    }
+
+    /// Position of a name of the file's own.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The tensor at a position of [`Checkpoint::tensors`]; borrows the mapped bytes where they are dense.
+    pub fn view(&self, index: usize) -> TensorView<'_> {
+        let tensor = &self.tensors[index];
+        TensorView {
+            name: &tensor.name,
+            dtype: tensor.dtype,
+            shape: &tensor.shape,
+            parts: vec![self.bytes(index)],
+        }
+    }
+
+    pub(crate) fn bytes(&self, index: usize) -> Cow<'_, [u8]> {
+        let tensor = &self.tensors[index];
+        tensor.bytes(&self.maps[tensor.file])
+    }
+
+    pub(crate) fn stored(&self, index: usize) -> &Stored {
+        &self.tensors[index]
     }
 }
+
+/// Maps a regular file of at least one byte.
+fn map(path: &Path) -> Result<Mmap> {
+    // Asked before opening: opening a pipe would wait for its writer.
+    let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+    if meta.is_dir() {
+        return Err(Error::invalid(path, sniff::directory_hint(path)));
+    }
+    if !meta.is_file() {
+        return Err(Error::invalid(
+            path,
+            "it is not a regular file, so it cannot be mapped: copy it to a file first",
+        ));
+    }
+    if meta.len() == 0 {
+        return Err(Error::invalid(
+            path,
+            "it is empty: copy or download it again",
+        ));
+    }
+    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    // SAFETY: the map is read-only and private to this process; as with every mmap, a file that another process
+    // shortens or rewrites meanwhile may fault or change, which the README tells users not to do.
+    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! safetensors: 8 bytes of header length, a JSON header, raw tensors. One file, or shards under an index.
+//!
+//! Read here rather than with the `safetensors` crate, which collects the header into a map: of two tensors of one
+//! name it keeps the last without a word, and it loses the order of the file. Everything its documentation promises
+//! about offsets is checked here too. Format: <https://github.com/huggingface/safetensors#format>.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
+
+use super::{
+    Contents, MAX_NAME, MAX_RANK, MAX_TENSORS,
+    tensor::{Dtype, Stored, byte_len},
+};
+
+/// A header of 1797 tensors takes 0.25 MB.
+const MAX_HEADER: u64 = 32 << 20;
+
+/// True when the file begins like safetensors: a plausible length, then a JSON object.
+pub(super) fn is_safetensors(file: &[u8]) -> bool {
+    header_len(file).is_some_and(|n| n < 1 << 32) && file.get(8) == Some(&b'{')
+}
+
+fn header_len(file: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(file.get(..8)?.try_into().ok()?))
+}
+
+/// Lists the tensors of a mapped file, in header order.
+pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
+    let len = header_len(file).ok_or("it is too short for a safetensors header")?;
+    if len > MAX_HEADER {
+        return Err(format!(
+            "its header claims {len} bytes; at most {MAX_HEADER} are read"
+        ));
+    }
+    let start = 8 + len as usize;
+    let header = file.get(8..start).ok_or_else(|| {
+        format!(
+            "it is cut off: the header needs {start} bytes, found a file of {}",
+            file.len()
+        )
+    })?;
+    let header: Header =
+        serde_json::from_slice(header).map_err(|e| format!("its header is malformed: {e}"))?;
+    let found = file.len() - start;
+    let mut tensors = Vec::with_capacity(header.tensors.len());
+    for (name, info) in header.tensors {
+        let dtype = Dtype::from_safetensors(&info.dtype).ok_or_else(|| {
+            format!(
+                "tensor \"{name}\" has dtype {:?}, which is not read",
+                info.dtype
+            )
+        })?;
+        let [begin, end] = info.data_offsets;
+        let expected = byte_len(&info.shape.0, dtype).ok_or_else(|| {
+            format!(
+                "tensor \"{name}\" has the impossible shape {:?}",
+                info.shape.0
+            )
+        })?;
+        if end.checked_sub(begin) != Some(expected) {
+            return Err(format!(
+                "tensor \"{name}\" of {dtype} {:?} needs {expected} bytes, but its offsets are {begin} to {end}",
+                info.shape.0
+            ));
+        }
+        tensors.push(Stored {
+            name,
+            dtype,
+            shape: info.shape.0,
+            strides: None,
+            file: 0,
+            start: start.saturating_add(begin),
+        });
+    }
+    let mut order: Vec<&Stored> = tensors.iter().collect();
+    order.sort_unstable_by_key(|t| (t.start, t.byte_len()));
+    let mut at = start;
+    for tensor in order {
+        if tensor.start != at {
+            let what = if tensor.start < at {
+                "overlaps the one before it"
+            } else {
+                "leaves a gap before it"
+            };
+            return Err(format!(
+                "tensor \"{}\" {what}: it begins at byte {}, expected {at}",
+                tensor.name, tensor.start
+            ));
+        }
+        at = at
+            .checked_add(tensor.byte_len())
+            .ok_or("its offsets overflow")?;
+    }
+    match at - start {
+        expected if expected > found => Err(format!(
+            "it is cut off: expected {} bytes, found {}; copy or download it again",
+            at,
+            file.len()
+        )),
+        expected if expected < found => Err(format!(
+            "it has {} bytes after its last tensor",
+            found - expected
+        )),
+        _ => Ok(Contents {
+            tensors,
+            warnings: Vec::new(),
+            metadata: header.metadata.map(String::into_bytes),
+        }),
+    }
+}
+
+/// The `weight_map` of an index: tensor name and the shard that holds it, in order.
+pub(super) fn read_index(text: &[u8]) -> Result<Vec<(String, String)>, String> {
+    if text.len() as u64 > MAX_HEADER {
+        return Err(format!(
+            "as an index it has {} bytes; at most {MAX_HEADER} are read",
+            text.len()
+        ));
+    }
+    let index: Index = serde_json::from_slice(text)
+        .map_err(|e| format!("it is JSON, but not the index of a sharded checkpoint ({e}): name the checkpoint file itself"))?;
+    for (name, shard) in &index.weight_map.0 {
+        let is_plain = !shard.is_empty()
+            && shard != "."
+            && shard != ".."
+            && !shard.contains(['/', '\\', '\0', ':']);
+        if !is_plain {
+            return Err(format!(
+                "its tensor \"{name}\" is in {shard:?}, which is not a plain file name"
+            ));
+        }
+    }
+    Ok(index.weight_map.0)
+}
+
+struct Header {
+    tensors: Vec<(String, Info)>,
+    /// `__metadata__["sam3_metadata"]`
+    metadata: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    dtype: String,
+    shape: Shape,
+    data_offsets: [usize; 2],
+}
+
+/// A list that cannot grow without bound while it is being parsed.
+struct Shape(Vec<usize>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {MAX_RANK} sizes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+                let mut shape = Vec::new();
+                while let Some(extent) = seq.next_element()? {
+                    if shape.len() == MAX_RANK {
+                        return Err(de::Error::custom(format_args!(
+                            "a shape has more than {MAX_RANK} axes"
+                        )));
+                    }
+                    shape.push(extent);
+                }
+                Ok(Shape(shape))
+            }
+        }
+        deserializer.deserialize_seq(V)
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut header = Header {
+                    tensors: Vec::new(),
+                    metadata: None,
+                };
+                let mut names = HashSet::new();
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    check_name(&name, &mut names)?;
+                    if name == "__metadata__" {
+                        header.metadata = map.next_value::<Metadata>()?.sam3_metadata;
+                    } else {
+                        header.tensors.push((name.into_owned(), map.next_value()?));
+                    }
+                }
+                Ok(header)
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    sam3_metadata: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: WeightMap,
+}
+
+struct WeightMap(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for WeightMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = WeightMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensor names and file names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
+                let mut entries = Vec::new();
+                let mut names = HashSet::new();
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    check_name(&name, &mut names)?;
+                    entries.push((name.into_owned(), map.next_value()?));
+                }
+                Ok(WeightMap(entries))
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}
+
+/// Refuses long names, repeated names, and more of them than any model has.
+fn check_name<E: de::Error>(name: &str, seen: &mut HashSet<String>) -> Result<(), E> {
+    if name.len() > MAX_NAME {
+        return Err(E::custom(format_args!(
+            "a tensor name has {} bytes; at most {MAX_NAME} are read",
+            name.len()
+        )));
+    }
+    if !seen.insert(name.to_owned()) {
+        return Err(E::custom(format_args!("the key \"{name}\" is there twice")));
+    }
+    if seen.len() > MAX_TENSORS + 1 {
+        return Err(E::custom(format_args!(
+            "it lists more than {MAX_TENSORS} tensors"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Element types, where a tensor lies in a mapped file, and the borrowed view of one.
+
+use std::{borrow::Cow, fmt};
+
+use half::{bf16, f16};
+
+/// Element types. The model computes on the first five; the rest may lie in an otherwise fine checkpoint
+/// (an `int64` counter), where they are listed and left to whoever asks for them to refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[allow(
+    missing_docs,
+    reason = "the last group is named as in the safetensors format"
+)]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// Brain floating point.
+    BF16,
+    /// Signed bytes of a quantised weight.
+    I8,
+    /// Pairs of f32: real, imaginary (`freqs_cis`).
+    C64,
+    F64,
+    I64,
+    I32,
+    I16,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bool,
+    C128,
+    F8E4M3,
+    F8E5M2,
+}
+
+/// Dtype, bytes per element, safetensors' name, PyTorch's name, PyTorch's typed storage.
+#[rustfmt::skip]
+const DTYPES: [(Dtype, usize, &str, &str, &str); 17] = [
+    (Dtype::F32,     4, "F32",     "float32",        "FloatStorage"),
+    (Dtype::F16,     2, "F16",     "float16",        "HalfStorage"),
+    (Dtype::BF16,    2, "BF16",    "bfloat16",       "BFloat16Storage"),
+    (Dtype::I8,      1, "I8",      "int8",           "CharStorage"),
+    (Dtype::C64,     8, "C64",     "complex64",      "ComplexFloatStorage"),
+    (Dtype::F64,     8, "F64",     "float64",        "DoubleStorage"),
+    (Dtype::I64,     8, "I64",     "int64",          "LongStorage"),
+    (Dtype::I32,     4, "I32",     "int32",          "IntStorage"),
+    (Dtype::I16,     2, "I16",     "int16",          "ShortStorage"),
+    (Dtype::U8,      1, "U8",      "uint8",          "ByteStorage"),
+    (Dtype::U16,     2, "U16",     "uint16",         ""),
+    (Dtype::U32,     4, "U32",     "uint32",         ""),
+    (Dtype::U64,     8, "U64",     "uint64",         ""),
+    (Dtype::Bool,    1, "BOOL",    "bool",           "BoolStorage"),
+    (Dtype::C128,   16, "C128",    "complex128",     "ComplexDoubleStorage"),
+    (Dtype::F8E4M3,  1, "F8_E4M3", "float8_e4m3fn",  ""),
+    (Dtype::F8E5M2,  1, "F8_E5M2", "float8_e5m2",    ""),
+];
+
+impl Dtype {
+    fn row(self) -> &'static (Dtype, usize, &'static str, &'static str, &'static str) {
+        // The table lists the variants in declaration order; a test holds it to that.
+        &DTYPES[self as usize]
+    }
+
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        self.row().1
+    }
+
+    /// The name safetensors and our metadata use: `F32`, `BF16`, `C64`.
+    pub fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    pub(super) fn from_safetensors(name: &str) -> Option<Self> {
+        DTYPES.iter().find(|row| row.2 == name).map(|row| row.0)
+    }
+
+    /// From `torch.float32`'s last part.
+    pub(super) fn from_torch(name: &str) -> Option<Self> {
+        DTYPES.iter().find(|row| row.3 == name).map(|row| row.0)
+    }
+
+    /// From the class of a typed storage, `FloatStorage`.
+    pub(super) fn from_storage(class: &str) -> Option<Self> {
+        DTYPES
+            .iter()
+            .find(|row| !row.4.is_empty() && row.4 == class)
+            .map(|row| row.0)
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Elements of a shape and their bytes; `None` when either does not fit the address space.
+pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let bytes = shape
+        .iter()
+        .try_fold(dtype.size(), |n, &d| n.checked_mul(d))?;
+    (bytes <= isize::MAX as usize).then_some(bytes)
+}
+
+/// A tensor's place in one of a checkpoint's files, already checked against that file's length.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// In elements; `None` when row-major and dense.
+    pub strides: Option<Vec<usize>>,
+    /// Index of the file (shards).
+    pub file: usize,
+    /// First byte of the first element in that file.
+    pub start: usize,
+}
+
+impl Stored {
+    /// Bytes of the dense tensor.
+    pub fn byte_len(&self) -> usize {
+        byte_len(&self.shape, self.dtype).expect("checked when the file was opened")
+    }
+
+    /// The dense row-major bytes: borrowed when they lie so in the file, gathered otherwise.
+    pub fn bytes<'a>(&self, file: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.strides {
+            None => Cow::Borrowed(&file[self.start..self.start + self.byte_len()]),
+            Some(strides) => Cow::Owned(gather(
+                &file[self.start..],
+                &self.shape,
+                strides,
+                self.dtype.size(),
+            )),
+        }
+    }
+}
+
+/// Row-major copy of a strided tensor: `data` begins at element 0, strides are in elements of `size` bytes.
+pub(crate) fn gather(data: &[u8], shape: &[usize], strides: &[usize], size: usize) -> Vec<u8> {
+    let numel: usize = shape.iter().product();
+    let mut out = Vec::with_capacity(numel * size);
+    let mut index = vec![0usize; shape.len()];
+    let mut offset = 0usize;
+    for _ in 0..numel {
+        out.extend_from_slice(&data[offset * size..(offset + 1) * size]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            offset += strides[axis];
+            if index[axis] < shape[axis] {
+                break;
+            }
+            offset -= index[axis] * strides[axis];
+            index[axis] = 0;
+        }
+    }
+    out
+}
+
+/// One tensor, borrowed from the mapped file; row-major, little-endian.
+#[derive(Debug)]
+pub struct TensorView<'a> {
+    /// Name in the dictionary that was asked.
+    pub name: &'a str,
+    /// Element type as stored.
+    pub dtype: Dtype,
+    /// Extent of each axis.
+    pub shape: &'a [usize],
+    /// The bytes, in one piece or (a fused `qkv` stored as three tensors) in several, each whole rows.
+    /// No alignment is promised.
+    pub parts: Vec<Cow<'a, [u8]>>,
+}
+
+impl TensorView<'_> {
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Bytes of all parts together: `numel × dtype.size()`.
+    pub fn byte_len(&self) -> usize {
+        self.parts.iter().map(|p| p.len()).sum()
+    }
+
+    /// Values widened to f32; `None` for every dtype but F32, F16 and BF16: the others are not plain numbers here.
+    pub fn to_f32(&self) -> Option<Vec<f32>> {
+        let mut out = Vec::with_capacity(self.numel());
+        for part in &self.parts {
+            match self.dtype {
+                Dtype::F32 => out.extend(
+                    part.as_chunks::<4>()
+                        .0
+                        .iter()
+                        .map(|b| f32::from_le_bytes(*b)),
+                ),
+                Dtype::F16 => out.extend(
+                    part.as_chunks::<2>()
+                        .0
+                        .iter()
+                        .map(|b| f16::from_le_bytes(*b).to_f32()),
+                ),
+                Dtype::BF16 => out.extend(
+                    part.as_chunks::<2>()
+                        .0
+                        .iter()
+                        .map(|b| bf16::from_le_bytes(*b).to_f32()),
+                ),
+                _ => return None,
+            }
+        }
+        Some(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dtype_table_is_in_declaration_order() {
+        for (i, row) in DTYPES.iter().enumerate() {
+            assert_eq!(row.0 as usize, i, "{:?}", row.0);
+        }
+    }
+
+    #[test]
+    fn gather_reads_a_transpose_and_a_broadcast() {
+        let data: Vec<u8> = (0..6).collect();
+        assert_eq!(gather(&data, &[3, 2], &[1, 3], 1), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(gather(&data, &[2, 2], &[0, 1], 2), [0, 1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(gather(&data, &[], &[], 1), [0]);
+        assert!(gather(&data, &[0, 4], &[4, 1], 1).is_empty());
+    }
+
+    #[test]
+    fn absurd_shapes_have_no_length() {
+        assert_eq!(byte_len(&[1 << 40, 1 << 40], Dtype::F32), None);
+        assert_eq!(byte_len(&[0, 1 << 62, 1 << 62], Dtype::F32), Some(0));
+        assert_eq!(byte_len(&[], Dtype::C64), Some(8));
+    }
+}

@@ -1,0 +1,99 @@
+//! Which part of the model an official name belongs to, for counts and sizes.
+
+use std::fmt;
+
+/// A part of SAM 3, as `docs` and the metadata count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Component {
+    Vit,
+    Neck,
+    Text,
+    Geometry,
+    FusionEncoder,
+    Decoder,
+    Scoring,
+    MaskHead,
+    /// FPN levels that only the tracker and click prompts read.
+    TrackerNeck,
+    Tracker,
+    Other,
+}
+
+/// First match wins. SAM 3.1 has `propagation_convs` and `interactive_convs` where SAM 3 has `sam2_convs`.
+const PREFIXES: [(&str, Component); 12] = [
+    ("detector.backbone.vision_backbone.trunk.", Component::Vit),
+    ("detector.backbone.vision_backbone.convs.", Component::Neck),
+    (
+        "detector.backbone.vision_backbone.sam2_convs.",
+        Component::TrackerNeck,
+    ),
+    (
+        "detector.backbone.vision_backbone.propagation_convs.",
+        Component::TrackerNeck,
+    ),
+    (
+        "detector.backbone.vision_backbone.interactive_convs.",
+        Component::TrackerNeck,
+    ),
+    ("detector.backbone.language_backbone.", Component::Text),
+    ("detector.geometry_encoder.", Component::Geometry),
+    ("detector.transformer.encoder.", Component::FusionEncoder),
+    ("detector.transformer.decoder.", Component::Decoder),
+    ("detector.dot_prod_scoring.", Component::Scoring),
+    ("detector.segmentation_head.", Component::MaskHead),
+    ("tracker.", Component::Tracker),
+];
+
+impl Component {
+    /// Every part, in the order the image passes through them.
+    pub const ALL: [Self; 11] = [
+        Self::Vit,
+        Self::Neck,
+        Self::Text,
+        Self::Geometry,
+        Self::FusionEncoder,
+        Self::Decoder,
+        Self::Scoring,
+        Self::MaskHead,
+        Self::TrackerNeck,
+        Self::Tracker,
+        Self::Other,
+    ];
+
+    /// The part an official name belongs to.
+    pub fn of(name: &str) -> Self {
+        PREFIXES
+            .iter()
+            .find(|(prefix, _)| name.starts_with(prefix))
+            .map_or(Self::Other, |&(_, part)| part)
+    }
+
+    /// True for what only clicks and video need.
+    pub fn is_tracker(self) -> bool {
+        matches!(self, Self::TrackerNeck | Self::Tracker)
+    }
+
+    /// The name used in metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vit => "vit",
+            Self::Neck => "neck",
+            Self::Text => "text",
+            Self::Geometry => "geometry",
+            Self::FusionEncoder => "fusion_encoder",
+            Self::Decoder => "decoder",
+            Self::Scoring => "scoring",
+            Self::MaskHead => "mask_head",
+            Self::TrackerNeck => "tracker_neck",
+            Self::Tracker => "tracker",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,327 @@
+//! The rules against every name of the two published files, and the prefixes on small state dicts.
+
+use std::{collections::HashMap, io::Write as _, path::PathBuf};
+
+use super::*;
+
+/// One line of `fixtures/keys.txt`, its layer filled in.
+struct Key {
+    official: String,
+    shape: Vec<usize>,
+    op: String,
+    transformers: Vec<String>,
+}
+
+/// The 1465 tensors of `sam3.pt`, in its order.
+fn keys() -> Vec<Key> {
+    let lines: Vec<Vec<&str>> = include_str!("../../fixtures/keys.txt")
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .map(|l| l.split(' ').collect())
+        .collect();
+    let mut keys = Vec::new();
+    let group = |line: &[&str]| {
+        line[1]
+            .split_once("{}")
+            .map(|(prefix, _)| prefix.to_owned())
+    };
+    for lines in lines.chunk_by(|a, b| group(a).is_some() && group(a) == group(b)) {
+        let layers: usize = lines[0][0].parse().unwrap();
+        for n in 0..layers {
+            for line in lines {
+                let fill = |s: &str| s.replace("{}", &n.to_string());
+                let shape = match line[3] {
+                    "-" if [7, 15, 23, 31].contains(&n) => vec![5184, 32],
+                    "-" => vec![576, 32],
+                    shape => shape.split('x').map(|d| d.parse().unwrap()).collect(),
+                };
+                let transformers = line[5].split(',').filter(|s| *s != "-").map(fill).collect();
+                keys.push(Key {
+                    official: fill(line[1]),
+                    shape,
+                    op: line[4].into(),
+                    transformers,
+                });
+            }
+        }
+    }
+    assert_eq!(keys.len(), 1465);
+    keys
+}
+
+/// The tensors of `model.safetensors` that make `keys`, in alphabetical order as the file has them.
+fn transformers_tensors(keys: &[Key]) -> Vec<Stored> {
+    let mut tensors = HashMap::new();
+    for key in keys {
+        let mut shape = key.shape.clone();
+        match key.op.as_str() {
+            "split3_rows" => shape[0] /= 3,
+            "slice_rows_dim1" => shape[1] -= 1,
+            "transpose" => shape.reverse(),
+            "concat_row" => shape[0] = 4,
+            _ => {}
+        }
+        for name in &key.transformers {
+            tensors.insert(name.clone(), shape.clone());
+        }
+    }
+    let mut tensors: Vec<Stored> = tensors
+        .into_iter()
+        .map(|(name, shape)| Stored {
+            name,
+            dtype: Dtype::F32,
+            shape,
+            strides: None,
+            file: 0,
+            start: 0,
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors
+}
+
+fn indices(source: Source) -> Vec<usize> {
+    match source {
+        Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) | Source::Row(i, _) => {
+            vec![i]
+        }
+        Source::Rows(qkv) => qkv.to_vec(),
+        Source::Zeros | Source::FreqsCis { .. } => vec![],
+    }
+}
+
+#[test]
+fn transformers_names_become_the_official_state_dict_in_its_order() {
+    let keys = keys();
+    let tensors = transformers_tensors(&keys);
+    assert_eq!(tensors.len(), 1797);
+    let names: Vec<String> = tensors.iter().map(|t| t.name.clone()).collect();
+    let (entries, warnings) = transformers::official(&names, |i| &tensors[i], None).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    for (entry, key) in entries.iter().zip(&keys) {
+        assert_eq!((&entry.name, &entry.shape), (&key.official, &key.shape));
+        let from: Vec<&String> = indices(entry.source)
+            .into_iter()
+            .map(|i| &names[i])
+            .collect();
+        let expected: Vec<&String> = key
+            .transformers
+            .iter()
+            .take(if key.op == "duplicate" { 1 } else { 3 })
+            .collect();
+        assert_eq!(from, expected, "{}", key.official);
+    }
+    assert_eq!(
+        entries.len(),
+        keys.len(),
+        "left over: {:?}",
+        entries.get(1465).map(|e| &e.name)
+    );
+}
+
+#[test]
+fn every_official_name_has_a_component() {
+    for key in keys() {
+        let component = Component::of(&key.official);
+        assert_ne!(component, Component::Other, "{}", key.official);
+        let of_tracker =
+            key.official.starts_with("tracker.") || key.official.contains(".sam2_convs.");
+        assert_eq!(component.is_tracker(), of_tracker, "{}", key.official);
+    }
+}
+
+/// A safetensors file of F32 tensors counting up from 0, in a folder of its own.
+fn file(test: &str, tensors: &[(&str, &[usize])], config: Option<&str>) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("sam3-layout-{test}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("model.safetensors");
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in tensors {
+        let begin = data.len();
+        for i in 0..shape.iter().product() {
+            data.extend_from_slice(&(i as f32).to_le_bytes());
+        }
+        header.insert((*name).into(), serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]}));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut out = std::fs::File::create(&path).unwrap();
+    out.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    out.write_all(&header).unwrap();
+    out.write_all(&data).unwrap();
+    let beside = folder.join("config.json");
+    match config {
+        Some(text) => std::fs::write(beside, text).unwrap(),
+        None => drop(std::fs::remove_file(beside)),
+    }
+    path
+}
+
+fn names(state: &StateDict) -> Vec<&str> {
+    state.tensors().map(|t| t.name).collect()
+}
+
+#[test]
+fn training_prefixes_become_official() {
+    for (raw, official) in [
+        ("detector.backbone.x", "detector.backbone.x"),
+        ("tracker.model.x", "tracker.model.x"),
+        ("sam3_model.backbone.x", "detector.backbone.x"),
+        ("sam2_predictor.x", "tracker.x"),
+        ("sam2_predictor.model.x", "tracker.model.x"),
+        ("backbone.x", "detector.backbone.x"),
+        ("geometry_encoder.x", "detector.geometry_encoder.x"),
+        ("module.segmentation_head.x", "detector.segmentation_head.x"),
+        (
+            "module._orig_mod.model.dot_prod_scoring.x",
+            "detector.dot_prod_scoring.x",
+        ),
+        ("something.else", "something.else"),
+    ] {
+        let state = StateDict::open(&file("prefix", &[(raw, &[1])], None)).unwrap();
+        assert_eq!(
+            (names(&state), state.layout()),
+            (vec![official], Layout::Official),
+            "{raw}"
+        );
+    }
+}
+
+#[test]
+fn two_tensors_of_one_official_name_are_refused() {
+    let path = file(
+        "twice",
+        &[("backbone.x", &[1]), ("detector.backbone.x", &[1])],
+        None,
+    );
+    let message = StateDict::open(&path).unwrap_err().to_string();
+    assert!(
+        message.contains(
+            "\"backbone.x\" and \"detector.backbone.x\" are both \"detector.backbone.x\""
+        ),
+        "{message}"
+    );
+}
+
+/// The tensors of a transformers checkpoint that are not simply the same, small.
+const SMALL: &[(&str, &[usize])] = &[
+    ("geometry_encoder.boxes_direct_project.bias", &[3]),
+    ("geometry_encoder.boxes_direct_project.weight", &[3, 4]),
+    ("text_encoder.text_projection.weight", &[2, 3]),
+    (
+        "vision_encoder.backbone.embeddings.position_embeddings",
+        &[1, 4, 2],
+    ),
+    (
+        "vision_encoder.backbone.layers.0.attention.k_proj.weight",
+        &[4, 4],
+    ),
+    (
+        "vision_encoder.backbone.layers.0.attention.q_proj.weight",
+        &[4, 4],
+    ),
+    (
+        "vision_encoder.backbone.layers.0.attention.v_proj.weight",
+        &[4, 4],
+    ),
+];
+
+const CONFIG: &str = r#"{"detector_config": {"vision_config": {"backbone_config":
+    {"num_attention_heads": 1, "window_size": 2, "image_size": 56, "global_attn_indexes": [0]}}}}"#;
+
+#[test]
+fn views_of_a_transformers_checkpoint() {
+    let state = StateDict::open(&file("views", SMALL, Some(CONFIG))).unwrap();
+    assert_eq!(state.layout(), Layout::Transformers);
+    let view = |name: &str| {
+        state.view(
+            state
+                .position(name)
+                .unwrap_or_else(|| panic!("{name} in {:?}", names(&state))),
+        )
+    };
+    let count = |n: usize| (0..n).map(|i| i as f32).collect::<Vec<_>>();
+
+    let qkv = view("detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.weight");
+    assert_eq!((qkv.shape, qkv.parts.len()), (&[12, 4][..], 3));
+    assert!(
+        qkv.parts.iter().all(|p| matches!(p, Cow::Borrowed(_))),
+        "q, k and v are not copied"
+    );
+    assert_eq!(
+        qkv.to_f32().unwrap(),
+        [count(16), count(16), count(16)].concat()
+    );
+
+    let pos = view("detector.backbone.vision_backbone.trunk.pos_embed");
+    assert_eq!(pos.shape, [1, 5, 2]);
+    assert_eq!(pos.to_f32().unwrap(), [vec![0.0, 0.0], count(8)].concat());
+
+    let text = view("detector.backbone.language_backbone.encoder.text_projection");
+    assert_eq!(
+        (text.shape, text.to_f32().unwrap()),
+        (&[3, 2][..], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0])
+    );
+
+    let points = view("detector.geometry_encoder.points_direct_project.weight");
+    assert_eq!(
+        (points.shape, points.to_f32().unwrap()),
+        (&[3, 2][..], vec![0.0; 6])
+    );
+    let made: Vec<_> = state.synthesised().collect();
+    assert_eq!(made.len(), 3, "{made:?}");
+
+    // A grid of 4×4 (56 px / 14) with windows of 2: positions are halved.
+    let freqs = view("detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis");
+    assert_eq!(
+        (freqs.dtype, freqs.shape, freqs.byte_len()),
+        (Dtype::C64, &[16, 2][..], 16 * 2 * 8)
+    );
+    let numbers: Vec<f32> = freqs.parts[0]
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    // Row 3, column 1: x turns by 0.5, y by 1.5.
+    let at = (3 * 4 + 1) * 4;
+    let expected = [0.5f32.cos(), 0.5f32.sin(), 1.5f32.cos(), 1.5f32.sin()];
+    assert!(
+        numbers[at..at + 4]
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() < 1e-7),
+        "{:?}",
+        &numbers[at..at + 4]
+    );
+}
+
+#[test]
+fn a_torn_qkv_is_named() {
+    let state = StateDict::open(&file("torn", &SMALL[..6], Some(CONFIG))).unwrap();
+    let warning = &state.warnings()[0];
+    assert!(
+        warning.contains("qkv.weight\" is incomplete")
+            && warning.contains("v_proj.weight\" is missing"),
+        "{warning}"
+    );
+
+    let mut uneven = SMALL.to_vec();
+    uneven[6].1 = &[4, 2];
+    let message = StateDict::open(&file("uneven", &uneven, Some(CONFIG)))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("differ: F32 [4, 4], F32 [4, 4], F32 [4, 2]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_broken_config_beside_the_checkpoint_is_an_error() {
+    for text in ["{", "[]", ""] {
+        let message = StateDict::open(&file("config", SMALL, Some(text)))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("config.json"), "{message}");
+    }
+}

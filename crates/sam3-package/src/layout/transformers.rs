@@ -1,0 +1,377 @@
+//! From transformers' tensors to the official state dict: applies [`super::rules`] to the names of a checkpoint.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{
+    Entry, Source,
+    rules::{Op, SECTIONS},
+};
+use crate::checkpoint::{Dtype, Stored};
+
+/// What the detector's parts are called at the top of a transformers checkpoint.
+const PARTS: [&str; 8] = [
+    "vision_encoder.",
+    "text_encoder.",
+    "text_projection.",
+    "geometry_encoder.",
+    "detr_encoder.",
+    "detr_decoder.",
+    "mask_decoder.",
+    "dot_product_scoring.",
+];
+
+/// True for a name that only transformers' layout has (`geometry_encoder.` is in both).
+pub(super) fn is_name(name: &str) -> bool {
+    [
+        "detector_model.",
+        "tracker_model.",
+        "tracker_neck.",
+        "vision_encoder.",
+        "detr_encoder.",
+        "detr_decoder.",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
+}
+
+/// With `detector_model.`, which the image-only checkpoint leaves out.
+pub(super) fn full_name(name: &str) -> String {
+    if PARTS.iter().any(|part| name.starts_with(part)) {
+        format!("detector_model.{name}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// What the rotary tables depend on and no tensor tells.
+struct Rotary {
+    heads: usize,
+    window: usize,
+    grid: usize,
+    global: Vec<usize>,
+}
+
+impl Rotary {
+    /// From the vision backbone's config, else SAM 3's.
+    fn new(config: Option<&Value>, patch: usize) -> Self {
+        let backbone = config.and_then(|c| c.pointer("/vision_config/backbone_config"));
+        let get = |key: &str| {
+            backbone?
+                .get(key)?
+                .as_u64()
+                .and_then(|v| usize::try_from(v).ok())
+                .filter(|&v| v > 0)
+        };
+        let global = backbone
+            .and_then(|b| b.get("global_attn_indexes")?.as_array())
+            .map(|list| {
+                list.iter()
+                    .filter_map(|v| v.as_u64().and_then(|v| usize::try_from(v).ok()))
+                    .collect()
+            });
+        Self {
+            heads: get("num_attention_heads").unwrap_or(16),
+            window: get("window_size").unwrap_or(24),
+            grid: get("image_size").unwrap_or(1008) / patch.max(1),
+            global: global.unwrap_or_else(|| vec![7, 15, 23, 31]),
+        }
+    }
+}
+
+/// The official entries in the official order, then whatever no rule took, under its own name.
+///
+/// `names[i]` is the full name of `stored(i)`.
+pub(super) fn official<'a>(
+    names: &[String],
+    stored: impl Fn(usize) -> &'a Stored,
+    config: Option<&Value>,
+) -> Result<(Vec<Entry>, Vec<String>), String> {
+    let by_name: HashMap<&str, usize> = names
+        .iter()
+        .enumerate()
+        .map(|(i, n)| (n.as_str(), i))
+        .collect();
+    let patch = by_name
+        .get("detector_model.vision_encoder.backbone.embeddings.patch_embeddings.projection.weight")
+        .and_then(|&i| stored(i).shape.last().copied())
+        .unwrap_or(14);
+    let mut builder = Builder {
+        by_name,
+        taken: vec![false; names.len()],
+        stored,
+        rotary: Rotary::new(config, patch),
+        entries: Vec::with_capacity(names.len()),
+        warnings: Vec::new(),
+    };
+    for section in SECTIONS {
+        let repeats = section.official.contains("{}");
+        for n in 0.. {
+            let before = builder.entries.len();
+            let fill = |prefix: &str| {
+                prefix
+                    .replace("{}", &n.to_string())
+                    .replace("{+}", &(n + 1).to_string())
+            };
+            let (official, theirs) = (fill(section.official), fill(section.transformers));
+            for &(to, from, op) in section.rules {
+                builder.apply(
+                    op,
+                    n,
+                    &format!("{official}{to}"),
+                    &format!("{theirs}{from}"),
+                    &theirs,
+                )?;
+            }
+            if !repeats || builder.entries.len() == before {
+                break;
+            }
+        }
+    }
+    let Builder {
+        taken,
+        stored,
+        mut entries,
+        warnings,
+        ..
+    } = builder;
+    for (i, name) in names.iter().enumerate().filter(|(i, _)| !taken[*i]) {
+        entries.push(Entry::stored(name.clone(), i, stored(i)));
+    }
+    Ok((entries, warnings))
+}
+
+struct Builder<'n, F> {
+    by_name: HashMap<&'n str, usize>,
+    taken: Vec<bool>,
+    stored: F,
+    rotary: Rotary,
+    entries: Vec<Entry>,
+    warnings: Vec<String>,
+}
+
+impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
+    fn apply(
+        &mut self,
+        op: Op,
+        n: usize,
+        to: &str,
+        from: &str,
+        section: &str,
+    ) -> Result<(), String> {
+        match op {
+            Op::Same => self.same(to, from),
+            Op::Duplicate(copy) => {
+                let copy = format!("{section}{copy}");
+                if self.by_name.contains_key(from) {
+                    self.same(to, from);
+                    self.take(&copy);
+                } else {
+                    self.same(to, &copy);
+                }
+            }
+            Op::Pair => self.pair(to, from),
+            Op::PairBeside(sibling) => {
+                if self
+                    .by_name
+                    .contains_key(format!("{section}{sibling}").as_str())
+                {
+                    self.pair(to, from);
+                }
+            }
+            Op::Qkv => {
+                self.fused(&format!("{to}.weight"), from, "weight")?;
+                self.fused(&format!("{to}.bias"), from, "bias")?;
+            }
+            Op::InProj => {
+                self.fused(&format!("{to}in_proj_weight"), from, "weight")?;
+                self.fused(&format!("{to}in_proj_bias"), from, "bias")?;
+            }
+            Op::Projections => {
+                for (ours, theirs) in [
+                    ("q_proj", "q_proj"),
+                    ("k_proj", "k_proj"),
+                    ("v_proj", "v_proj"),
+                    ("out_proj", "o_proj"),
+                ] {
+                    self.pair(&format!("{to}{ours}"), &format!("{from}{theirs}"));
+                }
+            }
+            Op::ClassRow => {
+                if let Some((i, shape)) = self.shaped::<3>(from)? {
+                    self.push(
+                        to,
+                        i,
+                        vec![shape[0], shape[1] + 1, shape[2]],
+                        Source::ClassRow(i),
+                    );
+                    if shape[0] != 1 {
+                        return Err(format!(
+                            "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
+                        ));
+                    }
+                }
+            }
+            Op::Transpose => {
+                if let Some((i, [rows, columns])) = self.shaped::<2>(from)? {
+                    self.push(to, i, vec![columns, rows], Source::Transposed(i));
+                }
+            }
+            Op::Row => {
+                if let Some((i, [rows, width])) = self.shaped::<2>(from)?.filter(|(_, s)| n < s[0])
+                {
+                    self.push(to, i, vec![1, width], Source::Row(i, n));
+                    self.taken[i] = n + 1 == rows;
+                }
+            }
+            Op::FreqsCis => self.freqs_cis(to, from, n)?,
+            Op::Points(input) => {
+                if let Some(&i) = self.by_name.get(from) {
+                    let (width, dtype) = (
+                        (self.stored)(i).shape.first().copied().unwrap_or(0),
+                        (self.stored)(i).dtype,
+                    );
+                    let shapes = [
+                        ("weight", vec![width, input.unwrap_or(width)]),
+                        ("bias", vec![width]),
+                    ];
+                    for (leaf, shape) in shapes {
+                        self.entries.push(Entry {
+                            name: format!("{to}.{leaf}"),
+                            dtype,
+                            shape,
+                            source: Source::Zeros,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The index of a tensor no rule has taken yet.
+    fn take(&mut self, from: &str) -> Option<usize> {
+        let i = *self.by_name.get(from)?;
+        (!std::mem::replace(&mut self.taken[i], true)).then_some(i)
+    }
+
+    fn same(&mut self, to: &str, from: &str) {
+        if let Some(i) = self.take(from) {
+            self.entries
+                .push(Entry::stored(to.to_owned(), i, (self.stored)(i)));
+        }
+    }
+
+    fn pair(&mut self, to: &str, from: &str) {
+        self.same(&format!("{to}.weight"), &format!("{from}.weight"));
+        self.same(&format!("{to}.bias"), &format!("{from}.bias"));
+    }
+
+    fn fused(&mut self, to: &str, from: &str, leaf: &str) -> Result<(), String> {
+        let names = ["q", "k", "v"].map(|x| format!("{from}{x}_proj.{leaf}"));
+        let found = names
+            .each_ref()
+            .map(|name| self.by_name.get(name.as_str()).copied());
+        let [Some(q), Some(k), Some(v)] = found else {
+            if let Some(missing) = names
+                .iter()
+                .zip(found)
+                .find(|(_, i)| i.is_none())
+                .filter(|_| found != [None; 3])
+            {
+                self.warnings.push(format!(
+                    "\"{to}\" is incomplete: \"{}\" is missing",
+                    missing.0
+                ));
+            }
+            return Ok(());
+        };
+        let [a, b, c] = [q, k, v].map(&self.stored);
+        if [b, c]
+            .iter()
+            .any(|t| (t.dtype, &t.shape) != (a.dtype, &a.shape))
+            || a.shape.is_empty()
+        {
+            return Err(format!(
+                "tensors \"{}\" differ: {} {:?}, {} {:?}, {} {:?}",
+                names.join("\", \""),
+                a.dtype,
+                a.shape,
+                b.dtype,
+                b.shape,
+                c.dtype,
+                c.shape
+            ));
+        }
+        let mut shape = a.shape.clone();
+        shape[0] *= 3;
+        let dtype = a.dtype;
+        for i in [q, k, v] {
+            self.taken[i] = true;
+        }
+        self.entries.push(Entry {
+            name: to.to_owned(),
+            dtype,
+            shape,
+            source: Source::Rows([q, k, v]),
+        });
+        Ok(())
+    }
+
+    fn shaped<const N: usize>(&self, from: &str) -> Result<Option<(usize, [usize; N])>, String> {
+        let Some(&i) = self.by_name.get(from) else {
+            return Ok(None);
+        };
+        let shape = &(self.stored)(i).shape;
+        let sized = shape.as_slice().try_into();
+        sized
+            .map(|s| Some((i, s)))
+            .map_err(|_| format!("tensor \"{from}\" has shape {shape:?}, expected {N} axes"))
+    }
+
+    fn push(&mut self, to: &str, i: usize, shape: Vec<usize>, source: Source) {
+        self.taken[i] = true;
+        self.entries.push(Entry {
+            name: to.to_owned(),
+            dtype: (self.stored)(i).dtype,
+            shape,
+            source,
+        });
+    }
+
+    /// Length and width of the table; its values come when it is asked for.
+    fn freqs_cis(&mut self, to: &str, from: &str, block: usize) -> Result<(), String> {
+        let Some((_, [_, width])) = self.shaped::<2>(from)? else {
+            return Ok(());
+        };
+        let Rotary {
+            heads,
+            window,
+            grid,
+            ..
+        } = self.rotary;
+        let is_global = self.rotary.global.contains(&block);
+        let (side, scale) = if is_global {
+            (grid, window as f32 / grid as f32)
+        } else {
+            (window, 1.0)
+        };
+        // A head's width is split in pairs, half of them for x and half for y.
+        let pairs = width / heads / 2;
+        if pairs == 0 || pairs % 2 != 0 || width % heads != 0 || side == 0 || side > 4096 {
+            return Err(format!(
+                "a rotary table of {side}×{side} positions for width {width} and {heads} heads is impossible: is config.json \
+                 the one of this checkpoint?"
+            ));
+        }
+        let shape = vec![side * side, pairs];
+        self.entries.push(Entry {
+            name: to.to_owned(),
+            dtype: Dtype::C64,
+            shape,
+            source: Source::FreqsCis { side, scale },
+        });
+        Ok(())
+    }
+}
