@@ -54,6 +54,26 @@ TEXTS = [
     " ".join(["cat"] * 29), " ".join(["cat"] * 30), " ".join(["cat"] * 31), " ".join(["cat"] * 100),
     "supercalifragilisticexpialidocious " * 4, "🚢" * 20, "!(" * 40,
     "pneumonoultramicroscopicsilicovolcanoconiosis antidisestablishmentarianism floccinaucinihilipilification",
+    # More of each kind: where HTML, ftfy and casefolding have their corners.
+    "player in white", "Person", "  a   dog \n", "ear-ring", "T-shirt", "3 red apples", "route 66", "a/b_c",
+    "e-mail@example.com", "50% off", "I'M they'll we've he'd you're", "the dog's bowl", "rock'n'roll", "'", "''s",
+    "!$ cat", "?!", "a.b.c", "#1", "$5", "C++", "`", "\\", "cat<end_of_text>dog", "<START_OF_TEXT> cat", "<b>cat</b>",
+    "a < b", "<", "<ſtart_of_text>", "salt &amp; pepper", "salt &amp;amp; pepper", "&lt;cat&gt;", "<&amp;>",
+    "caf&eacute;", "CAF&EACUTE;", "&nbsp;cat&nbsp;", "&#99;at", "&#x63;at", "&#x63at", "&notit;", "&notin;", "&ampcat",
+    "&AMP", "&copy 2020", "< &copycat", "&#128;", "&#x9d;", "&#0;", "&#1;", "&#xD800;", "&#99999999999999999999;",
+    "&bogus;", "& cat", "&", "&;", "&#;", "< &#x1F600;", "< &eacuteclair", "&NotEqualTilde;", "&amp;lt;b&amp;gt;",
+    "< &amp;amp;amp;", "&ThickSpace;x", "&unknownunknownunknownunknownunknownunknown;", "“cat”", "the dog’s bowl",
+    "‘a’", "ﬁsh", "ﬂuﬃest", "ｃａｔ", "\uff21\u3000\uff22", "ｶﾞ", "l’humanitÃ©",
+    "\u00e2\u0080\u009ccat\u00e2\u0080\u009d", "\u00e2\u20ac\u0153cat\u00e2\u20ac\u009d", "ðŸ˜Š", "Ã¼ber",
+    "Ã perturber la rÃ©flexion", "ðŸ±", "â€“ dash", "naÃ¯ve",
+    "\u00d0\u00bf\u00d1\u0080\u00d0\u00b8\u00d0\u00b2\u00d0\u00b5\u00d1\u0082", "Ångström", "A\u030a", "naïve",
+    "IL Y MARQUÉ…", "¡hola!", "£5", "\u00a0cat", "cat\u200bdog", "\ufeffcat", "c\u0000at", "c\u0007at", "c\u007fat",
+    "a\tb", "a\r\nb", "a\u2028b", "a\fb", "�", "￼", "a\u2003b", "猫", "一只黄色的校车", "собака", "Σίσυφος", "ΟΔΟΣ", "ΑΣ ΒΣ",
+    "STRASSE", "Straße", "ﬆ", "ǅ", "한국어", "한국어", "हिन्दी", "عربى", "ไทย", "Ⅳ", "½", "²", "٣", "😀",
+    "\ud83d\udc69\u200d\ud83d\udc69\u200d\ud83d\udc67", "🇩🇪", "™", "€", "K", "Ω", "𝒥ohn", "a\u0300\u0316", "\ue000",
+    "!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!",
+    "!(!(!(!(!(!(!(!(!(!(!(!(!(!(!(!(!(!(!(!(",
+    "ab" * 2000, "z" * 300, "!" * 90, " ".join(["dog"] * 100),
 ]  # fmt: skip
 
 

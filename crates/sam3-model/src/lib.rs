@@ -5,8 +5,11 @@
 
 pub mod config;
 mod error;
+pub mod image;
+pub mod masks;
 mod model;
 mod ops;
+pub mod tokenizer;
 mod weights;
 
 pub use config::Config;

@@ -1,0 +1,135 @@
+//! Mask logits at the model's resolution to a mask at the picture's.
+
+use rayon::prelude::*;
+
+use crate::masks::Mask;
+
+/// Where one output pixel of an axis lies between two input pixels.
+#[derive(Clone, Copy)]
+struct Between {
+    low: usize,
+    high: usize,
+    low_weight: f32,
+    high_weight: f32,
+}
+
+/// The mask of `logits` (`[h, w]`, row by row) at `height` × `width` pixels: resized, then > 0.
+///
+/// As officially, the logits are resized (bilinear, pixel centres aligned, no antialiasing, as
+/// `torch.nn.functional.interpolate` does) and then compared, so edges are smooth at any size. Rows are made one at a
+/// time: no full-size float picture exists, and only where the logits are positive nearby is anything computed.
+///
+/// # Panics
+/// When `logits` does not hold `h * w` values.
+pub fn upsample_threshold(
+    logits: &[f32],
+    (h, w): (usize, usize),
+    (height, width): (usize, usize),
+) -> Mask {
+    assert_eq!(logits.len(), h * w, "{h}x{w} logits");
+    let mut mask = Mask::new(width as u32, height as u32);
+    if logits.is_empty() || mask.words.is_empty() {
+        return mask;
+    }
+    let columns = between(w, width);
+    let rows = between(h, height);
+    let words_per_row = mask.words_per_row();
+    // One task for the output rows that share their two input rows.
+    let mut bands = Vec::new();
+    let mut rest = mask.words.as_mut_slice();
+    for band in rows.chunk_by(|a, b| (a.low, a.high) == (b.low, b.high)) {
+        let (words, after) = rest.split_at_mut(band.len() * words_per_row);
+        bands.push((band, words));
+        rest = after;
+    }
+    bands.into_par_iter().for_each(|(band, words)| {
+        let [low, high] = [band[0].low, band[0].high].map(|row| &logits[row * w..][..w]);
+        let Some(inside) = positive_columns(low, high, &columns) else {
+            return;
+        };
+        let columns = &columns[inside.clone()];
+        let [low, high] = [low, high].map(|row| {
+            let at = |c: &Between| row[c.low] * c.low_weight + row[c.high] * c.high_weight;
+            columns.iter().map(at).collect::<Vec<f32>>()
+        });
+        for (row, words) in band.iter().zip(words.chunks_exact_mut(words_per_row)) {
+            for (i, (low, high)) in low.iter().zip(&high).enumerate() {
+                let x = inside.start + i;
+                let is_inside = low * row.low_weight + high * row.high_weight > 0.0;
+                words[x / 64] |= u64::from(is_inside) << (x % 64);
+            }
+        }
+    });
+    mask
+}
+
+fn between(input: usize, output: usize) -> Vec<Between> {
+    let scale = input as f32 / output as f32;
+    let at = |i: usize| {
+        let position = (scale * (i as f32 + 0.5) - 0.5).max(0.0);
+        let low = (position as usize).min(input - 1);
+        let high_weight = (position - low as f32).min(1.0);
+        Between {
+            low,
+            high: (low + 1).min(input - 1),
+            low_weight: 1.0 - high_weight,
+            high_weight,
+        }
+    };
+    (0..output).map(at).collect()
+}
+
+/// The output columns that have a positive logit among their neighbours in the two rows: no other can be inside.
+fn positive_columns(
+    low: &[f32],
+    high: &[f32],
+    columns: &[Between],
+) -> Option<std::ops::Range<usize>> {
+    let is_positive = |(low, high): (&f32, &f32)| *low > 0.0 || *high > 0.0;
+    let first = low.iter().zip(high).position(is_positive)?;
+    let last = low.iter().zip(high).rposition(is_positive)?;
+    let start = columns.partition_point(|c| c.high < first);
+    Some(start..columns.partition_point(|c| c.low <= last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_falls_half_way() {
+        let mask = upsample_threshold(&[-1.0, 1.0], (1, 2), (3, 8));
+        for y in 0..3 {
+            let row: Vec<bool> = (0..8).map(|x| mask.get(x, y)).collect();
+            assert_eq!(row, [false, false, false, false, true, true, true, true]);
+        }
+    }
+
+    #[test]
+    fn equals_the_plain_formula_at_awkward_sizes() {
+        for (h, w, height, width) in [
+            (1, 1, 5, 70),
+            (7, 5, 31, 129),
+            (9, 12, 4, 3),
+            (16, 16, 16, 16),
+        ] {
+            let logits: Vec<f32> = (0..h * w).map(|i| ((i * 37 % 23) as f32) - 14.3).collect();
+            let mask = upsample_threshold(&logits, (h, w), (height, width));
+            let (rows, columns) = (between(h, height), between(w, width));
+            for (y, r) in rows.iter().enumerate() {
+                for (x, c) in columns.iter().enumerate() {
+                    let at = |row: usize| {
+                        logits[row * w + c.low] * c.low_weight
+                            + logits[row * w + c.high] * c.high_weight
+                    };
+                    let expected = at(r.low) * r.low_weight + at(r.high) * r.high_weight > 0.0;
+                    assert_eq!(
+                        mask.get(x as u32, y as u32),
+                        expected,
+                        "{h}x{w} to {height}x{width} at {x},{y}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
+
+mod label;
+mod overlay;
+mod polygons;
+mod rle;
+
+pub use overlay::{OverlayInstance, overlay};
+pub use polygons::polygons;
+pub use rle::{Rle, RleError};
+
+/// Which pixels of a picture are inside, one bit each: a mask of 12 megapixels takes 1.5 MB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Rows of [`Mask::words_per_row`] words; pixel x is bit x % 64 of word x / 64; bits past the width are 0.
+    pub(crate) words: Vec<u64>,
+}
+
+impl Mask {
+    /// A mask with nothing inside.
+    pub fn new(width: u32, height: u32) -> Self {
+        let words = vec![0; (width as usize).div_ceil(64) * height as usize];
+        Self {
+            width,
+            height,
+            words,
+        }
+    }
+
+    /// The mask of the pixels (x, y) for which `is_inside` holds.
+    pub fn from_fn(width: u32, height: u32, is_inside: impl Fn(u32, u32) -> bool) -> Self {
+        let mut mask = Self::new(width, height);
+        for y in 0..height {
+            for x in (0..width).filter(|&x| is_inside(x, y)) {
+                mask.insert(x, y);
+            }
+        }
+        mask
+    }
+
+    /// Whether pixel (x, y) is inside; false outside the picture.
+    pub fn get(&self, x: u32, y: u32) -> bool {
+        x < self.width && y < self.height && self.row(y)[x as usize / 64] >> (x % 64) & 1 == 1
+    }
+
+    /// Puts pixel (x, y) inside.
+    ///
+    /// # Panics
+    /// When the pixel is outside the picture.
+    pub fn insert(&mut self, x: u32, y: u32) {
+        assert!(
+            x < self.width && y < self.height,
+            "{x},{y} in {}x{}",
+            self.width,
+            self.height
+        );
+        let word = y as usize * self.words_per_row() + x as usize / 64;
+        self.words[word] |= 1 << (x % 64);
+    }
+
+    /// Number of pixels inside.
+    pub fn area(&self) -> u64 {
+        self.words
+            .iter()
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
+    }
+
+    /// The smallest box around the mask, `[x1, y1, x2, y2]` with x2 and y2 just past it; none when it is empty.
+    pub fn bounding_box(&self) -> Option<[u32; 4]> {
+        let (mut top, mut bottom) = (None, 0);
+        let mut any = vec![0; self.words_per_row()];
+        for y in 0..self.height {
+            let row = self.row(y);
+            if row.iter().any(|&word| word != 0) {
+                top.get_or_insert(y);
+                bottom = y + 1;
+                any.iter_mut().zip(row).for_each(|(any, word)| *any |= word);
+            }
+        }
+        let first = any.iter().position(|&word| word != 0)?;
+        let last = any.iter().rposition(|&word| word != 0)?;
+        let left = 64 * first as u32 + any[first].trailing_zeros();
+        let right = 64 * (last as u32 + 1) - any[last].leading_zeros();
+        Some([left, top?, right, bottom])
+    }
+
+    /// Intersection over union with a mask of the same size; 1 for two empty ones.
+    ///
+    /// # Panics
+    /// When the sizes differ.
+    pub fn iou(&self, other: &Self) -> f64 {
+        assert_eq!(
+            (self.width, self.height),
+            (other.width, other.height),
+            "masks of one picture"
+        );
+        let pairs = || self.words.iter().zip(&other.words);
+        let both: u64 = pairs().map(|(a, b)| u64::from((a & b).count_ones())).sum();
+        let either: u64 = pairs().map(|(a, b)| u64::from((a | b).count_ones())).sum();
+        if either == 0 {
+            1.0
+        } else {
+            both as f64 / either as f64
+        }
+    }
+
+    /// The mask as a PNG file's bytes: 8-bit grey, 255 inside, 0 outside.
+    pub fn to_png(&self) -> Vec<u8> {
+        let mut grey = Vec::with_capacity(self.width as usize * self.height as usize);
+        for y in 0..self.height {
+            let row = self.row(y);
+            grey.extend(
+                (0..self.width as usize).map(|x| (row[x / 64] >> (x % 64) & 1) as u8 * 255),
+            );
+        }
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::write_buffer_with_format(
+            &mut png,
+            &grey,
+            self.width,
+            self.height,
+            image::ExtendedColorType::L8,
+            image::ImageFormat::Png,
+        )
+        .expect("writing to memory, with as many bytes as the size needs");
+        png.into_inner()
+    }
+
+    pub(crate) fn words_per_row(&self) -> usize {
+        (self.width as usize).div_ceil(64)
+    }
+
+    fn row(&self, y: u32) -> &[u64] {
+        &self.words[y as usize * self.words_per_row()..][..self.words_per_row()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn area_and_box() {
+        let mut mask = Mask::new(130, 9);
+        assert_eq!((mask.area(), mask.bounding_box()), (0, None));
+        mask.insert(63, 2);
+        assert_eq!(
+            (mask.area(), mask.bounding_box()),
+            (1, Some([63, 2, 64, 3]))
+        );
+        mask.insert(129, 8);
+        assert_eq!(
+            (mask.area(), mask.bounding_box()),
+            (2, Some([63, 2, 130, 9]))
+        );
+        assert!(mask.get(129, 8) && !mask.get(128, 8) && !mask.get(130, 8));
+    }
+
+    #[test]
+    fn iou_of_halves() {
+        let left = Mask::from_fn(100, 10, |x, _| x < 50);
+        let most = Mask::from_fn(100, 10, |x, _| x < 75);
+        assert_eq!(left.iou(&most), 50.0 / 75.0);
+        assert_eq!(Mask::new(3, 3).iou(&Mask::new(3, 3)), 1.0);
+    }
+}

@@ -1,0 +1,230 @@
+//! COCO's compressed run lengths: what `pycocotools.mask` calls an RLE.
+//!
+//! A mask is read down its columns, left to right, as runs of outside, inside, outside, … pixels. From the fourth run on
+//! the difference to the run before last is kept instead of the run. Each number is written in groups of 5 bits, lowest first,
+//! as the characters from '0' on; bit 5 says that more follow, and the last group's bit 4 is the sign.
+
+use super::Mask;
+
+/// A mask as it stands in JSON: `{"size": [height, width], "counts": "…"}`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Rle {
+    /// Height, width.
+    pub size: [u32; 2],
+    /// The compressed run lengths.
+    pub counts: String,
+}
+
+/// Why an [`Rle`] describes no mask.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RleError {
+    /// A character outside the alphabet, or the end in the midst of a number.
+    #[error("RLE counts: byte {0} is not part of a number")]
+    Counts(usize),
+    /// The runs do not add up to the size.
+    #[error("RLE counts: the runs do not add up to {0}x{1} pixels")]
+    Size(u32, u32),
+}
+
+impl Mask {
+    /// The mask as pycocotools' `encode` gives it, byte for byte.
+    pub fn to_rle(&self) -> Rle {
+        let runs = self.runs();
+        let mut counts = String::new();
+        for (i, &run) in runs.iter().enumerate() {
+            push(
+                &mut counts,
+                if i > 2 {
+                    run as i64 - runs[i - 2] as i64
+                } else {
+                    run as i64
+                },
+            );
+        }
+        Rle {
+            size: [self.height, self.width],
+            counts,
+        }
+    }
+
+    /// Lengths of the runs down the columns, the first one outside (and 0 where the first pixel is inside).
+    fn runs(&self) -> Vec<u64> {
+        let height = u64::from(self.height);
+        let mut runs = Vec::new();
+        let (mut is_inside, mut start) = (false, 0);
+        let mut columns = vec![[0; 64]; (self.height as usize).div_ceil(64)];
+        let [left, _, right, _] = self.bounding_box().unwrap_or_default();
+        for word in left as usize / 64..(right as usize).div_ceil(64) {
+            self.columns(word, &mut columns);
+            for x in 64 * word..(64 * (word + 1)).min(self.width as usize) {
+                for (block, bits) in columns.iter().enumerate() {
+                    // Bits that differ from the run so far, lowest first.
+                    let mut y = 0;
+                    let bits = bits[x % 64];
+                    let size = (height - 64 * block as u64).min(64) as u32;
+                    while y < size {
+                        let other = if is_inside { !bits } else { bits } >> y;
+                        y += other.trailing_zeros();
+                        if y < size {
+                            let at = x as u64 * height + 64 * block as u64 + u64::from(y);
+                            runs.push(at - start);
+                            (is_inside, start) = (!is_inside, at);
+                        }
+                    }
+                }
+            }
+        }
+        let end = u64::from(self.width) * height;
+        if end > start || runs.is_empty() {
+            runs.push(end - start);
+        }
+        runs
+    }
+
+    /// 64 columns as bits down the rows: `columns[y / 64][x % 64]`, bit y % 64.
+    fn columns(&self, word: usize, columns: &mut [[u64; 64]]) {
+        let words = self.words.iter().skip(word).step_by(self.words_per_row());
+        let words: Vec<u64> = words.copied().collect();
+        for (columns, rows) in columns.iter_mut().zip(words.chunks(64)) {
+            columns.fill(0);
+            columns[..rows.len()].copy_from_slice(rows);
+            transpose(columns);
+        }
+    }
+
+    /// The mask of an RLE.
+    ///
+    /// # Errors
+    /// The counts are not numbers, or do not add up to the size.
+    pub fn from_rle(rle: &Rle) -> Result<Self, RleError> {
+        let [height, width] = rle.size;
+        let wrong_size = || RleError::Size(height, width);
+        let pixels = i64::from(height)
+            .checked_mul(i64::from(width))
+            .ok_or_else(wrong_size)?;
+        let mut runs: Vec<i64> = Vec::new();
+        let mut end = 0;
+        for (i, number) in numbers(rle.counts.as_bytes()).enumerate() {
+            let run = number? + if i > 2 { runs[i - 2] } else { 0 };
+            if run < 0 || run > pixels - end {
+                return Err(wrong_size());
+            }
+            end += run;
+            runs.push(run);
+        }
+        if end != pixels {
+            return Err(wrong_size());
+        }
+        let mut mask = Self::new(width, height);
+        let mut start = 0;
+        for (i, run) in runs.into_iter().map(|run| run as u64).enumerate() {
+            if i % 2 == 1 {
+                for at in start..start + run {
+                    mask.insert(
+                        (at / u64::from(height)) as u32,
+                        (at % u64::from(height)) as u32,
+                    );
+                }
+            }
+            start += run;
+        }
+        Ok(mask)
+    }
+}
+
+fn push(counts: &mut String, mut number: i64) {
+    loop {
+        let group = (number & 0x1f) as u8;
+        number >>= 5;
+        let is_last = number == if group & 0x10 != 0 { -1 } else { 0 };
+        counts.push(char::from(b'0' + group + if is_last { 0 } else { 0x20 }));
+        if is_last {
+            return;
+        }
+    }
+}
+
+fn numbers(counts: &[u8]) -> impl Iterator<Item = Result<i64, RleError>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at == counts.len() {
+            return None;
+        }
+        let mut number = 0;
+        for shift in (0..60).step_by(5) {
+            let group = match counts.get(at) {
+                Some(&byte @ b'0'..=b'o') => i64::from(byte - b'0'),
+                _ => break,
+            };
+            at += 1;
+            number |= (group & 0x1f) << shift;
+            if group & 0x20 == 0 {
+                let sign = if group & 0x10 != 0 {
+                    -1 << (shift + 5)
+                } else {
+                    0
+                };
+                return Some(Ok(number | sign));
+            }
+        }
+        let error = RleError::Counts(at);
+        at = counts.len();
+        Some(Err(error))
+    })
+}
+
+/// Turns 64 rows of 64 bits into columns: halves are swapped across the diagonal, then halves of halves.
+fn transpose(rows: &mut [u64; 64]) {
+    let mut mask = 0x0000_0000_ffff_ffff_u64;
+    let mut half = 32;
+    while half > 0 {
+        for i in (0..64).filter(|i| i & half == 0) {
+            let swapped = (rows[i] >> half ^ rows[i + half]) & mask;
+            rows[i] ^= swapped << half;
+            rows[i + half] ^= swapped;
+        }
+        half /= 2;
+        mask ^= mask << half;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_swaps_the_axes() {
+        let mut rows = std::array::from_fn(|i| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let before = rows;
+        transpose(&mut rows);
+        for (y, row) in before.iter().enumerate() {
+            for (x, column) in rows.iter().enumerate() {
+                assert_eq!(column >> y & 1, row >> x & 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_mask_is_refused() {
+        let rle = |counts: &str| {
+            Mask::from_rle(&Rle {
+                size: [2, 3],
+                counts: counts.to_owned(),
+            })
+        };
+        assert_eq!(rle("6"), Ok(Mask::new(3, 2)));
+        assert_eq!(
+            rle("15"),
+            Mask::from_rle(&Rle {
+                size: [2, 3],
+                counts: "15".to_owned()
+            })
+        );
+        for counts in ["", "5", "7", "33O", "1O", "oooooooooooo1"] {
+            assert!(rle(counts).is_err(), "{counts}");
+        }
+        assert_eq!(rle("3 3"), Err(RleError::Counts(1)));
+        assert_eq!(rle("3P"), Err(RleError::Counts(2)));
+    }
+}

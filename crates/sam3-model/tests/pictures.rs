@@ -1,0 +1,130 @@
+//! Reading, resizing, masks and RLE against Pillow, torchvision, torch and pycocotools: `tools/image_reference.py`.
+
+use sam3_model::image::{Image, resize, upsample_threshold};
+use sam3_model::masks::{Mask, Rle};
+
+#[derive(serde::Deserialize)]
+struct Reference {
+    files: Vec<File>,
+    resized: Vec<Resized>,
+    upsampled: Vec<Upsampled>,
+    masks: Vec<Inside>,
+}
+
+#[derive(serde::Deserialize)]
+struct File {
+    name: String,
+    file: String,
+    size: [u32; 2],
+    rgb: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Resized {
+    size: [u32; 2],
+    rgb: String,
+    to: u32,
+    resized: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Upsampled {
+    from: [usize; 2],
+    logits: Vec<f32>,
+    to: [usize; 2],
+    rle: Rle,
+}
+
+#[derive(serde::Deserialize)]
+struct Inside {
+    /// Row-major indices of the pixels inside.
+    inside: Vec<u32>,
+    rle: Rle,
+}
+
+fn reference() -> Reference {
+    serde_json::from_str(include_str!("fixtures/pictures.json")).unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = |i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(digits).collect()
+}
+
+#[test]
+fn files_are_read_as_pillow_reads_them() {
+    for case in reference().files {
+        let image = Image::decode(&bytes(&case.file)).unwrap();
+        assert_eq!([image.width, image.height], case.size, "{}", case.name);
+        // JPEG decoders may differ by rounding.
+        let allowed = if case.name.starts_with("jpeg") { 1 } else { 0 };
+        let differ = image
+            .rgb
+            .iter()
+            .zip(bytes(&case.rgb))
+            .map(|(a, b)| a.abs_diff(b))
+            .max();
+        assert!(
+            differ <= Some(allowed),
+            "{}: differs by {differ:?}",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn a_cut_jpeg_is_refused() {
+    let case = reference()
+        .files
+        .into_iter()
+        .find(|case| case.name.starts_with("jpeg"))
+        .unwrap();
+    let whole = bytes(&case.file);
+    let error = Image::decode(&whole[..whole.len() - 2])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the file ends before the picture does"),
+        "{error}"
+    );
+}
+
+#[test]
+fn resizing_is_torchvisions_bit_for_bit() {
+    for case in reference().resized {
+        let [width, height] = case.size;
+        let image = Image {
+            width,
+            height,
+            rgb: bytes(&case.rgb),
+        };
+        let resized = resize(&image, case.to, case.to);
+        assert_eq!(
+            resized.rgb,
+            bytes(&case.resized),
+            "{width}x{height} to {}",
+            case.to
+        );
+    }
+}
+
+#[test]
+fn masks_are_torchs_and_their_rle_pycocotools() {
+    for case in reference().upsampled {
+        let mask = upsample_threshold(&case.logits, case.from.into(), case.to.into());
+        assert_eq!(mask.to_rle(), case.rle, "{:?} to {:?}", case.from, case.to);
+    }
+}
+
+#[test]
+fn rle_goes_both_ways() {
+    for case in reference().masks {
+        let [height, width] = case.rle.size;
+        let mut mask = Mask::new(width, height);
+        case.inside
+            .iter()
+            .for_each(|i| mask.insert(i % width, i / width));
+        assert_eq!(mask.to_rle(), case.rle, "{width}x{height}");
+        assert_eq!(Mask::from_rle(&case.rle).unwrap(), mask, "{width}x{height}");
+    }
+}
