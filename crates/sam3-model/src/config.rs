@@ -225,7 +225,7 @@ impl Reader<'_> {
     /// One more than the highest index that follows `prefix` in any name.
     fn depth(&self, prefix: &str) -> usize {
         let index = |name: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
-        self.dict.names().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
+        self.dict.tensors().filter_map(|tensor| index(tensor.name)).max().map_or(0, |last| last.saturating_add(1))
     }
 
     fn shape(&self, name: &str, rank: usize) -> Result<Vec<usize>> {
@@ -235,7 +235,7 @@ impl Reader<'_> {
                  expected the keys of facebook/sam3's sam3.pt or model.safetensors"
             )));
         };
-        let shape = self.dict.shape(index).to_vec();
+        let shape = self.dict.info(index).shape.to_vec();
         if shape.len() != rank || shape.contains(&0) {
             return Err(self.fault(format!("{name}: expected {rank} non-empty dimensions, found {shape:?}")));
         }

@@ -56,7 +56,7 @@ impl Weights {
     /// The first extent of a tensor, where only the checkpoint can tell it.
     pub fn rows(&self, name: &str) -> Option<usize> {
         let index = self.dict.position(&format!("{}{name}", self.prefix))?;
-        self.dict.shape(index).first().copied()
+        self.dict.info(index).shape.first().copied()
     }
 
     /// A small parameter, widened to f32 and copied to the device.
@@ -112,7 +112,7 @@ impl Weights {
         let unexpected = |(index, name): (usize, &str)| {
             (!seen.used.contains(&index) && !is_known_unused(name)).then(|| name.to_owned())
         };
-        Ok(self.dict.names().enumerate().filter_map(unexpected).collect())
+        Ok(self.dict.tensors().map(|tensor| tensor.name).enumerate().filter_map(unexpected).collect())
     }
 }
 

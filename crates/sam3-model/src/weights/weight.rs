@@ -2,7 +2,7 @@
 //!
 //! A package of half precision thus costs its own size in memory, not three times that.
 
-use std::{ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -118,7 +118,7 @@ impl Weight {
         let view = dict.view(index);
         let row_bytes = row_len * view.dtype.size();
         out.par_chunks_mut(row_len).zip(self.rows.clone()).for_each(|(out, row)| {
-            let bytes = row_of(&view.parts, row * row_bytes, row_bytes);
+            let bytes = &*row_of(&view.parts, row * row_bytes, row_bytes);
             match view.dtype {
                 Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
                 Dtype::F16 => convert(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
@@ -138,15 +138,19 @@ impl Weight {
     }
 }
 
-/// The bytes `start..start + len` of parts that lie end to end; a part is whole rows.
-fn row_of<'a>(parts: &'a [std::borrow::Cow<'_, [u8]>], mut start: usize, len: usize) -> &'a [u8] {
-    for part in parts {
+/// The bytes `start..start + len` of parts that lie end to end.
+fn row_of<'a>(parts: &'a [Cow<'_, [u8]>], mut start: usize, len: usize) -> Cow<'a, [u8]> {
+    for (index, part) in parts.iter().enumerate() {
+        if start + len <= part.len() {
+            return Cow::Borrowed(&part[start..start + len]);
+        }
+        // Only a table whose first axis is 1 has its one row in several parts.
         if start < part.len() {
-            return &part[start..start + len];
+            return Cow::Owned(parts[index..].concat()[start..start + len].to_vec());
         }
         start -= part.len();
     }
-    &[]
+    Cow::Borrowed(&[])
 }
 
 fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], widen: impl Fn([u8; N]) -> f32) {
