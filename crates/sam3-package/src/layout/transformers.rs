@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Entry, Source,
-    rules::{Op, SECTIONS},
+    rules::{Op, sections},
 };
 use crate::checkpoint::{Dtype, Stored};
 
@@ -105,7 +105,7 @@ pub(super) fn official<'a>(
         entries: Vec::with_capacity(names.len()),
         warnings: Vec::new(),
     };
-    for section in SECTIONS {
+    for section in sections() {
         let repeats = section.official.contains("{}");
         for n in 0.. {
             let before = builder.entries.len();

@@ -111,7 +111,7 @@ fn pickles_that_call() {
     );
     let nested = [
         b"ctorch._utils\n_rebuild_parameter\n".as_slice(),
-        &tuple(&[system.clone()]),
+        &tuple(std::slice::from_ref(&system)),
         b"R",
     ]
     .concat();
