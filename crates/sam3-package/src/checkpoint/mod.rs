@@ -289,6 +289,19 @@ impl Checkpoint {
         }
     }
 
+    /// Lets go of a tensor's pages: they no longer count as this process's memory, and are read again if needed.
+    pub(crate) fn release(&self, index: usize) {
+        let tensor = &self.tensors[index];
+        if tensor.strides.is_none() && tensor.byte_len() > 0 {
+            let map = &self.maps[tensor.file];
+            // SAFETY: the map is read-only and backed by its file, so dropped pages come back with the same bytes.
+            // A failure only leaves the pages where they are.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, tensor.start, tensor.byte_len())
+            };
+        }
+    }
+
     pub(crate) fn bytes(&self, index: usize) -> Cow<'_, [u8]> {
         let tensor = &self.tensors[index];
         tensor.bytes(&self.maps[tensor.file])
