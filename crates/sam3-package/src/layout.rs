@@ -251,7 +251,9 @@ impl StateDict {
     /// Lets go of the pages behind a view that is no longer used.
     pub(crate) fn release(&self, index: usize) {
         match self.entries[index].source {
-            Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => self.checkpoint.release(i),
+            Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => {
+                self.checkpoint.release(i)
+            }
             Source::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
             Source::Row(..) | Source::Zeros | Source::FreqsCis { .. } => {}
         }

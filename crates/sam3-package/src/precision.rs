@@ -60,7 +60,13 @@ impl Scratch {
     pub fn widen(&mut self, bytes: &[u8], dtype: Dtype) {
         let out = &mut self.values;
         match dtype {
-            Dtype::F32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
+            Dtype::F32 => out.extend(
+                bytes
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b)),
+            ),
             Dtype::F16 => {
                 for block in bytes.chunks(2 * BLOCK) {
                     let halves = &mut self.halves[..block.len() / 2];
@@ -72,7 +78,13 @@ impl Scratch {
                     halves.convert_to_f32_slice(&mut out[start..]);
                 }
             }
-            Dtype::BF16 => out.extend(bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+            Dtype::BF16 => out.extend(
+                bytes
+                    .as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|b| bf16::from_le_bytes(*b).to_f32()),
+            ),
             other => unreachable!("{other} is not widened"),
         }
     }
@@ -94,7 +106,8 @@ impl Scratch {
                 }
                 Dtype::BF16 => {
                     let brains = &mut self.brains[..values.len()];
-                    for ((brain, back), value) in brains.iter_mut().zip(back.iter_mut()).zip(values) {
+                    for ((brain, back), value) in brains.iter_mut().zip(back.iter_mut()).zip(values)
+                    {
                         *brain = bf16::from_f32(*value);
                         *back = brain.to_f32();
                     }
@@ -112,7 +125,11 @@ impl Scratch {
 /// The scale is the row's largest magnitude over 127; a row of zeros has scale 1.
 pub(crate) fn quantise_row(row: &[f32], out: &mut Vec<u8>, cost: &mut Cost) -> f32 {
     let largest = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let scale = if largest > 0.0 { (largest / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 };
+    let scale = if largest > 0.0 {
+        (largest / 127.0).max(f32::MIN_POSITIVE)
+    } else {
+        1.0
+    };
     let mut back = [0.0f32; 256];
     for values in row.chunks(back.len()) {
         for (value, back) in values.iter().zip(&mut back) {
@@ -161,7 +178,11 @@ impl Cost {
         let mut lane = |i: usize, value: f32, back: f32| {
             let error = (value - back).abs();
             // Written so that a NaN is carried, not dropped: it must reach the check below.
-            max_abs[i] = if error <= max_abs[i] { max_abs[i] } else { error };
+            max_abs[i] = if error <= max_abs[i] {
+                max_abs[i]
+            } else {
+                error
+            };
             sum_abs[i] += error;
             square[i] += f64::from(value) * f64::from(value);
             square_error[i] += f64::from(error) * f64::from(error);
@@ -174,7 +195,9 @@ impl Cost {
         for (i, (value, back)) in rest.iter().zip(back_rest).enumerate() {
             lane(i, *value, *back);
         }
-        let largest = max_abs.iter().fold(0.0f32, |m, e| if *e <= m { m } else { *e });
+        let largest = max_abs
+            .iter()
+            .fold(0.0f32, |m, e| if *e <= m { m } else { *e });
         // inf - inf and NaN - anything are NaN, overflow leaves inf: any of them shows in the largest error.
         if !largest.is_finite() || sum_abs.iter().any(|s| !s.is_finite()) {
             self.lose(values, back);
@@ -191,7 +214,13 @@ impl Cost {
         for (i, (value, back)) in values.iter().zip(back).enumerate() {
             if !value.is_finite() || !back.is_finite() {
                 let index = self.count + i as u64;
-                self.lost.get_or_insert(Lost { count: 0, index, value: *value }).count += 1;
+                self.lost
+                    .get_or_insert(Lost {
+                        count: 0,
+                        index,
+                        value: *value,
+                    })
+                    .count += 1;
             }
         }
     }
@@ -249,7 +278,11 @@ mod tests {
             (2.0f32.powi(-25) * 1.01, 0x0001),
             (-0.0, 0x8000),
         ] {
-            assert_eq!(narrowed(&[value], Dtype::F16).0, u16::to_le_bytes(expected), "{value}");
+            assert_eq!(
+                narrowed(&[value], Dtype::F16).0,
+                u16::to_le_bytes(expected),
+                "{value}"
+            );
         }
     }
 
@@ -257,10 +290,18 @@ mod tests {
     #[test]
     fn awkward_lengths_agree_with_single_values() {
         for count in [1, 7, 31, 33, BLOCK, BLOCK + 5] {
-            let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7312).sin() * 3.0).collect();
-            let expected: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+            let values: Vec<f32> = (0..count)
+                .map(|i| (i as f32 * 0.7312).sin() * 3.0)
+                .collect();
+            let expected: Vec<u8> = values
+                .iter()
+                .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+                .collect();
             assert_eq!(narrowed(&values, Dtype::F16).0, expected);
-            let expected: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+            let expected: Vec<u8> = values
+                .iter()
+                .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
+                .collect();
             assert_eq!(narrowed(&values, Dtype::BF16).0, expected);
         }
     }
@@ -273,7 +314,10 @@ mod tests {
         values[BLOCK + 9] = f32::NEG_INFINITY;
         values[2 * BLOCK - 1] = f32::NAN;
         let lost = narrowed(&values, Dtype::F16).1.lost.unwrap();
-        assert_eq!((lost.count, lost.index, lost.value), (3, BLOCK as u64 + 3, 70_000.0));
+        assert_eq!(
+            (lost.count, lost.index, lost.value),
+            (3, BLOCK as u64 + 3, 70_000.0)
+        );
         assert_eq!(narrowed(&values, Dtype::BF16).1.lost.unwrap().count, 2);
         assert_eq!(narrowed(&values, Dtype::F32).1.lost.unwrap().count, 2);
     }
@@ -282,25 +326,46 @@ mod tests {
     fn the_error_is_what_a_naive_loop_says() {
         let values: Vec<f32> = (0..1001).map(|i| (i as f32 * 0.37).cos()).collect();
         let (bytes, cost) = narrowed(&values, Dtype::F16);
-        let back = bytes.as_chunks::<2>().0.iter().map(|b| f64::from(f16::from_le_bytes(*b).to_f32()));
-        let errors: Vec<f64> = values.iter().zip(back).map(|(v, b)| (f64::from(*v) - b).abs()).collect();
+        let back = bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| f64::from(f16::from_le_bytes(*b).to_f32()));
+        let errors: Vec<f64> = values
+            .iter()
+            .zip(back)
+            .map(|(v, b)| (f64::from(*v) - b).abs())
+            .collect();
         let signal: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
         let noise: f64 = errors.iter().map(|e| e * e).sum();
         let error = cost.error().unwrap();
-        assert_eq!(f64::from(error.max_abs), errors.iter().fold(0.0, |m, e| e.max(m)));
-        assert!((f64::from(error.mean_abs) * 1001.0 / errors.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+        assert_eq!(
+            f64::from(error.max_abs),
+            errors.iter().fold(0.0, |m, e| e.max(m))
+        );
+        assert!(
+            (f64::from(error.mean_abs) * 1001.0 / errors.iter().sum::<f64>() - 1.0).abs() < 1e-5
+        );
         assert!((f64::from(error.snr_db) - 10.0 * (signal / noise).log10()).abs() < 1e-4);
     }
 
     #[test]
     fn int8_rows_come_back_within_half_a_step() {
-        for row in [vec![0.0; 5], vec![1e-42, -1e-43], vec![3.0, -2.0, 0.5], (0..300).map(|i| i as f32).collect()] {
+        for row in [
+            vec![0.0; 5],
+            vec![1e-42, -1e-43],
+            vec![3.0, -2.0, 0.5],
+            (0..300).map(|i| i as f32).collect(),
+        ] {
             let (mut codes, mut back, mut cost) = (Vec::new(), Vec::new(), Cost::default());
             let scale = quantise_row(&row, &mut codes, &mut cost);
             restore_row(&codes, scale, &mut back);
             assert!(cost.lost.is_none());
             for (value, back) in row.iter().zip(back) {
-                assert!((value - back).abs() <= 0.5001 * scale, "{value} came back as {back}");
+                assert!(
+                    (value - back).abs() <= 0.5001 * scale,
+                    "{value} came back as {back}"
+                );
             }
         }
         let mut cost = Cost::default();

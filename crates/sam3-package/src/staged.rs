@@ -28,24 +28,43 @@ impl Staged {
     /// # Errors
     /// [`Error::Exists`] where `target` exists and `force` is false; [`Error::Output`] where it cannot be written.
     pub fn create(target: &Path, force: bool) -> Result<Self> {
-        let refused = |source| Error::Output { path: target.to_owned(), source };
+        let refused = |source| Error::Output {
+            path: target.to_owned(),
+            source,
+        };
         if target.is_dir() {
-            return Err(refused(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+            return Err(refused(std::io::Error::from(
+                std::io::ErrorKind::IsADirectory,
+            )));
         }
         if !force && target.symlink_metadata().is_ok() {
-            return Err(Error::Exists { path: target.to_owned() });
+            return Err(Error::Exists {
+                path: target.to_owned(),
+            });
         }
         let Some(name) = target.file_name() else {
-            return Err(refused(std::io::Error::from(std::io::ErrorKind::InvalidInput)));
+            return Err(refused(std::io::Error::from(
+                std::io::ErrorKind::InvalidInput,
+            )));
         };
         let prefix = format!(".{}{MARK}", name.to_string_lossy());
         let folder = folder_of(target);
         remove_stale(folder, &prefix);
         let temporary = folder.join(format!("{prefix}{}", std::process::id()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary).map_err(refused)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(refused)?;
         // A file system without locks only loses the cleaning, not the file.
         let _ = file.try_lock();
-        Ok(Self { file, temporary, target: target.to_owned(), committed: false })
+        Ok(Self {
+            file,
+            temporary,
+            target: target.to_owned(),
+            committed: false,
+        })
     }
 
     /// The open file, readable and writable.
@@ -65,14 +84,18 @@ impl Staged {
 
     /// Writes at a position, from any thread.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        positioned::write_all_at(&self.file, bytes, offset)
-            .map_err(|source| Error::Output { path: self.target.clone(), source })
+        positioned::write_all_at(&self.file, bytes, offset).map_err(|source| Error::Output {
+            path: self.target.clone(),
+            source,
+        })
     }
 
     /// Gives the file its final name.
     pub fn commit(mut self) -> Result<()> {
-        fs::rename(&self.temporary, &self.target)
-            .map_err(|source| Error::Output { path: self.target.clone(), source })?;
+        fs::rename(&self.temporary, &self.target).map_err(|source| Error::Output {
+            path: self.target.clone(),
+            source,
+        })?;
         self.committed = true;
         Ok(())
     }
@@ -97,14 +120,20 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 
 /// Removes temporaries for this target whose writer is gone.
 fn remove_stale(folder: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else {
+            continue;
+        };
         if !pid.bytes().all(|digit| digit.is_ascii_digit()) {
             continue;
         }
-        let Ok(file) = File::open(entry.path()) else { continue };
+        let Ok(file) = File::open(entry.path()) else {
+            continue;
+        };
         match file.try_lock() {
             Ok(()) => drop(fs::remove_file(entry.path())),
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
@@ -117,7 +146,8 @@ mod tests {
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("sam3-staged-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("sam3-staged-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         folder
@@ -137,7 +167,10 @@ mod tests {
         staged.write_at(b"abc", 2).unwrap();
         staged.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"\0\0abc");
-        assert!(matches!(Staged::create(&target, false), Err(Error::Exists { .. })));
+        assert!(matches!(
+            Staged::create(&target, false),
+            Err(Error::Exists { .. })
+        ));
         assert!(Staged::create(&target, true).is_ok());
         fs::remove_dir_all(folder).unwrap();
     }

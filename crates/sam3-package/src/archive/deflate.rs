@@ -15,17 +15,23 @@ const END_OF_BLOCK: usize = 256;
 /// Literals and the end of block; lengths of repeats are never used.
 const SYMBOLS: usize = 257;
 /// The order in which the lengths of the length code are sent (RFC 1951, 3.2.7).
-const LENGTH_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+const LENGTH_ORDER: [usize; 19] = [
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+];
 
 /// Appends `data` as deflate blocks that end on a byte boundary and refer to nothing before them, so that pieces
 /// compressed apart can be joined.
 pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    let mut writer = BitWriter { out, bits: 0, count: 0 };
+    let mut writer = BitWriter {
+        out,
+        bits: 0,
+        count: 0,
+    };
     for block in data.chunks(BLOCK) {
         writer.block(block);
     }
-    writer.align();
+    writer.empty_block();
     let coded = out.len() - start;
     if coded < data.len() / 4 * 3 && repeats(data, coded) {
         let searched = search(data);
@@ -70,7 +76,11 @@ impl BitWriter<'_> {
         let mut counts = histogram(data);
         counts[END_OF_BLOCK] = 1;
         let lengths = code_lengths(&counts, LITERAL_LIMIT);
-        let payload: u64 = counts.iter().zip(&lengths).map(|(n, length)| u64::from(*n) * u64::from(*length)).sum();
+        let payload: u64 = counts
+            .iter()
+            .zip(&lengths)
+            .map(|(n, length)| u64::from(*n) * u64::from(*length))
+            .sum();
         // 5 bytes a stored block of 65,535; the codes take about 100.
         if payload / 8 + 100 >= data.len() as u64 {
             self.stored(data);
@@ -84,7 +94,7 @@ impl BitWriter<'_> {
     fn stored(&mut self, data: &[u8]) {
         for chunk in data.chunks(usize::from(u16::MAX)) {
             self.put(0b000, 3);
-            self.to_byte();
+            self.finish_byte();
             let length = chunk.len() as u16;
             self.out.extend(length.to_le_bytes());
             self.out.extend((!length).to_le_bytes());
@@ -98,14 +108,20 @@ impl BitWriter<'_> {
         all.extend([1, 1]);
         let runs = run_lengths(&all);
         let mut counts = [0u32; 19];
-        runs.iter().for_each(|(symbol, ..)| counts[usize::from(*symbol)] += 1);
+        runs.iter()
+            .for_each(|(symbol, ..)| counts[usize::from(*symbol)] += 1);
         let lengths = code_lengths(&counts, 7);
         let codes = codes(&lengths);
-        let sent = LENGTH_ORDER.iter().rposition(|symbol| lengths[*symbol] > 0).map_or(4, |last| (last + 1).max(4));
+        let sent = LENGTH_ORDER
+            .iter()
+            .rposition(|symbol| lengths[*symbol] > 0)
+            .map_or(4, |last| (last + 1).max(4));
         self.put(SYMBOLS as u64 - 257, 5);
         self.put(2 - 1, 5);
         self.put(sent as u64 - 4, 4);
-        LENGTH_ORDER[..sent].iter().for_each(|symbol| self.put(u64::from(lengths[*symbol]), 3));
+        LENGTH_ORDER[..sent]
+            .iter()
+            .for_each(|symbol| self.put(u64::from(lengths[*symbol]), 3));
         for (symbol, extra, extra_bits) in runs {
             let code = codes[usize::from(symbol)];
             self.put(u64::from(code.bits), code.length);
@@ -135,7 +151,11 @@ impl BitWriter<'_> {
         }
         self.out.truncate(at);
         (self.bits, self.count) = (bits, count);
-        for symbol in rest.iter().map(|byte| usize::from(*byte)).chain([END_OF_BLOCK]) {
+        for symbol in rest
+            .iter()
+            .map(|byte| usize::from(*byte))
+            .chain([END_OF_BLOCK])
+        {
             self.put(u64::from(codes[symbol].bits), codes[symbol].length);
         }
     }
@@ -151,18 +171,14 @@ impl BitWriter<'_> {
         }
     }
 
-    fn to_byte(&mut self) {
+    fn finish_byte(&mut self) {
         self.put(0, (8 - self.count) % 8);
     }
 
     /// An empty stored block brings the stream to a byte boundary.
-    fn align(&mut self) {
-        self.stored_empty();
-    }
-
-    fn stored_empty(&mut self) {
+    fn empty_block(&mut self) {
         self.put(0b000, 3);
-        self.to_byte();
+        self.finish_byte();
         self.out.extend([0, 0, 0xff, 0xff]);
     }
 }
@@ -176,7 +192,8 @@ fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
             table[usize::from(*byte)] += 1;
         }
     }
-    rest.iter().for_each(|byte| tables[0][usize::from(*byte)] += 1);
+    rest.iter()
+        .for_each(|byte| tables[0][usize::from(*byte)] += 1);
     let mut counts = [0; SYMBOLS];
     for (symbol, count) in counts[..256].iter_mut().enumerate() {
         *count = tables.iter().map(|table| table[symbol]).sum();
@@ -187,7 +204,9 @@ fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
 /// Lengths of a Huffman code for these counts, none above `limit`; 0 for what does not occur. A symbol alone gets
 /// a code of one bit and a partner that is never sent.
 fn code_lengths(counts: &[u32], limit: usize) -> Vec<u8> {
-    let mut symbols: Vec<usize> = (0..counts.len()).filter(|symbol| counts[*symbol] > 0).collect();
+    let mut symbols: Vec<usize> = (0..counts.len())
+        .filter(|symbol| counts[*symbol] > 0)
+        .collect();
     for symbol in 0..counts.len() {
         if symbols.len() >= 2 {
             break;
@@ -197,7 +216,12 @@ fn code_lengths(counts: &[u32], limit: usize) -> Vec<u8> {
         }
     }
     symbols.sort_by_key(|symbol| (counts[*symbol], *symbol));
-    let mut per_length = depths(&symbols.iter().map(|symbol| u64::from(counts[*symbol])).collect::<Vec<_>>());
+    let mut per_length = depths(
+        &symbols
+            .iter()
+            .map(|symbol| u64::from(counts[*symbol]))
+            .collect::<Vec<_>>(),
+    );
     shorten(&mut per_length, limit);
     let mut lengths = vec![0; counts.len()];
     let mut rarest_first = symbols.into_iter();
@@ -245,10 +269,15 @@ fn shorten(per_length: &mut Vec<usize>, limit: usize) {
     let deep: usize = per_length.drain(limit + 1..).sum();
     per_length[limit] += deep;
     // Kraft's sum in units of 2^-limit; a complete code has exactly 2^limit.
-    let mut sum: usize = (1..=limit).map(|length| per_length[length] << (limit - length)).sum();
+    let mut sum: usize = (1..=limit)
+        .map(|length| per_length[length] << (limit - length))
+        .sum();
     while sum > 1 << limit {
         // A leaf from the deepest level above the last becomes an inner node: it and one from the last are its children.
-        let length = (1..limit).rev().find(|length| per_length[*length] > 0).expect("fewer symbols than codes");
+        let length = (1..limit)
+            .rev()
+            .find(|length| per_length[*length] > 0)
+            .expect("fewer symbols than codes");
         per_length[length] -= 1;
         per_length[length + 1] += 2;
         per_length[limit] -= 1;
@@ -267,7 +296,10 @@ struct Code {
 fn codes(lengths: &[u8]) -> Vec<Code> {
     let mut next = [0u32; 17];
     for length in 1..=15 {
-        let shorter = lengths.iter().filter(|l| usize::from(**l) == length).count() as u32;
+        let shorter = lengths
+            .iter()
+            .filter(|l| usize::from(**l) == length)
+            .count() as u32;
         next[length + 1] = (next[length] + shorter) << 1;
     }
     lengths
@@ -279,7 +311,10 @@ fn codes(lengths: &[u8]) -> Vec<Code> {
             }
             let code = next[length as usize];
             next[length as usize] += 1;
-            Code { bits: code.reverse_bits() >> (32 - length), length }
+            Code {
+                bits: code.reverse_bits() >> (32 - length),
+                length,
+            }
         })
         .collect()
 }
@@ -344,7 +379,9 @@ mod tests {
         let size = coded.len();
         coded.extend([3, 0]); // the last block, empty
         let mut back = Vec::new();
-        DeflateDecoder::new(&coded[..]).read_to_end(&mut back).unwrap_or_else(|error| panic!("{name}: {error}"));
+        DeflateDecoder::new(&coded[..])
+            .read_to_end(&mut back)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(back == data, "{name}: came back different");
         size
     }
@@ -354,8 +391,20 @@ mod tests {
         for count in [0, 1, 7, 31, 33, BLOCK - 1, BLOCK, BLOCK + 1, 700_001] {
             check("noise", &noise(count, 1));
             check("zeros", &vec![0; count]);
-            check("skewed", &noise(count, 2).iter().map(|byte| byte.leading_zeros() as u8).collect::<Vec<_>>());
-            check("two values", &noise(count, 3).iter().map(|byte| byte & 128).collect::<Vec<_>>());
+            check(
+                "skewed",
+                &noise(count, 2)
+                    .iter()
+                    .map(|byte| byte.leading_zeros() as u8)
+                    .collect::<Vec<_>>(),
+            );
+            check(
+                "two values",
+                &noise(count, 3)
+                    .iter()
+                    .map(|byte| byte & 128)
+                    .collect::<Vec<_>>(),
+            );
         }
     }
 
@@ -368,8 +417,15 @@ mod tests {
                 counts.push(counts[counts.len() - 1].saturating_add(counts[counts.len() - 2]));
             }
             let lengths = code_lengths(&counts, limit);
-            assert!(lengths.iter().all(|length| usize::from(*length) <= limit && *length > 0));
-            let kraft: f64 = lengths.iter().map(|length| 0.5f64.powi(i32::from(*length))).sum();
+            assert!(
+                lengths
+                    .iter()
+                    .all(|length| usize::from(*length) <= limit && *length > 0)
+            );
+            let kraft: f64 = lengths
+                .iter()
+                .map(|length| 0.5f64.powi(i32::from(*length)))
+                .sum();
             assert_eq!(kraft, 1.0, "{symbols} symbols");
         }
         let mut data = Vec::new();

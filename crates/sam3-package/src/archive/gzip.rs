@@ -31,7 +31,11 @@ pub(super) struct Pieces {
 
 enum Piece {
     Bytes(Vec<u8>),
-    Range { file: usize, offset: u64, length: u64 },
+    Range {
+        file: usize,
+        offset: u64,
+        length: u64,
+    },
 }
 
 impl Pieces {
@@ -43,7 +47,11 @@ impl Pieces {
     /// The whole of file number `file`.
     pub fn file(&mut self, file: usize, size: u64) {
         for offset in (0..size).step_by(PIECE as usize) {
-            self.list.push(Piece::Range { file, offset, length: PIECE.min(size - offset) });
+            self.list.push(Piece::Range {
+                file,
+                offset,
+                length: PIECE.min(size - offset),
+            });
         }
         self.total += size;
     }
@@ -69,16 +77,27 @@ pub(super) fn compress(
     progress: &dyn Progress,
 ) -> Result<u64> {
     out.write_at(&HEADER, 0)?;
-    let start = Turn { next: 0, offset: HEADER.len() as u64, crc: crc32fast::Hasher::new(), failed: false };
+    let start = Turn {
+        next: 0,
+        offset: HEADER.len() as u64,
+        crc: crc32fast::Hasher::new(),
+        failed: false,
+    };
     let (turn, changed, next) = (Mutex::new(start), Condvar::new(), AtomicUsize::new(0));
     let work = |_: rayon::BroadcastContext<'_>| -> Result<()> {
         let (mut input, mut output) = (Vec::new(), Vec::new());
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(piece) = pieces.list.get(index) else { return Ok(()) };
+            let Some(piece) = pieces.list.get(index) else {
+                return Ok(());
+            };
             let bytes = match piece {
                 Piece::Bytes(bytes) => Ok(&bytes[..]),
-                Piece::Range { file, offset, length } => {
+                Piece::Range {
+                    file,
+                    offset,
+                    length,
+                } => {
                     input.resize(*length as usize, 0);
                     let (file, path) = &files[*file];
                     positioned::read_exact_at(file, &mut input, *offset)

@@ -8,7 +8,7 @@ mod unpack;
 use std::{fs::File, path::Path};
 
 use crate::{Error, Progress, Result, staged::Staged};
-pub use unpack::{Unpacked, unpack, verify};
+pub use unpack::{Unpacked, metadata, unpack, verify};
 
 /// A file to put into an archive.
 pub(crate) struct Entry<'a> {
@@ -19,7 +19,12 @@ pub(crate) struct Entry<'a> {
 }
 
 /// Writes the entries as a tar.gz and returns its length. The same entries and `mtime` give the same bytes.
-pub(crate) fn create(out: &Staged, entries: &[Entry<'_>], mtime: u64, progress: &dyn Progress) -> Result<u64> {
+pub(crate) fn create(
+    out: &Staged,
+    entries: &[Entry<'_>],
+    mtime: u64,
+    progress: &dyn Progress,
+) -> Result<u64> {
     let mut pieces = gzip::Pieces::default();
     let mut files = Vec::new();
     let mut before = Vec::new();
@@ -46,5 +51,8 @@ pub(crate) fn create(out: &Staged, entries: &[Entry<'_>], mtime: u64, progress: 
 pub fn is_archive(path: &Path) -> bool {
     use std::io::Read;
     let mut magic = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == [0x1f, 0x8b]
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut magic))
+        .is_ok()
+        && magic == [0x1f, 0x8b]
 }

@@ -18,7 +18,7 @@ pub(super) fn header(name: &str, size: u64, mtime: u64) -> Vec<u8> {
         out.extend(block("././@LongLink", b'L', name.len() as u64 + 1, 0));
         out.extend(name.as_bytes());
         out.extend(padding(name.len() as u64));
-        if name.len() % BLOCK == 0 {
+        if name.len().is_multiple_of(BLOCK) {
             out.extend([0; BLOCK]); // the name's closing zero needs a block of its own
         }
     }
@@ -103,11 +103,17 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
         if head == [0; BLOCK] {
             return Ok(None);
         }
-        let sum: u32 = head.iter().enumerate().map(|(i, b)| u32::from(if (148..156).contains(&i) { b' ' } else { *b })).sum();
+        let sum: u32 = head
+            .iter()
+            .enumerate()
+            .map(|(i, b)| u32::from(if (148..156).contains(&i) { b' ' } else { *b }))
+            .sum();
         if parse_number(&head[148..156]) != Some(u64::from(sum)) {
             return refuse("a tar header's checksum is wrong: the archive is damaged or not a tar");
         }
-        let Some(size) = parse_number(&head[124..136]) else { return refuse("a tar header's size is no number") };
+        let Some(size) = parse_number(&head[124..136]) else {
+            return refuse("a tar header's size is no number");
+        };
         match head[156] {
             b'L' => long_name = Some(text(until_zero(&body(reader, size, MAX_NAME)?))?),
             b'x' => (long_name, long_size) = pax(&body(reader, size, MAX_PAX)?, long_name)?,
@@ -121,13 +127,30 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
                     b'0' | 0 | b'7' if name.ends_with('/') => Kind::Folder,
                     b'0' | 0 | b'7' => Kind::File,
                     b'5' => Kind::Folder,
-                    b'1' => return refuse(format!("entry {name:?} is a hard link; a package has none")),
-                    b'2' => return refuse(format!("entry {name:?} is a symbolic link; a package has none")),
-                    b'3' | b'4' => return refuse(format!("entry {name:?} is a device; a package has none")),
+                    b'1' => {
+                        return refuse(format!("entry {name:?} is a hard link; a package has none"));
+                    }
+                    b'2' => {
+                        return refuse(format!(
+                            "entry {name:?} is a symbolic link; a package has none"
+                        ));
+                    }
+                    b'3' | b'4' => {
+                        return refuse(format!("entry {name:?} is a device; a package has none"));
+                    }
                     b'6' => return refuse(format!("entry {name:?} is a pipe; a package has none")),
-                    other => return refuse(format!("entry {name:?} is of kind {:?}, not a file", char::from(other))),
+                    other => {
+                        return refuse(format!(
+                            "entry {name:?} is of kind {:?}, not a file",
+                            char::from(other)
+                        ));
+                    }
                 };
-                return Ok(Some(Entry { name, kind, size: long_size.unwrap_or(size) }));
+                return Ok(Some(Entry {
+                    name,
+                    kind,
+                    size: long_size.unwrap_or(size),
+                }));
             }
         }
     }
@@ -136,14 +159,24 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
 fn short_name(head: &[u8; BLOCK]) -> Result<String, Stop> {
     let name = text(until_zero(&head[..100]))?;
     // Only POSIX's ustar has a prefix there; GNU keeps times in those bytes.
-    let prefix = if &head[257..263] == b"ustar\0" { text(until_zero(&head[345..500]))? } else { String::new() };
-    Ok(if prefix.is_empty() { name } else { format!("{prefix}/{name}") })
+    let prefix = if &head[257..263] == b"ustar\0" {
+        text(until_zero(&head[345..500]))?
+    } else {
+        String::new()
+    };
+    Ok(if prefix.is_empty() {
+        name
+    } else {
+        format!("{prefix}/{name}")
+    })
 }
 
 /// The bytes of a header's own entry and its padding.
 fn body(reader: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>, Stop> {
     if size > limit {
-        return refuse(format!("a tar header extension has {size} bytes; at most {limit} are read"));
+        return refuse(format!(
+            "a tar header extension has {size} bytes; at most {limit} are read"
+        ));
     }
     let mut bytes = vec![0; size.next_multiple_of(BLOCK as u64) as usize];
     reader.read_exact(&mut bytes)?;
@@ -152,7 +185,10 @@ fn body(reader: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>, Stop> 
 }
 
 /// `path` and `size` of a pax header: records "LENGTH KEY=VALUE\n".
-fn pax(mut records: &[u8], mut name: Option<String>) -> Result<(Option<String>, Option<u64>), Stop> {
+fn pax(
+    mut records: &[u8],
+    mut name: Option<String>,
+) -> Result<(Option<String>, Option<u64>), Stop> {
     let mut size = None;
     while !records.is_empty() {
         let record = || -> Option<(&[u8], &[u8], &[u8])> {
@@ -162,14 +198,21 @@ fn pax(mut records: &[u8], mut name: Option<String>) -> Result<(Option<String>, 
             let equals = record.iter().position(|byte| *byte == b'=')?;
             Some((&record[..equals], &record[equals + 1..], &records[length..]))
         };
-        let Some((key, value, rest)) = record() else { return refuse("a pax header is malformed") };
+        let Some((key, value, rest)) = record() else {
+            return refuse("a pax header is malformed");
+        };
         match key {
             b"path" => name = Some(text(value)?),
-            b"size" => match std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()) {
+            b"size" => match std::str::from_utf8(value)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+            {
                 Some(value) => size = Some(value),
                 None => return refuse("a pax header's size is no number"),
             },
-            key if key.starts_with(b"GNU.sparse") => return refuse("an entry is sparse; write the archive without --sparse"),
+            key if key.starts_with(b"GNU.sparse") => {
+                return refuse("an entry is sparse; write the archive without --sparse");
+            }
             _ => {}
         }
         records = rest;
@@ -178,23 +221,36 @@ fn pax(mut records: &[u8], mut name: Option<String>) -> Result<(Option<String>, 
 }
 
 fn until_zero(field: &[u8]) -> &[u8] {
-    &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
+    &field[..field
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(field.len())]
 }
 
 fn text(bytes: &[u8]) -> Result<String, Stop> {
     match std::str::from_utf8(bytes) {
         Ok(name) if !name.contains('\0') => Ok(name.to_owned()),
-        _ => refuse(format!("entry {:?} has a name that is not UTF-8", String::from_utf8_lossy(bytes))),
+        _ => refuse(format!(
+            "entry {:?} has a name that is not UTF-8",
+            String::from_utf8_lossy(bytes)
+        )),
     }
 }
 
 fn parse_number(field: &[u8]) -> Option<u64> {
     if field[0] == 0x80 {
         let (high, low) = field[1..].split_at(field.len() - 9);
-        return high.iter().all(|byte| *byte == 0).then(|| u64::from_be_bytes(low.try_into().expect("eight bytes")));
+        return high
+            .iter()
+            .all(|byte| *byte == 0)
+            .then(|| u64::from_be_bytes(low.try_into().expect("eight bytes")));
     }
     let digits = std::str::from_utf8(until_zero(field)).ok()?.trim();
-    if digits.is_empty() { Some(0) } else { u64::from_str_radix(digits, 8).ok() }
+    if digits.is_empty() {
+        Some(0)
+    } else {
+        u64::from_str_radix(digits, 8).ok()
+    }
 }
 
 #[cfg(test)]
@@ -204,22 +260,39 @@ mod tests {
     #[test]
     fn headers_come_back() {
         let long = "ä".repeat(256);
-        for (name, size) in [("x.pth", 0), ("x.pth", 8 << 30), ("x.pth", u64::MAX), (&"n".repeat(101), 5), (&long, 7)] {
+        for (name, size) in [
+            ("x.pth", 0),
+            ("x.pth", 8 << 30),
+            ("x.pth", u64::MAX),
+            (&"n".repeat(101), 5),
+            (&long, 7),
+        ] {
             let head = header(name, size, 1_700_000_000);
             assert_eq!(head.len() % BLOCK, 0);
             let mut reader = &head[..];
             let entry = next_entry(&mut reader).unwrap().unwrap();
-            assert_eq!((entry.name.as_str(), entry.size, entry.kind), (name, size, Kind::File));
+            assert_eq!(
+                (entry.name.as_str(), entry.size, entry.kind),
+                (name, size, Kind::File)
+            );
             assert!(reader.is_empty());
         }
     }
 
     #[test]
     fn everything_but_files_and_folders_is_refused_by_name() {
-        for (kind, word) in [(b'1', "hard link"), (b'2', "symbolic link"), (b'3', "device"), (b'6', "pipe"), (b'S', "kind")] {
+        for (kind, word) in [
+            (b'1', "hard link"),
+            (b'2', "symbolic link"),
+            (b'3', "device"),
+            (b'6', "pipe"),
+            (b'S', "kind"),
+        ] {
             let head = block("evil", kind, 0, 0);
             match next_entry(&mut &head[..]) {
-                Err(Stop::Refused(reason)) => assert!(reason.contains("evil") && reason.contains(word), "{reason}"),
+                Err(Stop::Refused(reason)) => {
+                    assert!(reason.contains("evil") && reason.contains(word), "{reason}")
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -227,12 +300,17 @@ mod tests {
         assert!(matches!(next_entry(&mut &huge[..]), Err(Stop::Refused(_))));
         let mut damaged = block("x", b'0', 0, 0);
         damaged[0] ^= 1;
-        assert!(matches!(next_entry(&mut &damaged[..]), Err(Stop::Refused(_))));
+        assert!(matches!(
+            next_entry(&mut &damaged[..]),
+            Err(Stop::Refused(_))
+        ));
     }
 
     #[test]
     fn pax_paths_and_sizes_are_read() {
-        let (name, size) = pax(b"15 path=a/b.pth\n13 size=12345\n10 mtime=1\n", None).map_err(|_| ()).unwrap_or_default();
+        let (name, size) = pax(b"15 path=a/b.pth\n13 size=12345\n10 mtime=1\n", None)
+            .map_err(|_| ())
+            .unwrap_or_default();
         // "15 path=a/b.pth\n" counts 16 bytes: a wrong length is refused, a right one read.
         assert_eq!((name, size), (None, None));
         let records = b"16 path=a/b.pth\n14 size=12345\n11 mtime=1\n";

@@ -297,7 +297,11 @@ impl Checkpoint {
             // SAFETY: the map is read-only and backed by its file, so dropped pages come back with the same bytes.
             // A failure only leaves the pages where they are.
             let _ = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, tensor.start, tensor.byte_len())
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    tensor.start,
+                    tensor.byte_len(),
+                )
             };
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{
 
 use super::{plan::Stored, source::Source};
 use crate::{
-    Component,
+    Component, TensorInfo,
     precision::{Precision, QuantisationError},
 };
 
@@ -112,29 +112,41 @@ pub struct TensorRecord {
 }
 
 /// The totals of a list of tensors.
-pub(super) struct Tallies {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tallies {
+    /// Everything together.
     pub total: Tally,
+    /// By element type, as safetensors names it.
     pub dtypes: BTreeMap<String, Tally>,
+    /// By part of the model.
     pub components: BTreeMap<String, Tally>,
 }
 
 impl Tallies {
-    pub fn of(stored: &[Stored]) -> Self {
-        let mut all = Self { total: Tally::default(), dtypes: BTreeMap::new(), components: BTreeMap::new() };
-        for tensor in stored {
+    /// Counts tensors under their official names.
+    pub fn of<'a>(tensors: impl Iterator<Item = TensorInfo<'a>>) -> Self {
+        let mut all = Self::default();
+        for tensor in tensors {
             all.total.add(tensor);
-            all.dtypes.entry(tensor.dtype.name().to_owned()).or_default().add(tensor);
-            all.components.entry(Component::of(&tensor.name).name().to_owned()).or_default().add(tensor);
+            all.dtypes
+                .entry(tensor.dtype.name().to_owned())
+                .or_default()
+                .add(tensor);
+            all.components
+                .entry(Component::of(tensor.name).name().to_owned())
+                .or_default()
+                .add(tensor);
         }
         all
     }
 }
 
 impl Tally {
-    fn add(&mut self, tensor: &Stored) {
+    fn add(&mut self, tensor: TensorInfo<'_>) {
+        let elements: u64 = tensor.shape.iter().map(|extent| *extent as u64).product();
         self.tensors += 1;
-        self.elements += tensor.elements();
-        self.bytes += tensor.bytes();
+        self.elements += elements;
+        self.bytes += elements * tensor.dtype.size() as u64;
     }
 }
 
@@ -149,10 +161,19 @@ impl Metadata {
         stored: &[Stored],
         tensors: Vec<TensorRecord>,
     ) -> Self {
-        let Tallies { total, dtypes, components } = Tallies::of(stored);
+        let Tallies {
+            total,
+            dtypes,
+            components,
+        } = Tallies::of(stored.iter().map(Stored::info));
         let mut worst: Vec<WorstTensor> = tensors
             .iter()
-            .filter_map(|tensor| tensor.error.map(|error| WorstTensor { name: tensor.name.clone(), error }))
+            .filter_map(|tensor| {
+                tensor.error.map(|error| WorstTensor {
+                    name: tensor.name.clone(),
+                    error,
+                })
+            })
             .collect();
         let changed = worst.len() as u64;
         worst.sort_by(|a, b| a.error.snr_db.total_cmp(&b.error.snr_db));
@@ -184,7 +205,8 @@ impl Metadata {
     pub fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 * self.tensors.len() + 4096);
         let mut serializer = serde_json::Serializer::with_formatter(&mut out, Shallow::default());
-        self.serialize(&mut serializer).expect("every key is a string and a Vec takes every byte");
+        self.serialize(&mut serializer)
+            .expect("every key is a string and a Vec takes every byte");
         out.push(b'\n');
         out
     }
@@ -196,10 +218,13 @@ impl Metadata {
             format: String,
             format_version: u32,
         }
-        let head: Head =
-            serde_json::from_slice(text).map_err(|error| format!("its {RECORD} cannot be read: {error}"))?;
+        let head: Head = serde_json::from_slice(text)
+            .map_err(|error| format!("its {RECORD} cannot be read: {error}"))?;
         if head.format != FORMAT {
-            return Err(format!("its {RECORD} says format {:?}, expected {FORMAT:?}", head.format));
+            return Err(format!(
+                "its {RECORD} says format {:?}, expected {FORMAT:?}",
+                head.format
+            ));
         }
         if head.format_version > FORMAT_VERSION {
             return Err(format!(
@@ -207,7 +232,8 @@ impl Metadata {
                 head.format_version
             ));
         }
-        serde_json::from_slice(text).map_err(|error| format!("its {RECORD} cannot be read: {error}"))
+        serde_json::from_slice(text)
+            .map_err(|error| format!("its {RECORD} cannot be read: {error}"))
     }
 }
 
@@ -235,13 +261,23 @@ fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 /// Indents the two outer levels and keeps what is deeper on one line.
@@ -270,7 +306,11 @@ impl Formatter for Shallow {
         self.depth -= 1;
         result
     }
-    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         by_depth!(self, begin_array_value(writer, first))
     }
     fn end_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -285,7 +325,11 @@ impl Formatter for Shallow {
         self.depth -= 1;
         result
     }
-    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         by_depth!(self, begin_object_key(writer, first))
     }
     fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -313,16 +357,30 @@ mod tests {
     fn inner_levels_stay_on_one_line() {
         let value = serde_json::json!({"a": [], "b": [{"c": [1, 2], "d": {}}], "e": {"f": [1]}});
         let mut out = Vec::new();
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Shallow::default())).unwrap();
+        value
+            .serialize(&mut serde_json::Serializer::with_formatter(
+                &mut out,
+                Shallow::default(),
+            ))
+            .unwrap();
         let expected = "{\n  \"a\": [],\n  \"b\": [\n    {\"c\":[1,2],\"d\":{}}\n  ],\n  \"e\": {\n    \"f\": [1]\n  }\n}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]
     fn foreign_and_future_metadata_are_refused_in_words() {
-        assert!(Metadata::from_json(b"{").unwrap_err().contains("cannot be read"));
-        assert!(Metadata::from_json(br#"{"format":"x","format_version":1}"#).unwrap_err().contains("expected"));
-        let future = Metadata::from_json(br#"{"format":"sam3-package","format_version":2}"#).unwrap_err();
+        assert!(
+            Metadata::from_json(b"{")
+                .unwrap_err()
+                .contains("cannot be read")
+        );
+        assert!(
+            Metadata::from_json(br#"{"format":"x","format_version":1}"#)
+                .unwrap_err()
+                .contains("expected")
+        );
+        let future =
+            Metadata::from_json(br#"{"format":"sam3-package","format_version":2}"#).unwrap_err();
         assert!(future.contains("newer sam3"), "{future}");
     }
 }

@@ -21,15 +21,18 @@ use crate::{
     precision::Precision,
     staged::Staged,
 };
-pub use metadata::{FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tally, TensorRecord, WorstTensor};
-pub use plan::{SCALE_SUFFIX, Stored};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
-pub(crate) use source::hex;
-pub(crate) use stream::{Digests, PackageHasher};
+pub use metadata::{
+    FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord,
+    WorstTensor,
+};
 use plan::Plan;
+pub use plan::{SCALE_SUFFIX, Stored};
+pub(crate) use source::hex;
 pub use source::{Shard, Source};
-pub(crate) use verify::{compare, conclude, structure};
+pub(crate) use stream::{Digests, PackageHasher};
 pub use verify::{Verified, verify};
+pub(crate) use verify::{compare, conclude, structure};
 use write::Written;
 
 /// What to write and where.
@@ -71,7 +74,11 @@ pub fn archive_path(package: &Path) -> PathBuf {
 }
 
 fn stem(package: &Path) -> String {
-    package.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    package
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// True for a name that [`write`] knows how to write.
@@ -101,7 +108,10 @@ fn format_of(path: &Path) -> Option<Format> {
 pub fn write(source: &StateDict, options: &Options, progress: &dyn Progress) -> Result<Report> {
     let output = &options.output;
     let Some(format) = format_of(output) else {
-        return Err(Error::invalid(output, "a package's name ends in .pth, .pt or .safetensors"));
+        return Err(Error::invalid(
+            output,
+            "a package's name ends in .pth, .pt or .safetensors",
+        ));
     };
     refuse_source_as_output(source, output)?;
     let plan = Plan::new(source, options.precision)?;
@@ -110,7 +120,11 @@ pub fn write(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     }
     let package = Staged::create(output, options.force)?;
     let metadata_file = Staged::create(&metadata_path(output), options.force)?;
-    let archive_file = if options.archive { Some(Staged::create(&archive_path(output), options.force)?) } else { None };
+    let archive_file = if options.archive {
+        Some(Staged::create(&archive_path(output), options.force)?)
+    } else {
+        None
+    };
 
     let (metadata, warnings) = write_package(source, &plan, format, options, &package, progress)?;
     let json = metadata.to_json();
@@ -120,10 +134,20 @@ pub fn write(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
         (metadata_file.target().to_owned(), json.len() as u64),
     ];
     if let Some(archive_file) = &archive_file {
-        let package_name = output.file_name().expect("it has an extension").to_string_lossy().into_owned();
+        let package_name = output
+            .file_name()
+            .expect("it has an extension")
+            .to_string_lossy()
+            .into_owned();
         let entries = [
-            Entry { name: format!("{}_metadata.json", stem(output)), path: metadata_file.temporary() },
-            Entry { name: package_name, path: package.temporary() },
+            Entry {
+                name: format!("{}_metadata.json", stem(output)),
+                path: metadata_file.temporary(),
+            },
+            Entry {
+                name: package_name,
+                path: package.temporary(),
+            },
         ];
         let size = archive::create(archive_file, &entries, options.created, progress)?;
         files.push((archive_file.target().to_owned(), size));
@@ -131,7 +155,11 @@ pub fn write(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     package.commit()?;
     metadata_file.commit()?;
     archive_file.map_or(Ok(()), Staged::commit)?;
-    Ok(Report { files, metadata, warnings })
+    Ok(Report {
+        files,
+        metadata,
+        warnings,
+    })
 }
 
 /// Writes the package itself and returns its metadata.
@@ -146,19 +174,24 @@ fn write_package(
     let files = source.checkpoint().files();
     let origin = match source.metadata_json() {
         Some(text) => {
-            let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(source.path(), reason))?;
+            let metadata = Metadata::from_json(text)
+                .map_err(|reason| Error::invalid(source.path(), reason))?;
             Some(metadata.source)
         }
         None => None,
     };
     let describe = |source_info: Source, written: &[Written]| {
-        let records = plan.stored.iter().zip(written).map(|(stored, written)| TensorRecord {
-            name: stored.name.clone(),
-            dtype: stored.dtype.name().to_owned(),
-            shape: stored.shape.clone(),
-            sha256: hex(&written.sha256),
-            error: written.cost.error(),
-        });
+        let records = plan
+            .stored
+            .iter()
+            .zip(written)
+            .map(|(stored, written)| TensorRecord {
+                name: stored.name.clone(),
+                dtype: stored.dtype.name().to_owned(),
+                shape: stored.shape.clone(),
+                sha256: hex(&written.sha256),
+                error: written.cost.error(),
+            });
         Metadata::new(
             options.created,
             source_info,
@@ -177,7 +210,10 @@ fn write_package(
         Format::Pth => Layout::Pth(pth::Layout::new(&stem(&options.output), &plan.stored)),
         Format::Safetensors => {
             let unknown = vec![Written::default(); plan.stored.len()];
-            let draft = describe(Source::unread(source.path(), files, origin.clone()), &unknown);
+            let draft = describe(
+                Source::unread(source.path(), files, origin.clone()),
+                &unknown,
+            );
             Layout::Safetensors(safetensors::Layout::new(&plan.stored, &draft.to_json()))
         }
     };
@@ -215,7 +251,12 @@ fn identity(written: &[Written]) -> [u8; 16] {
 }
 
 /// Values that are lost make an error; with `none` nothing is lost and what is not finite is only told.
-fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: &[Written]) -> Result<Vec<String>> {
+fn judge_losses(
+    source: &StateDict,
+    plan: &Plan,
+    precision: Precision,
+    written: &[Written],
+) -> Result<Vec<String>> {
     let lines: Vec<String> = plan
         .stored
         .iter()
@@ -224,14 +265,28 @@ fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: 
             let lost = written.cost.lost?;
             let plural = if lost.count == 1 { "value" } else { "values" };
             let (name, dtype) = (&stored.name, stored.dtype);
-            let why = if lost.value.is_finite() { format!("too large for {dtype}") } else { "not finite".to_owned() };
-            Some(format!("  {name}: {} {plural} {why}, the first is {} at index {}", lost.count, lost.value, lost.index))
+            let why = if lost.value.is_finite() {
+                format!("too large for {dtype}")
+            } else {
+                "not finite".to_owned()
+            };
+            Some(format!(
+                "  {name}: {} {plural} {why}, the first is {} at index {}",
+                lost.count, lost.value, lost.index
+            ))
         })
         .collect();
     if lines.is_empty() || precision == Precision::None {
-        return Ok(lines.iter().map(|line| line.trim_start().to_owned()).collect());
+        return Ok(lines
+            .iter()
+            .map(|line| line.trim_start().to_owned())
+            .collect());
     }
-    Err(Error::Unrepresentable { path: source.path().to_owned(), precision: precision.name(), tensors: lines })
+    Err(Error::Unrepresentable {
+        path: source.path().to_owned(),
+        precision: precision.name(),
+        tensors: lines,
+    })
 }
 
 fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
@@ -239,17 +294,32 @@ fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
         (Ok(file), Ok(output)) => file == output,
         _ => false,
     };
-    if source.checkpoint().files().iter().any(|file| same(&file.path)) {
-        return Err(Error::invalid(output, "this is the checkpoint itself: write the package under another name"));
+    if source
+        .checkpoint()
+        .files()
+        .iter()
+        .any(|file| same(&file.path))
+    {
+        return Err(Error::invalid(
+            output,
+            "this is the checkpoint itself: write the package under another name",
+        ));
     }
     Ok(())
 }
 
 /// `.pth` has typed storages only for the older element types.
 fn refuse_untyped(source: &StateDict, plan: &Plan) -> Result<()> {
-    match plan.stored.iter().find(|stored| pickle::storage_class(stored.dtype).is_none()) {
+    match plan
+        .stored
+        .iter()
+        .find(|stored| pickle::storage_class(stored.dtype).is_none())
+    {
         Some(stored) => {
-            let reason = format!("{}: {} cannot be stored in a .pth; write .safetensors", stored.name, stored.dtype);
+            let reason = format!(
+                "{}: {} cannot be stored in a .pth; write .safetensors",
+                stored.name, stored.dtype
+            );
             Err(Error::invalid(source.path(), reason))
         }
         None => Ok(()),
@@ -258,5 +328,8 @@ fn refuse_untyped(source: &StateDict, plan: &Plan) -> Result<()> {
 
 fn file_length(file: &Staged) -> Result<u64> {
     let length = file.file().metadata().map(|metadata| metadata.len());
-    length.map_err(|source| Error::Output { path: file.target().to_owned(), source })
+    length.map_err(|source| Error::Output {
+        path: file.target().to_owned(),
+        source,
+    })
 }

@@ -13,13 +13,21 @@ const CLASSES: u8 = 4;
 /// Pickles `{name: tensor}` in the given order, tensor `i` over storage `i`.
 pub(super) fn state_dict(stored: &[Stored]) -> Vec<u8> {
     let mut out = b"\x80\x02}(".to_vec(); // PROTO 2, EMPTY_DICT, MARK
-    let mut memo = Memo { seen: [false; CLASSES as usize], classes: Vec::new() };
+    let mut memo = Memo {
+        seen: [false; CLASSES as usize],
+        classes: Vec::new(),
+    };
     for (index, tensor) in stored.iter().enumerate() {
         text(&mut out, &tensor.name);
-        memo.shared(&mut out, REBUILD, |out| global(out, "torch._utils", "_rebuild_tensor_v2"));
+        memo.shared(&mut out, REBUILD, |out| {
+            global(out, "torch._utils", "_rebuild_tensor_v2")
+        });
         out.extend(b"((");
         memo.shared(&mut out, STORAGE, |out| text(out, "storage"));
-        memo.class(&mut out, storage_class(tensor.dtype).expect("the caller refused the types without one"));
+        memo.class(
+            &mut out,
+            storage_class(tensor.dtype).expect("the caller refused the types without one"),
+        );
         text(&mut out, &index.to_string());
         memo.shared(&mut out, CPU, |out| text(out, "cpu"));
         integer(&mut out, tensor.elements());
@@ -27,7 +35,9 @@ pub(super) fn state_dict(stored: &[Stored]) -> Vec<u8> {
         tuple(&mut out, tensor.shape.iter().map(|extent| *extent as u64));
         tuple(&mut out, strides(&tensor.shape).into_iter());
         out.push(0x89); // requires_grad: NEWFALSE
-        memo.shared(&mut out, ORDERED_DICT, |out| global(out, "collections", "OrderedDict"));
+        memo.shared(&mut out, ORDERED_DICT, |out| {
+            global(out, "collections", "OrderedDict")
+        });
         out.extend(b")RtR"); // EMPTY_TUPLE, REDUCE: no hooks; TUPLE, REDUCE: the tensor
     }
     out.extend(b"u."); // SETITEMS, STOP

@@ -24,6 +24,15 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// The same, borrowed.
+    pub fn info(&self) -> TensorInfo<'_> {
+        TensorInfo {
+            name: &self.name,
+            dtype: self.dtype,
+            shape: &self.shape,
+        }
+    }
+
     /// Bytes of the tensor.
     pub fn bytes(&self) -> u64 {
         self.elements() * self.dtype.size() as u64
@@ -57,7 +66,10 @@ pub(super) struct Plan {
 
 impl Plan {
     pub fn new(source: &StateDict, precision: Precision) -> Result<Self> {
-        let mut plan = Self { stored: Vec::new(), steps: Vec::new() };
+        let mut plan = Self {
+            stored: Vec::new(),
+            steps: Vec::new(),
+        };
         for index in 0..source.len() {
             let info = source.info(index);
             if precision != Precision::Int8 && is_scale_of_int8(source, info.name) {
@@ -68,17 +80,36 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add(&mut self, source: &StateDict, index: usize, info: TensorInfo<'_>, precision: Precision) -> Result<()> {
+    fn add(
+        &mut self,
+        source: &StateDict,
+        index: usize,
+        info: TensorInfo<'_>,
+        precision: Precision,
+    ) -> Result<()> {
         let dtype = stored_dtype(info.name, info.shape, info.dtype, precision);
-        let mut step = Step { source: index, scale: None, output: self.stored.len(), makes_scale: false };
+        let mut step = Step {
+            source: index,
+            scale: None,
+            output: self.stored.len(),
+            makes_scale: false,
+        };
         if info.dtype == Dtype::I8 && dtype != Dtype::I8 {
             step.scale = Some(scale_of(source, info)?);
         }
-        self.stored.push(Stored { name: info.name.to_owned(), dtype, shape: info.shape.to_vec() });
+        self.stored.push(Stored {
+            name: info.name.to_owned(),
+            dtype,
+            shape: info.shape.to_vec(),
+        });
         if dtype == Dtype::I8 && info.dtype != Dtype::I8 {
             step.makes_scale = true;
             let name = format!("{}{SCALE_SUFFIX}", info.name);
-            self.stored.push(Stored { name, dtype: Dtype::F32, shape: vec![info.shape[0], 1] });
+            self.stored.push(Stored {
+                name,
+                dtype: Dtype::F32,
+                shape: vec![info.shape[0], 1],
+            });
         }
         self.steps.push(step);
         Ok(())
@@ -95,16 +126,28 @@ fn is_scale_of_int8(source: &StateDict, name: &str) -> bool {
 fn scale_of(source: &StateDict, info: TensorInfo<'_>) -> Result<usize> {
     let name = format!("{}{SCALE_SUFFIX}", info.name);
     let rows = info.shape.first().copied().unwrap_or(0);
-    let found = source.position(&name).map(|position| (position, source.info(position)));
+    let found = source
+        .position(&name)
+        .map(|position| (position, source.info(position)));
     match found {
-        Some((position, scale)) if scale.dtype == Dtype::F32 && scale.shape.iter().product::<usize>() == rows => Ok(position),
+        Some((position, scale))
+            if scale.dtype == Dtype::F32 && scale.shape.iter().product::<usize>() == rows =>
+        {
+            Ok(position)
+        }
         Some((_, scale)) => Err(Error::invalid(
             source.path(),
-            format!("{name}: expected F32 [{rows}, 1] for the int8 weight, found {} {:?}", scale.dtype, scale.shape),
+            format!(
+                "{name}: expected F32 [{rows}, 1] for the int8 weight, found {} {:?}",
+                scale.dtype, scale.shape
+            ),
         )),
         None => Err(Error::invalid(
             source.path(),
-            format!("{}: stored as int8, but its scales {name} are missing, so its values are unknown", info.name),
+            format!(
+                "{}: stored as int8, but its scales {name} are missing, so its values are unknown",
+                info.name
+            ),
         )),
     }
 }
@@ -112,7 +155,13 @@ fn scale_of(source: &StateDict, info: TensorInfo<'_>) -> Result<usize> {
 /// The element type a tensor gets in the package.
 fn stored_dtype(name: &str, shape: &[usize], source: Dtype, precision: Precision) -> Dtype {
     let narrow = match precision {
-        Precision::None => return if source == Dtype::I8 { Dtype::F32 } else { source },
+        Precision::None => {
+            return if source == Dtype::I8 {
+                Dtype::F32
+            } else {
+                source
+            };
+        }
         Precision::Fp16 | Precision::Int8 => Dtype::F16,
         Precision::Bf16 => Dtype::BF16,
     };
@@ -148,7 +197,9 @@ fn stays_full(name: &str, shape: &[usize]) -> bool {
         "boxRPB_embed_x",
         "boxRPB_embed_y",
     ];
-    shape.len() <= 1 || name.ends_with(SCALE_SUFFIX) || name.split('.').any(|part| TABLES.contains(&part))
+    shape.len() <= 1
+        || name.ends_with(SCALE_SUFFIX)
+        || name.split('.').any(|part| TABLES.contains(&part))
 }
 
 /// A Linear weight large enough for int8, or the token embedding.
@@ -163,13 +214,21 @@ fn is_int8_weight(name: &str, shape: &[usize]) -> bool {
 ///
 /// The rest that is 2-D are embeddings and bare parameters (`text_projection`, `no_obj_ptr`).
 fn is_linear(name: &str) -> bool {
-    let Some((module, parameter)) = name.rsplit_once('.') else { return false };
+    let Some((module, parameter)) = name.rsplit_once('.') else {
+        return false;
+    };
     let module = module.rsplit('.').next().unwrap_or(module);
     let numbered_embedding = name.contains("point_embeddings.");
-    let embedding = module.ends_with("_embed") || module.ends_with("_embedding") || module.ends_with("_token");
+    let embedding =
+        module.ends_with("_embed") || module.ends_with("_embedding") || module.ends_with("_token");
     match parameter {
         "in_proj_weight" => true,
-        "weight" => !embedding && !numbered_embedding && !module.ends_with("_tokens") && module != "reference_points",
+        "weight" => {
+            !embedding
+                && !numbered_embedding
+                && !module.ends_with("_tokens")
+                && module != "reference_points"
+        }
         _ => false,
     }
 }
@@ -208,11 +267,29 @@ mod tests {
             ("tracker.maskmem_tpos_enc", &[7, 1, 1, 64], F32, F32, F32),
         ];
         for (name, shape, source, fp16, int8) in cases {
-            assert_eq!(stored_dtype(name, shape, *source, Precision::Fp16), *fp16, "fp16 {name}");
-            assert_eq!(stored_dtype(name, shape, *source, Precision::Int8), *int8, "int8 {name}");
-            assert_eq!(stored_dtype(name, shape, *source, Precision::None), *source, "none {name}");
+            assert_eq!(
+                stored_dtype(name, shape, *source, Precision::Fp16),
+                *fp16,
+                "fp16 {name}"
+            );
+            assert_eq!(
+                stored_dtype(name, shape, *source, Precision::Int8),
+                *int8,
+                "int8 {name}"
+            );
+            assert_eq!(
+                stored_dtype(name, shape, *source, Precision::None),
+                *source,
+                "none {name}"
+            );
         }
-        assert_eq!(stored_dtype("a.fc.weight", &[256, 256], I8, Precision::None), F32);
-        assert_eq!(stored_dtype("a.fc.weight", &[256, 256], I8, Precision::Bf16), BF16);
+        assert_eq!(
+            stored_dtype("a.fc.weight", &[256, 256], I8, Precision::None),
+            F32
+        );
+        assert_eq!(
+            stored_dtype("a.fc.weight", &[256, 256], I8, Precision::Bf16),
+            BF16
+        );
     }
 }

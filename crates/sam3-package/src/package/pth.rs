@@ -4,11 +4,7 @@
 //! `torch.save`, so that even readers that compute offsets instead of reading them agree. Unlike there, local
 //! headers hold the sizes and checksums too, so that a package can be checked while it streams by.
 
-use super::{
-    metadata::RECORD,
-    pickle,
-    plan::Stored,
-};
+use super::{metadata::RECORD, pickle, plan::Stored};
 use crate::{Result, staged::Staged};
 
 const ALIGNMENT: u64 = 64;
@@ -37,7 +33,12 @@ struct Record {
 impl Layout {
     /// Lays out the records of an archive named `archive` (the file's stem, as PyTorch does).
     pub fn new(archive: &str, stored: &[Stored]) -> Self {
-        let mut layout = Self { archive: archive.to_owned(), head: Vec::new(), data: Vec::new(), cursor: 0 };
+        let mut layout = Self {
+            archive: archive.to_owned(),
+            head: Vec::new(),
+            data: Vec::new(),
+            cursor: 0,
+        };
         let head = [
             ("data.pkl", pickle::state_dict(stored)),
             (".format_version", b"1".to_vec()),
@@ -62,7 +63,13 @@ impl Layout {
 
     /// Writes everything but the tensors' bytes. `crcs` are the tensors' CRC-32, `identity` any 16 bytes that
     /// tell this content from another, for PyTorch's `serialization_id`.
-    pub fn finish(mut self, file: &Staged, crcs: &[u32], identity: [u8; 16], metadata: &[u8]) -> Result<()> {
+    pub fn finish(
+        mut self,
+        file: &Staged,
+        crcs: &[u32],
+        identity: [u8; 16],
+        metadata: &[u8],
+    ) -> Result<()> {
         let mut directory = Vec::new();
         let mut records = 0u64;
         let mut close = |record: &Record, crc: u32| -> Result<()> {
@@ -82,9 +89,11 @@ impl Layout {
         let (high, low) = identity.split_at(8);
         let number = |half: &[u8]| half.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
         let identity = format!("{:020}{:020}", number(high), number(low));
-        for (name, bytes) in
-            [("version", &b"3\n"[..]), (".data/serialization_id", identity.as_bytes()), (RECORD, metadata)]
-        {
+        for (name, bytes) in [
+            ("version", &b"3\n"[..]),
+            (".data/serialization_id", identity.as_bytes()),
+            (RECORD, metadata),
+        ] {
             let record = self.place(name, bytes.len() as u64);
             file.write_at(bytes, record.start)?;
             close(&record, crc32fast::hash(bytes))?;
@@ -99,7 +108,12 @@ impl Layout {
         let header = self.cursor;
         // 30 bytes of header and 4 of the "FB" field's own head.
         let earliest = header + 34 + name.len() as u64 + zip64_extra(size, header).len() as u64;
-        let record = Record { name, size, header, start: earliest.next_multiple_of(ALIGNMENT) };
+        let record = Record {
+            name,
+            size,
+            header,
+            start: earliest.next_multiple_of(ALIGNMENT),
+        };
         self.cursor = record.start + size + record.descriptor(0).len() as u64;
         record
     }
@@ -218,7 +232,13 @@ mod tests {
     use crate::checkpoint::Dtype;
 
     fn tensors(count: usize, rows: usize) -> Vec<Stored> {
-        (0..count).map(|i| Stored { name: format!("t{i}"), dtype: Dtype::F32, shape: vec![rows, 1024] }).collect()
+        (0..count)
+            .map(|i| Stored {
+                name: format!("t{i}"),
+                dtype: Dtype::F32,
+                shape: vec![rows, 1024],
+            })
+            .collect()
     }
 
     /// Beyond 4 GiB every start stays aligned, headers end where data begins, and the directory tells the offset.
@@ -228,7 +248,10 @@ mod tests {
             let layout = Layout::new("big", &tensors(count, rows));
             for record in &layout.data {
                 assert_eq!(record.start % ALIGNMENT, 0);
-                assert_eq!(record.header + record.local_header(0).len() as u64, record.start);
+                assert_eq!(
+                    record.header + record.local_header(0).len() as u64,
+                    record.start
+                );
                 let central = record.central_header(0);
                 let stored = u32::from_le_bytes(central[42..46].try_into().unwrap());
                 if record.header >= LIMIT_32 {
@@ -246,7 +269,11 @@ mod tests {
     #[test]
     fn records_lie_where_torch_puts_them() {
         let stored: Vec<Stored> = [("a", 12), ("b", 6), ("s", 2)]
-            .map(|(name, n)| Stored { name: name.into(), dtype: Dtype::F32, shape: vec![n] })
+            .map(|(name, n)| Stored {
+                name: name.into(),
+                dtype: Dtype::F32,
+                shape: vec![n],
+            })
             .into();
         let layout = Layout::new("t", &stored);
         assert_eq!(layout.head[0].0.start, 64);

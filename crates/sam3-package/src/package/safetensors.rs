@@ -39,11 +39,18 @@ impl Layout {
             let shape = Value::from(tensor.shape.clone());
             let end = place + tensor.bytes();
             let dtype = tensor.dtype.name();
-            entries += &format!(",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{place},{end}]}}");
+            entries += &format!(
+                ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{place},{end}]}}"
+            );
         }
-        let room = header(metadata, &entries).len() as u64 + ERROR_ROOM * stored.len() as u64 + SPARE_ROOM;
+        let room =
+            header(metadata, &entries).len() as u64 + ERROR_ROOM * stored.len() as u64 + SPARE_ROOM;
         let start = (8 + room).next_multiple_of(ALIGNMENT);
-        Self { entries, start, offsets: places.iter().map(|place| start + place).collect() }
+        Self {
+            entries,
+            start,
+            offsets: places.iter().map(|place| start + place).collect(),
+        }
     }
 
     /// File offset of a tensor's first byte.
@@ -56,7 +63,10 @@ impl Layout {
         let mut header = header(metadata, &self.entries).into_bytes();
         let room = (self.start - 8) as usize;
         if header.len() > room {
-            let reason = format!("the header needs {} bytes, {room} were kept for it; please report this", header.len());
+            let reason = format!(
+                "the header needs {} bytes, {room} were kept for it; please report this",
+                header.len()
+            );
             return Err(Error::invalid(file.target(), reason));
         }
         header.resize(room, b' ');

@@ -85,18 +85,29 @@ impl Source {
     }
 
     /// Reads and hashes the files of a checkpoint opened at `path`.
-    pub(super) fn read(path: &Path, files: &[SourceFile], origin: Option<Self>, progress: &dyn Progress) -> Result<Self> {
+    pub(super) fn read(
+        path: &Path,
+        files: &[SourceFile],
+        origin: Option<Self>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let mut shards = Vec::with_capacity(files.len());
         for file in files {
             let sha256 = hash_file(&file.path, progress)?;
-            shards.push(Shard { file: file_name(&file.path), bytes: file.bytes, sha256 });
+            shards.push(Shard {
+                file: file_name(&file.path),
+                bytes: file.bytes,
+                sha256,
+            });
         }
         let bytes = shards.iter().map(|shard| shard.bytes).sum();
         let sha256 = match &shards[..] {
             [only] => only.sha256.clone(),
             several => {
                 let mut all = Sha256::new();
-                several.iter().for_each(|shard| all.update(format!("{}\n", shard.sha256)));
+                several
+                    .iter()
+                    .for_each(|shard| all.update(format!("{}\n", shard.sha256)));
                 hex(&all.finalize())
             }
         };
@@ -115,7 +126,10 @@ impl Source {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Hashes through a buffer, not a map, so that the pages do not count as this process's memory.

@@ -39,7 +39,9 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     }
     let checkpoint = Checkpoint::open(path)?;
     let Some(text) = checkpoint.metadata_json() else {
-        return Err(Error::NotAPackage { path: path.to_owned() });
+        return Err(Error::NotAPackage {
+            path: path.to_owned(),
+        });
     };
     let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(path, reason))?;
     let mut mismatches = structure(&checkpoint, &metadata);
@@ -52,11 +54,18 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 
 /// Compares names, dtypes and shapes; reads no tensor.
 pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<String> {
-    let recorded: HashMap<&str, &TensorRecord> = metadata.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+    let recorded: HashMap<&str, &TensorRecord> = metadata
+        .tensors
+        .iter()
+        .map(|t| (t.name.as_str(), t))
+        .collect();
     let mut mismatches = Vec::new();
     for tensor in checkpoint.tensors() {
         match recorded.get(tensor.name) {
-            None => mismatches.push(format!("  {}: in the file, not in its metadata", tensor.name)),
+            None => mismatches.push(format!(
+                "  {}: in the file, not in its metadata",
+                tensor.name
+            )),
             Some(record) if record.dtype != tensor.dtype.name() || record.shape != tensor.shape => {
                 mismatches.push(format!(
                     "  {}: expected {} {:?}, found {} {:?}",
@@ -68,7 +77,10 @@ pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<Str
     }
     for record in &metadata.tensors {
         if checkpoint.position(&record.name).is_none() {
-            mismatches.push(format!("  {}: in the metadata, not in the file", record.name));
+            mismatches.push(format!(
+                "  {}: in the metadata, not in the file",
+                record.name
+            ));
         }
     }
     mismatches
@@ -82,10 +94,19 @@ fn digests(checkpoint: &Checkpoint, metadata: &Metadata, progress: &dyn Progress
         let mut mismatches = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(record) = metadata.tensors.get(index) else { return mismatches };
-            let position = checkpoint.position(&record.name).expect("the structure was compared");
+            let Some(record) = metadata.tensors.get(index) else {
+                return mismatches;
+            };
+            let position = checkpoint
+                .position(&record.name)
+                .expect("the structure was compared");
             let mut sha = Sha256::new();
-            for piece in checkpoint.view(position).parts.iter().flat_map(|part| part.chunks(1 << 20)) {
+            for piece in checkpoint
+                .view(position)
+                .parts
+                .iter()
+                .flat_map(|part| part.chunks(1 << 20))
+            {
                 sha.update(piece);
                 progress.advance(piece.len() as u64);
             }
@@ -99,17 +120,28 @@ fn digests(checkpoint: &Checkpoint, metadata: &Metadata, progress: &dyn Progress
 }
 
 fn differs(record: &TensorRecord, found: &str) -> Option<String> {
-    (record.sha256 != found)
-        .then(|| format!("  {}: expected sha256 {}, found {found}", record.name, record.sha256))
+    (record.sha256 != found).then(|| {
+        format!(
+            "  {}: expected sha256 {}, found {found}",
+            record.name, record.sha256
+        )
+    })
 }
 
 /// `X_metadata.json` beside `X.pth` must hold the same bytes as the metadata inside.
-fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> Result<Option<PathBuf>> {
+fn check_beside(
+    package: &Path,
+    inside: &[u8],
+    mismatches: &mut Vec<String>,
+) -> Result<Option<PathBuf>> {
     let beside = metadata_path(package);
     match std::fs::read(&beside) {
         Ok(text) if text == inside => Ok(Some(beside)),
         Ok(_) => {
-            mismatches.push(format!("  {}: differs from the metadata inside the package", beside.display()));
+            mismatches.push(format!(
+                "  {}: differs from the metadata inside the package",
+                beside.display()
+            ));
             Ok(None)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -132,10 +164,17 @@ pub(crate) fn compare(metadata: &Metadata, found: &Digests) -> Vec<String> {
             .or_else(|| by_key.remove(&Key::Name(record.name.clone())));
         match found {
             Some(sha256) => mismatches.extend(differs(record, &hex(sha256))),
-            None => mismatches.push(format!("  {}: in the metadata, not in the file", record.name)),
+            None => mismatches.push(format!(
+                "  {}: in the metadata, not in the file",
+                record.name
+            )),
         }
     }
-    mismatches.extend(by_key.keys().map(|key| format!("  {key:?}: in the file, not in its metadata")));
+    mismatches.extend(
+        by_key
+            .keys()
+            .map(|key| format!("  {key:?}: in the file, not in its metadata")),
+    );
     mismatches
 }
 
@@ -147,7 +186,15 @@ pub(crate) fn conclude(
     mismatches: Vec<String>,
 ) -> Result<Verified> {
     if !mismatches.is_empty() {
-        return Err(Error::Mismatch { path: path.to_owned(), mismatches });
+        return Err(Error::Mismatch {
+            path: path.to_owned(),
+            mismatches,
+        });
     }
-    Ok(Verified { tensors: metadata.tensors.len() as u64, bytes: metadata.total.bytes, beside, metadata })
+    Ok(Verified {
+        tensors: metadata.tensors.len() as u64,
+        bytes: metadata.total.bytes,
+        beside,
+        metadata,
+    })
 }

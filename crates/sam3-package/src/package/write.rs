@@ -55,12 +55,20 @@ pub(super) fn tensors<T: Send>(
         }
         let mut scratch = Scratch::new();
         loop {
-            let Some(step) = plan.steps.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
+            let Some(step) = plan.steps.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                return Ok(());
+            };
             let mut slots = vec![Slot::new(file, offset(step.output), progress)];
             if step.makes_scale {
                 slots.push(Slot::new(file, offset(step.output + 1), progress));
             }
-            let result = store(source, *step, &plan.stored[step.output], &mut scratch, &mut slots);
+            let result = store(
+                source,
+                *step,
+                &plan.stored[step.output],
+                &mut scratch,
+                &mut slots,
+            );
             if result.is_err() {
                 // The others need not go on with a package that will not be.
                 next.store(plan.steps.len(), Ordering::Relaxed);
@@ -73,8 +81,13 @@ pub(super) fn tensors<T: Send>(
             written[step.output].cost = cost;
         }
     };
-    rayon::broadcast(worker).into_iter().collect::<Result<()>>()?;
-    let first = first_result.into_inner().expect("no thread panicked").expect("one worker took the first job");
+    rayon::broadcast(worker)
+        .into_iter()
+        .collect::<Result<()>>()?;
+    let first = first_result
+        .into_inner()
+        .expect("no thread panicked")
+        .expect("one worker took the first job");
     Ok((written.into_inner().expect("no thread panicked"), first))
 }
 
@@ -90,21 +103,36 @@ fn store(
     let expected = stored.elements() * view.dtype.size() as u64;
     if view.byte_len() as u64 != expected {
         let found = view.byte_len();
-        return Err(Error::invalid(source.path(), format!("{}: expected {expected} bytes, found {found}", view.name)));
+        return Err(Error::invalid(
+            source.path(),
+            format!("{}: expected {expected} bytes, found {found}", view.name),
+        ));
     }
     let mut cost = Cost::default();
     let mut out = Vec::with_capacity(PIECE);
     if step.makes_scale {
         quantise(&view, scratch, &mut out, slots, &mut cost)?;
     } else if let Some(scale) = step.scale {
-        restore(&view, &source.view(scale), stored.dtype, scratch, &mut out, &mut slots[0], &mut cost)?;
+        restore(
+            &view,
+            &source.view(scale),
+            stored.dtype,
+            scratch,
+            &mut out,
+            &mut slots[0],
+            &mut cost,
+        )?;
     } else if view.dtype == stored.dtype {
         for piece in view.parts.iter().flat_map(|part| part.chunks(PIECE)) {
             check_finite(piece, view.dtype, scratch, &mut cost);
             slots[0].write(piece)?;
         }
     } else {
-        for piece in view.parts.iter().flat_map(|part| part.chunks(BLOCK * view.dtype.size())) {
+        for piece in view
+            .parts
+            .iter()
+            .flat_map(|part| part.chunks(BLOCK * view.dtype.size()))
+        {
             scratch.values.clear();
             scratch.widen(piece, view.dtype);
             scratch.narrow(stored.dtype, &mut out, &mut cost);
@@ -151,7 +179,11 @@ fn restore(
     let scales = scales.to_f32().expect("the plan asks for F32 scales");
     let columns = view.numel() / scales.len().max(1);
     let parts = whole_rows(&view.parts, columns);
-    for (row, scale) in parts.iter().flat_map(|part| part.chunks(columns.max(1))).zip(scales) {
+    for (row, scale) in parts
+        .iter()
+        .flat_map(|part| part.chunks(columns.max(1)))
+        .zip(scales)
+    {
         scratch.values.clear();
         restore_row(row, scale, &mut scratch.values);
         scratch.narrow(dtype, out, cost);
@@ -194,7 +226,13 @@ struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     fn new(file: &'a Staged, offset: u64, progress: &'a dyn Progress) -> Self {
-        Self { file, offset, sha: Sha256::new(), crc: crc32fast::Hasher::new(), progress }
+        Self {
+            file,
+            offset,
+            sha: Sha256::new(),
+            crc: crc32fast::Hasher::new(),
+            progress,
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -218,6 +256,10 @@ impl<'a> Slot<'a> {
     }
 
     fn finish(self) -> Written {
-        Written { sha256: self.sha.finalize().into(), crc: self.crc.finalize(), cost: Cost::default() }
+        Written {
+            sha256: self.sha.finalize().into(),
+            crc: self.crc.finalize(),
+            cost: Cost::default(),
+        }
     }
 }
