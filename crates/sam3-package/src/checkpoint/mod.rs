@@ -139,7 +139,10 @@ impl Checkpoint {
         if !missing.is_empty() {
             return Err(Error::invalid(
                 path,
-                format!("it needs {}, not found beside it", missing.join(", ")),
+                format!(
+                    "it needs {}, not found beside it",
+                    missing[..missing.len().min(5)].join(", ")
+                ),
             ));
         }
         let mut files = Vec::new();
@@ -314,6 +317,29 @@ impl Checkpoint {
     pub(crate) fn stored(&self, index: usize) -> &Stored {
         &self.tensors[index]
     }
+}
+
+/// Refuses names that would flood or forge a message.
+fn check_name(name: &str) -> Result<(), String> {
+    if name.len() > MAX_NAME {
+        return Err(format!(
+            "a tensor name has {} bytes; at most {MAX_NAME} are read",
+            name.len()
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(format!("the tensor name {name:?} has control characters"));
+    }
+    Ok(())
+}
+
+/// Other words in messages come from the file too: keeps them short.
+fn clip(words: &str) -> &str {
+    let end = (0..=words.len().min(80)).rev();
+    &words[..end
+        .into_iter()
+        .find(|&i| words.is_char_boundary(i))
+        .unwrap_or(0)]
 }
 
 /// Maps a regular file of at least one byte.

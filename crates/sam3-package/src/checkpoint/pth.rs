@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Contents, MAX_NAME, MAX_TENSORS,
+    Contents, MAX_TENSORS, check_name, clip,
     pickle::{Node, Pickle, Value},
     tensor::Stored,
     zip,
@@ -174,16 +174,14 @@ impl Reader<'_, '_> {
         for &(key, value) in entries {
             let Some(name) = self.pickle.text(key) else {
                 if self.is_foreign(value) {
-                    return Err("its state dict has a key that is not a string".into());
+                    return Err(
+                        "its state dict has a key that is not a string, or is a very long one"
+                            .into(),
+                    );
                 }
                 continue;
             };
-            if name.len() > MAX_NAME {
-                return Err(format!(
-                    "a tensor name has {} bytes; at most {MAX_NAME} are read",
-                    name.len()
-                ));
-            }
+            check_name(name)?;
             if !names.insert(name) {
                 return Err(format!("its state dict has the key \"{name}\" twice"));
             }
@@ -203,7 +201,8 @@ impl Reader<'_, '_> {
             }
         }
         if tensors.is_empty() {
-            let keys: Vec<_> = names.iter().take(8).collect();
+            let keys = entries.iter().filter_map(|(k, _)| self.pickle.text(*k));
+            let keys: Vec<_> = keys.map(clip).take(8).collect();
             return Err(format!(
                 "it holds no tensors; the keys of its dictionary are {keys:?}"
             ));
@@ -232,13 +231,4 @@ impl Reader<'_, '_> {
             None => "a computed function".into(),
         })
     }
-}
-
-/// Names in messages come from the file: keep them short.
-fn clip(name: &str) -> &str {
-    let end = (0..=name.len().min(80))
-        .rev()
-        .find(|&i| name.is_char_boundary(i))
-        .unwrap_or(0);
-    &name[..end]
 }

@@ -7,6 +7,8 @@
 mod detector;
 mod tracker;
 
+use Op::Pair;
+
 /// How official tensors are made of transformers' tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::layout) enum Op {
@@ -62,8 +64,6 @@ const fn section(
 
 /// A layer that is its section's prefix and no more.
 const LAYER: &[Rule] = &[("", "", Pair)];
-
-use Op::Pair;
 
 /// Every section, in the official order.
 pub(in crate::layout) fn sections() -> impl Iterator<Item = &'static Section> {

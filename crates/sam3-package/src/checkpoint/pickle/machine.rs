@@ -7,6 +7,8 @@ const MAX_STACK: usize = 250_000;
 const MAX_NODES: usize = 250_000;
 const MAX_CHILDREN: usize = 500_000;
 const MAX_MEMO: usize = 400_000;
+/// Bytes of a string that is kept: names and keys are short, and are compared often.
+const MAX_TEXT: usize = 4096;
 
 /// The state between opcodes.
 pub(super) struct Machine<'a> {
@@ -137,8 +139,9 @@ impl<'a> Machine<'a> {
         let start = self.at;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let bytes = self.take(len)?;
-        let is_text =
-            matches!(op, 0x8c | 0x8d | b'X' | b'U' | b'T') && std::str::from_utf8(bytes).is_ok();
+        let is_text = len <= MAX_TEXT
+            && matches!(op, 0x8c | 0x8d | b'X' | b'U' | b'T')
+            && std::str::from_utf8(bytes).is_ok();
         let value = if is_text {
             Value::Text(start as u32, len as u32)
         } else {
@@ -393,6 +396,9 @@ impl<'a> Machine<'a> {
     fn line_value(&mut self) -> Result<Value, String> {
         let start = self.at;
         let len = self.line()?.len();
+        if len > MAX_TEXT {
+            return Err(format!("names a global with {len} bytes"));
+        }
         Ok(Value::Text(start as u32, len as u32))
     }
 

@@ -1,8 +1,8 @@
 //! From the uncalled `torch._utils._rebuild_…` to a tensor's place in the file, or the reason it has none.
 
-use super::{Reader, clip};
+use super::Reader;
 use crate::checkpoint::{
-    MAX_RANK,
+    MAX_RANK, clip,
     pickle::{Node, Value},
     tensor::{Dtype, Stored, byte_len},
 };
