@@ -128,7 +128,9 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
                     b'0' | 0 | b'7' => Kind::File,
                     b'5' => Kind::Folder,
                     b'1' => {
-                        return refuse(format!("entry {name:?} is a hard link; a package has none"));
+                        return refuse(format!(
+                            "entry {name:?} is a hard link; a package has none"
+                        ));
                     }
                     b'2' => {
                         return refuse(format!(
