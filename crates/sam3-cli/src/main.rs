@@ -1,3 +1,19 @@
-//! The binary `sam3`.
+//! `sam3`: package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 
-fn main() {}
+mod args;
+mod commands;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let output = output::Output::new(&args.global);
+    match commands::run(args.command, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output.fail(&error),
+    }
+}

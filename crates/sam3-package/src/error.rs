@@ -24,6 +24,44 @@ pub enum Error {
         /// What was expected, what was found, and the next step.
         reason: String,
     },
+    /// An output cannot be written: disk full, no permission, no such folder.
+    #[error("cannot write {}: {source}", path.display())]
+    Output {
+        /// The output.
+        path: PathBuf,
+        /// The system's own reason.
+        source: std::io::Error,
+    },
+    /// An output is there already and nobody said to replace it.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Values that the wanted precision cannot hold, or that are no numbers at all.
+    #[error("{}: {} cannot be stored as {precision}:\n{}", path.display(), plural(tensors.len(), "tensor", "tensors"), tensors.join("\n"))]
+    Unrepresentable {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The precision asked for, as on the command line.
+        precision: &'static str,
+        /// One line a tensor: its name, how many values, the first one and where it stands.
+        tensors: Vec<String>,
+    },
+    /// The file is sound but carries no digests to check.
+    #[error("{}: not a sam3 package, so it carries no digests to check", path.display())]
+    NotAPackage {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Bytes differ from what the metadata promises.
+    #[error("{}: {}:\n{}", path.display(), plural(mismatches.len(), "mismatch", "mismatches"), mismatches.join("\n"))]
+    Mismatch {
+        /// The package.
+        path: PathBuf,
+        /// One line a mismatch: the tensor, expected, found.
+        mismatches: Vec<String>,
+    },
 }
 
 impl Error {
@@ -49,7 +87,15 @@ impl Error {
                 source.kind(),
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory
             ),
-            Self::Invalid { .. } => true,
+            Self::Invalid { .. }
+            | Self::Unrepresentable { .. }
+            | Self::NotAPackage { .. }
+            | Self::Mismatch { .. } => true,
+            Self::Output { .. } | Self::Exists { .. } => false,
         }
     }
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -248,6 +248,17 @@ impl StateDict {
         }
     }
 
+    /// Lets go of the pages behind a view that is no longer used.
+    pub(crate) fn release(&self, index: usize) {
+        match self.entries[index].source {
+            Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => {
+                self.checkpoint.release(i)
+            }
+            Source::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
+            Source::Row(..) | Source::Zeros | Source::FreqsCis { .. } => {}
+        }
+    }
+
     /// The metadata inside one of our packages, as JSON text.
     pub fn metadata_json(&self) -> Option<&[u8]> {
         self.checkpoint.metadata_json()

@@ -2,15 +2,23 @@
 //!
 //! Nothing here knows how the model computes. Data flows one way:
 //! [`checkpoint`] (bytes as they lie in the file) → [`layout`] (the official state dict)
-//! → package plan → package.
+//! → [`package`] (planned, cast, hashed, written) → [`archive`] (one `.tar.gz` to carry).
 
+pub mod archive;
 pub mod checkpoint;
 mod error;
 pub mod layout;
+pub mod package;
+mod positioned;
+mod precision;
+mod progress;
+mod staged;
 
 pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};
 pub use error::Error;
 pub use layout::{Component, Layout, StateDict};
+pub use precision::{Precision, QuantisationError};
+pub use progress::Progress;
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -139,7 +139,10 @@ impl Checkpoint {
         if !missing.is_empty() {
             return Err(Error::invalid(
                 path,
-                format!("it needs {}, not found beside it", missing.join(", ")),
+                format!(
+                    "it needs {}, not found beside it",
+                    missing[..missing.len().min(5)].join(", ")
+                ),
             ));
         }
         let mut files = Vec::new();
@@ -289,6 +292,23 @@ impl Checkpoint {
         }
     }
 
+    /// Lets go of a tensor's pages: they no longer count as this process's memory, and are read again if needed.
+    pub(crate) fn release(&self, index: usize) {
+        let tensor = &self.tensors[index];
+        if tensor.strides.is_none() && tensor.byte_len() > 0 {
+            let map = &self.maps[tensor.file];
+            // SAFETY: the map is read-only and backed by its file, so dropped pages come back with the same bytes.
+            // A failure only leaves the pages where they are.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    tensor.start,
+                    tensor.byte_len(),
+                )
+            };
+        }
+    }
+
     pub(crate) fn bytes(&self, index: usize) -> Cow<'_, [u8]> {
         let tensor = &self.tensors[index];
         tensor.bytes(&self.maps[tensor.file])
@@ -297,6 +317,29 @@ impl Checkpoint {
     pub(crate) fn stored(&self, index: usize) -> &Stored {
         &self.tensors[index]
     }
+}
+
+/// Refuses names that would flood or forge a message.
+fn check_name(name: &str) -> Result<(), String> {
+    if name.len() > MAX_NAME {
+        return Err(format!(
+            "a tensor name has {} bytes; at most {MAX_NAME} are read",
+            name.len()
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(format!("the tensor name {name:?} has control characters"));
+    }
+    Ok(())
+}
+
+/// Other words in messages come from the file too: keeps them short.
+fn clip(words: &str) -> &str {
+    let end = (0..=words.len().min(80)).rev();
+    &words[..end
+        .into_iter()
+        .find(|&i| words.is_char_boundary(i))
+        .unwrap_or(0)]
 }
 
 /// Maps a regular file of at least one byte.

@@ -101,13 +101,12 @@ impl fmt::Display for Dtype {
 
 /// Elements of a shape and their bytes; `None` when either does not fit the address space.
 pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
-    if shape.contains(&0) {
-        return Some(0);
-    }
+    // An axis of 0 does not excuse the others: whoever multiplies them may rely on the product.
     let bytes = shape
         .iter()
-        .try_fold(dtype.size(), |n, &d| n.checked_mul(d))?;
-    (bytes <= isize::MAX as usize).then_some(bytes)
+        .try_fold(dtype.size(), |n, &d| n.checked_mul(d.max(1)))
+        .filter(|&n| n <= isize::MAX as usize)?;
+    Some(if shape.contains(&0) { 0 } else { bytes })
 }
 
 /// A tensor's place in one of a checkpoint's files, already checked against that file's length.
@@ -243,7 +242,8 @@ mod tests {
     #[test]
     fn absurd_shapes_have_no_length() {
         assert_eq!(byte_len(&[1 << 40, 1 << 40], Dtype::F32), None);
-        assert_eq!(byte_len(&[0, 1 << 62, 1 << 62], Dtype::F32), Some(0));
+        assert_eq!(byte_len(&[0, 1 << 62, 1 << 62], Dtype::F32), None);
+        assert_eq!(byte_len(&[0, 3], Dtype::F32), Some(0));
         assert_eq!(byte_len(&[], Dtype::C64), Some(8));
     }
 }

@@ -8,6 +8,8 @@ use std::{collections::HashSet, ops::Range};
 
 /// More entries than any checkpoint has; bounds what a hostile directory can make us hold.
 const MAX_ENTRIES: u64 = 65_536;
+/// The archive is named for its file, so a name is little longer than a file's may be.
+const MAX_NAME: usize = 512;
 
 const END: &[u8] = b"PK\x05\x06";
 const END64: &[u8] = b"PK\x06\x06";
@@ -39,26 +41,32 @@ pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, String> {
         at = next;
         let name = std::str::from_utf8(raw.name)
             .map_err(|_| format!("zip entry {index} has a name that is not UTF-8"))?;
+        if name.len() > MAX_NAME {
+            return Err(format!(
+                "zip entry {index} has a name of {} bytes",
+                name.len()
+            ));
+        }
         if raw.flags & 1 != 0 {
-            return Err(format!("zip entry \"{name}\" is encrypted"));
+            return Err(format!("zip entry {name:?} is encrypted"));
         }
         if raw.method != 0 {
             return Err(format!(
-                "zip entry \"{name}\" is compressed (method {}); a PyTorch file stores its entries uncompressed: \
+                "zip entry {name:?} is compressed (method {}); a PyTorch file stores its entries uncompressed: \
                  save it again with torch.save",
                 raw.method
             ));
         }
         if raw.size != raw.stored {
             return Err(format!(
-                "zip entry \"{name}\" is stored in {} bytes but claims {}",
+                "zip entry {name:?} is stored in {} bytes but claims {}",
                 raw.stored, raw.size
             ));
         }
         let (header, data) = local_range(file, &raw, directory.start)
-            .map_err(|e| format!("zip entry \"{name}\" {e}"))?;
+            .map_err(|e| format!("zip entry {name:?} {e}"))?;
         if !names.insert(name) {
-            return Err(format!("two zip entries are named \"{name}\""));
+            return Err(format!("two zip entries are named {name:?}"));
         }
         extents.push((header, data.end, entries.len()));
         entries.push(Entry { name, data });
@@ -73,7 +81,7 @@ pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, String> {
     for pair in extents.windows(2) {
         if pair[1].0 < pair[0].1 {
             return Err(format!(
-                "zip entries \"{}\" and \"{}\" overlap",
+                "zip entries {:?} and {:?} overlap",
                 entries[pair[0].2].name, entries[pair[1].2].name
             ));
         }

@@ -311,7 +311,7 @@ fn a_torn_qkv_is_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("differ: F32 [4, 4], F32 [4, 4], F32 [4, 2]"),
+        message.contains("differ or are empty: F32 [4, 4], F32 [4, 4], F32 [4, 2]"),
         "{message}"
     );
 }
@@ -323,5 +323,43 @@ fn a_broken_config_beside_the_checkpoint_is_an_error() {
             .unwrap_err()
             .to_string();
         assert!(message.contains("config.json"), "{message}");
+    }
+}
+
+#[test]
+fn impossible_extents_are_refused_before_anything_is_made_of_them() {
+    const HUGE: usize = 1 << 40;
+    for (name, shape, expected) in [
+        (
+            "vision_encoder.backbone.embeddings.position_embeddings",
+            &[1, 0, HUGE][..],
+            "none empty",
+        ),
+        (
+            "vision_encoder.backbone.embeddings.position_embeddings",
+            &[2, 2, 2],
+            "[1, positions, width]",
+        ),
+        (
+            "vision_encoder.backbone.layers.0.attention.q_proj.weight",
+            &[0, HUGE],
+            "none empty",
+        ),
+        (
+            "vision_encoder.backbone.layers.0.attention.q_proj.weight",
+            &[7, 7],
+            "rotary table",
+        ),
+        (
+            "tracker_model.prompt_encoder.point_embed.weight",
+            &[65, 1],
+            "has 65 rows",
+        ),
+    ] {
+        let tensors = [(name, shape), ("vision_encoder.x", &[1][..])];
+        let message = StateDict::open(&file("huge", &tensors, None))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(expected), "{name} {shape:?}: {message}");
     }
 }

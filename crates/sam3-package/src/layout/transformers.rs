@@ -6,9 +6,14 @@ use serde_json::Value;
 
 use super::{
     Entry, Source,
-    rules::{Op, SECTIONS},
+    rules::{Op, sections},
 };
 use crate::checkpoint::{Dtype, Stored};
+
+/// What is made here and not read is small: SAM 3 has 4 kinds of point, 1024 channels, 72 patches a side.
+const MAX_ROWS: usize = 64;
+const MAX_WIDTH: usize = 4096;
+const MAX_SIDE: usize = 512;
 
 /// What the detector's parts are called at the top of a transformers checkpoint.
 const PARTS: [&str; 8] = [
@@ -105,7 +110,7 @@ pub(super) fn official<'a>(
         entries: Vec::with_capacity(names.len()),
         warnings: Vec::new(),
     };
-    for section in SECTIONS {
+    for section in sections() {
         let repeats = section.official.contains("{}");
         for n in 0.. {
             let before = builder.entries.len();
@@ -200,17 +205,17 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             }
             Op::ClassRow => {
                 if let Some((i, shape)) = self.shaped::<3>(from)? {
+                    if shape[0] != 1 {
+                        return Err(format!(
+                            "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
+                        ));
+                    }
                     self.push(
                         to,
                         i,
                         vec![shape[0], shape[1] + 1, shape[2]],
                         Source::ClassRow(i),
                     );
-                    if shape[0] != 1 {
-                        return Err(format!(
-                            "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
-                        ));
-                    }
                 }
             }
             Op::Transpose => {
@@ -221,6 +226,11 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             Op::Row => {
                 if let Some((i, [rows, width])) = self.shaped::<2>(from)?.filter(|(_, s)| n < s[0])
                 {
+                    if rows > MAX_ROWS {
+                        return Err(format!(
+                            "tensor \"{from}\" has {rows} rows, expected one for each kind of point (4)"
+                        ));
+                    }
                     self.push(to, i, vec![1, width], Source::Row(i, n));
                     self.taken[i] = n + 1 == rows;
                 }
@@ -236,6 +246,9 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                         ("weight", vec![width, input.unwrap_or(width)]),
                         ("bias", vec![width]),
                     ];
+                    if width > MAX_WIDTH {
+                        return Err(format!("tensor \"{from}\" is {width} wide, expected 256"));
+                    }
                     for (leaf, shape) in shapes {
                         self.entries.push(Entry {
                             name: format!("{to}.{leaf}"),
@@ -292,9 +305,10 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             .iter()
             .any(|t| (t.dtype, &t.shape) != (a.dtype, &a.shape))
             || a.shape.is_empty()
+            || a.shape.contains(&0)
         {
             return Err(format!(
-                "tensors \"{}\" differ: {} {:?}, {} {:?}, {} {:?}",
+                "tensors \"{}\" differ or are empty: {} {:?}, {} {:?}, {} {:?}",
                 names.join("\", \""),
                 a.dtype,
                 a.shape,
@@ -324,10 +338,13 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             return Ok(None);
         };
         let shape = &(self.stored)(i).shape;
-        let sized = shape.as_slice().try_into();
+        let sized = shape.as_slice().try_into().ok();
         sized
+            .filter(|_| !shape.contains(&0))
             .map(|s| Some((i, s)))
-            .map_err(|_| format!("tensor \"{from}\" has shape {shape:?}, expected {N} axes"))
+            .ok_or_else(|| {
+                format!("tensor \"{from}\" has shape {shape:?}, expected {N} axes, none empty")
+            })
     }
 
     fn push(&mut self, to: &str, i: usize, shape: Vec<usize>, source: Source) {
@@ -359,7 +376,13 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
         };
         // A head's width is split in pairs, half of them for x and half for y.
         let pairs = width / heads / 2;
-        if pairs == 0 || pairs % 2 != 0 || width % heads != 0 || side == 0 || side > 4096 {
+        if pairs == 0
+            || pairs % 2 != 0
+            || width % heads != 0
+            || side == 0
+            || side > MAX_SIDE
+            || width > MAX_WIDTH
+        {
             return Err(format!(
                 "a rotary table of {side}×{side} positions for width {width} and {heads} heads is impossible: is config.json \
                  the one of this checkpoint?"

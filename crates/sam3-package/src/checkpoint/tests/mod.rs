@@ -71,3 +71,7 @@ fn reads_what_torch_saves() {
         assert_eq!(order, ["weight", "bias", "base"]);
     }
 }
+
+mod build;
+mod hostile;
+mod sharded;

@@ -1,0 +1,48 @@
+//! The command line: one variant a subcommand, its flags beside its code.
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::commands::{inspect, package, unpack, verify};
+
+/// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
+#[derive(Debug, Parser)]
+#[command(name = "sam3", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 the input is at fault, 2 usage, 3 the environment (disk, permission, device).\n\
+    SAM 3's weights are Meta's under the SAM License; this program is not."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// Print the result as JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but the result and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; repeat for more still
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a checkpoint as a package in half precision or int8, with its metadata and an archive of both
+    Package(package::Args),
+    /// Extract and verify an archive in one pass
+    Unpack(unpack::Args),
+    /// Check every digest of a package or archive
+    Verify(verify::Args),
+    /// Show the metadata and tensors of any checkpoint, package or archive
+    Inspect(inspect::Args),
+}

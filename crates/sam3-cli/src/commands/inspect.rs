@@ -1,0 +1,213 @@
+//! `sam3 inspect`: what a checkpoint, package or archive holds.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use sam3_package::{
+    Component, Container, Layout, StateDict, archive,
+    package::{Metadata, Tallies, Tally},
+};
+use serde_json::{Value, json};
+
+use super::package::worst_rows;
+use crate::output::{Output, size, table};
+
+/// Reads no tensor, so it is fast and checks no digest: `sam3 verify` does.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Any checkpoint, package or archive
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    tensors: bool,
+}
+
+/// What is shown, wherever it comes from.
+struct Contents {
+    container: &'static str,
+    names: &'static str,
+    tallies: Tallies,
+    metadata: Option<Metadata>,
+    synthesised: Vec<String>,
+    warnings: Vec<String>,
+    tensors: Vec<(String, String, Vec<usize>)>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let contents = if archive::is_archive(&args.file) {
+        of_archive(&args.file)?
+    } else {
+        of_checkpoint(&args.file)?
+    };
+    output.result(
+        &as_json(&args.file, &contents)?,
+        &as_text(&args.file, &contents, args.tensors),
+    )
+}
+
+fn of_archive(path: &Path) -> anyhow::Result<Contents> {
+    let metadata = archive::metadata(path)?;
+    let tensors = metadata
+        .tensors
+        .iter()
+        .map(|t| (t.name.clone(), t.dtype.clone(), t.shape.clone()))
+        .collect();
+    Ok(Contents {
+        container: "tar.gz of a package",
+        names: "official",
+        tallies: Tallies {
+            total: metadata.total,
+            dtypes: metadata.dtypes.clone(),
+            components: metadata.components.clone(),
+        },
+        synthesised: metadata.synthesised.clone(),
+        warnings: Vec::new(),
+        tensors,
+        metadata: Some(metadata),
+    })
+}
+
+fn of_checkpoint(path: &Path) -> anyhow::Result<Contents> {
+    let source = StateDict::open(path)?;
+    let metadata = match source.metadata_json() {
+        Some(text) => Some(
+            Metadata::from_json(text)
+                .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?,
+        ),
+        None => None,
+    };
+    Ok(Contents {
+        container: match source.checkpoint().container() {
+            Container::Pth => "PyTorch zip",
+            Container::Safetensors => "safetensors",
+        },
+        names: match source.layout() {
+            Layout::Official => "official",
+            Layout::Transformers => "transformers'",
+        },
+        tallies: Tallies::of(source.tensors()),
+        metadata,
+        synthesised: source.synthesised().map(str::to_owned).collect(),
+        warnings: source.warnings().to_vec(),
+        tensors: source
+            .tensors()
+            .map(|t| {
+                (
+                    t.name.to_owned(),
+                    t.dtype.name().to_owned(),
+                    t.shape.to_vec(),
+                )
+            })
+            .collect(),
+    })
+}
+
+fn as_json(path: &Path, contents: &Contents) -> anyhow::Result<Value> {
+    let tensors: Vec<Value> = contents
+        .tensors
+        .iter()
+        .map(|(name, dtype, shape)| {
+            json!({"name": name, "dtype": dtype, "shape": shape, "component": Component::of(name).name()})
+        })
+        .collect();
+    Ok(json!({
+        "file": path,
+        "container": contents.container,
+        "names": contents.names,
+        "package": contents.metadata.is_some(),
+        "total": contents.tallies.total,
+        "dtypes": contents.tallies.dtypes,
+        "components": contents.tallies.components,
+        "synthesised": contents.synthesised,
+        "warnings": contents.warnings,
+        "metadata": contents.metadata,
+        "tensors": tensors,
+    }))
+}
+
+fn as_text(path: &Path, contents: &Contents, list: bool) -> String {
+    let total = contents.tallies.total;
+    let mut text = format!(
+        "{}: {}, {} names",
+        path.display(),
+        contents.container,
+        contents.names
+    );
+    text += &format!(
+        ", {} tensors, {} values, {}\n",
+        total.tensors,
+        total.elements,
+        size(total.bytes)
+    );
+    match &contents.metadata {
+        Some(metadata) => text += &about_package(metadata),
+        None => text += "not a sam3 package: no metadata, no digests\n",
+    }
+    for warning in &contents.warnings {
+        text += &format!("note: {warning}\n");
+    }
+    if !contents.synthesised.is_empty() {
+        text += &format!(
+            "{} tensors are computed, the file has none of them\n",
+            contents.synthesised.len()
+        );
+    }
+    text += &format!("by type\n{}", tally_table(&contents.tallies.dtypes));
+    text += &format!(
+        "by component\n{}",
+        tally_table(&contents.tallies.components)
+    );
+    if list {
+        let rows: Vec<Vec<String>> = contents
+            .tensors
+            .iter()
+            .map(|(name, dtype, shape)| vec![name.clone(), dtype.clone(), format!("{shape:?}")])
+            .collect();
+        text += &format!("tensors\n{}", table(&rows));
+    }
+    text
+}
+
+fn about_package(metadata: &Metadata) -> String {
+    let (source, quantization) = (&metadata.source, &metadata.quantization);
+    let mut text = format!(
+        "package of {} ({}), {} by {} {}\n  {}: {}\n  source sha256 {}, {}\n  {}\n",
+        source.file,
+        source.published,
+        metadata.created,
+        metadata.tool,
+        metadata.tool_version,
+        quantization.scheme.name(),
+        quantization.description,
+        source.sha256,
+        size(source.bytes),
+        metadata.license,
+    );
+    if !quantization.worst.is_empty() {
+        text += &format!(
+            "{} tensors rounded, the five that lost most\n",
+            quantization.changed
+        );
+        text += &table(&worst_rows(&quantization.worst));
+    }
+    text
+}
+
+fn tally_table(tallies: &BTreeMap<String, Tally>) -> String {
+    let rows: Vec<Vec<String>> = tallies
+        .iter()
+        .map(|(name, tally)| {
+            vec![
+                name.clone(),
+                format!("{} tensors", tally.tensors),
+                format!("{} values", tally.elements),
+                size(tally.bytes),
+            ]
+        })
+        .collect();
+    table(&rows)
+}

@@ -1,0 +1,18 @@
+//! The subcommands, a file each.
+
+pub mod inspect;
+pub mod package;
+pub mod unpack;
+pub mod verify;
+
+use crate::{args::Command, output::Output};
+
+/// Runs the command that was asked for.
+pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
+    match command {
+        Command::Package(args) => package::run(&args, output),
+        Command::Unpack(args) => unpack::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
+        Command::Inspect(args) => inspect::run(&args, output),
+    }
+}

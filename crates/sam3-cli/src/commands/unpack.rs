@@ -1,0 +1,61 @@
+//! `sam3 unpack`: extracts an archive and verifies it in the same pass.
+
+use std::{path::PathBuf, time::Instant};
+
+use sam3_package::archive;
+use serde_json::json;
+
+use super::verify::{report, sentence};
+use crate::output::{Output, size, table};
+
+/// Files appear under their names only after every digest was right.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The archive, X.tar.gz
+    #[arg(value_name = "FILE")]
+    archive: PathBuf,
+    /// The folder to extract into, made if it is not there
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        default_value = "."
+    )]
+    directory: PathBuf,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let progress = output.progress();
+    let unpacked = archive::unpack(&args.archive, &args.directory, args.force, &progress)?;
+    drop(progress);
+    let seconds = start.elapsed().as_secs_f64();
+    let files: Vec<_> = unpacked
+        .files
+        .iter()
+        .map(|(path, bytes)| json!({"path": path, "bytes": bytes}))
+        .collect();
+    let archive = args.archive.display().to_string();
+    let checks: Vec<_> = unpacked
+        .packages
+        .iter()
+        .map(|verified| report(&archive, verified))
+        .collect();
+    let rows: Vec<_> = unpacked
+        .files
+        .iter()
+        .map(|(path, bytes)| vec![path.display().to_string(), size(*bytes)])
+        .collect();
+    let mut text = table(&rows);
+    for verified in &unpacked.packages {
+        text += &format!("{}\n", sentence(verified, seconds));
+    }
+    output.result(
+        &json!({"files": files, "seconds": seconds, "verified": checks}),
+        &text,
+    )
+}

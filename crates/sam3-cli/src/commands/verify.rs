@@ -1,0 +1,64 @@
+//! `sam3 verify`: every digest of packages and archives.
+
+use std::{path::PathBuf, time::Instant};
+
+use sam3_package::package::{self, Verified};
+use serde_json::{Value, json};
+
+use crate::output::{Output, size};
+
+/// Checks what is inside and the metadata file beside it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Packages (.pth, .safetensors) or archives (.tar.gz)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Runs the command; the first file that is wrong ends it.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let (mut all, mut text) = (Vec::new(), String::new());
+    for file in &args.files {
+        let start = Instant::now();
+        let progress = output.progress();
+        let verified = package::verify(file, &progress)?;
+        drop(progress);
+        all.push(report(&file.display().to_string(), &verified));
+        text += &format!(
+            "{}: {}\n",
+            file.display(),
+            sentence(&verified, start.elapsed().as_secs_f64())
+        );
+    }
+    output.result(&json!({"verified": all}), &text)
+}
+
+/// The machine's form of one check.
+pub fn report(file: &str, verified: &Verified) -> Value {
+    json!({
+        "file": file,
+        "tensors": verified.tensors,
+        "bytes": verified.bytes,
+        "metadata_file": verified.beside,
+        "precision": verified.metadata.quantization.scheme,
+        "source": verified.metadata.source,
+    })
+}
+
+/// The reader's form of one check.
+pub fn sentence(verified: &Verified, seconds: f64) -> String {
+    let metadata = &verified.metadata;
+    let beside = match &verified.beside {
+        Some(path) => format!("{} equal to the metadata inside", path.display()),
+        None => "no metadata file beside it".to_owned(),
+    };
+    format!(
+        "verified {} tensors, {}, in {seconds:.1} s; {} of {} ({}), packaged {}; {beside}",
+        verified.tensors,
+        size(verified.bytes),
+        metadata.quantization.scheme.name(),
+        metadata.source.file,
+        metadata.source.published,
+        metadata.created,
+    )
+}

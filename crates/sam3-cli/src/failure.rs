@@ -1,0 +1,88 @@
+//! From an error to what the user reads and the shell gets: the message, the next step, the exit code.
+
+use std::{fmt, io::ErrorKind};
+
+use sam3_package::Error;
+
+/// The input is at fault.
+pub const INPUT: u8 = 1;
+/// The command line is at fault.
+pub const USAGE: u8 = 2;
+/// The machine is at fault: disk, permission, device, network.
+pub const ENVIRONMENT: u8 = 3;
+
+/// An error of a command's own, with its next step and exit code.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// Flags that contradict each other or the rules.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+            code: USAGE,
+        }
+        .into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The exit code of an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.code;
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::Exists { .. }) => USAGE,
+        Some(error) if error.is_input() => INPUT,
+        _ => ENVIRONMENT,
+    }
+}
+
+/// The next step, where the message does not say it.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.hint.clone();
+    }
+    let hint = match error.downcast_ref::<Error>()? {
+        Error::Exists { .. } => "pass --force to replace it, or choose another name",
+        Error::Mismatch { .. } => {
+            "the file is damaged or was changed: copy it again from where it was packaged, or package it again"
+        }
+        Error::NotAPackage { .. } => {
+            "`sam3 inspect` shows what it holds; `sam3 package --checkpoint-path …` makes a package with digests of it"
+        }
+        Error::Unrepresentable { .. } => {
+            "--quantize bf16 holds every finite value; --quantize none stores the values as they are"
+        }
+        Error::Io { source, .. } | Error::Output { source, .. } => match source.kind() {
+            ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
+            ErrorKind::NotADirectory => "a part of the path is a file, not a folder",
+            ErrorKind::IsADirectory => "name a file, not a folder",
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "choose a place that you may write to"
+            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                "free some space or write elsewhere; --no-tarball needs half of it"
+            }
+            ErrorKind::FileTooLarge => {
+                "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)"
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

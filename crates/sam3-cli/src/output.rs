@@ -1,0 +1,195 @@
+//! What the user sees: data on stdout, everything else on stderr, progress only on a terminal.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::Mutex,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sam3_package::Progress;
+use serde::Serialize;
+
+use crate::{args::Global, failure};
+
+/// The two streams and how much to say on them.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    verbose: u8,
+}
+
+impl Output {
+    /// As the flags say.
+    pub fn new(global: &Global) -> Self {
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+        }
+    }
+
+    /// The result: the JSON where it was asked for, else the text.
+    pub fn result(&self, json: &impl Serialize, text: &str) -> anyhow::Result<()> {
+        let text = if self.json {
+            serde_json::to_string_pretty(json)?
+        } else {
+            text.trim_end().to_owned()
+        };
+        match writeln!(std::io::stdout().lock(), "{text}") {
+            // `sam3 inspect X | head` is no failure.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// A sentence about the work, unless quiet.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+
+    /// A sentence that only `-v` asks for.
+    pub fn detail(&self, text: impl AsRef<str>) {
+        if self.verbose > 0 {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+
+    /// Something the user should know though the work goes on.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("warning: {}", text.as_ref());
+        }
+    }
+
+    /// Says an error and its next step, and returns its exit code.
+    pub fn fail(&self, error: &anyhow::Error) -> ExitCode {
+        eprintln!("error: {error:#}");
+        if let Some(hint) = failure::hint(error) {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(failure::exit_code(error))
+    }
+
+    /// A bar on a terminal, else nothing.
+    pub fn progress(&self) -> Bar {
+        Bar {
+            visible: !self.quiet && std::io::stderr().is_terminal(),
+            bar: Mutex::new(ProgressBar::hidden()),
+        }
+    }
+}
+
+/// Bytes done, rate and time left of the current stage.
+#[derive(Debug)]
+pub struct Bar {
+    visible: bool,
+    bar: Mutex<ProgressBar>,
+}
+
+impl Bar {
+    fn bar(&self) -> ProgressBar {
+        self.bar.lock().expect("no thread panicked").clone()
+    }
+}
+
+impl Progress for Bar {
+    fn stage(&self, what: &str, bytes: u64) {
+        self.bar().finish_and_clear();
+        if !self.visible {
+            return;
+        }
+        let template = "{msg:>12} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+        let style = ProgressStyle::with_template(template)
+            .expect("the template is valid")
+            .progress_chars("=> ");
+        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr())
+            .with_style(style);
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        *self.bar.lock().expect("no thread panicked") = bar;
+    }
+
+    fn advance(&self, bytes: u64) {
+        if self.visible {
+            self.bar().inc(bytes);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar().finish_and_clear();
+    }
+}
+
+/// `1.55 GB`, in powers of ten as disks are sold.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 999.5 || unit == "GB" {
+            let digits = if unit == "B" || value >= 99.95 {
+                0
+            } else if value >= 9.995 {
+                1
+            } else {
+                2
+            };
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1000.0;
+    }
+    unreachable!("the last unit takes everything")
+}
+
+/// Columns of text: the first to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|c| c.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells =
+            row.iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(column, (cell, width))| match column {
+                    0 => format!("  {cell:<width$}"),
+                    _ => format!("  {cell:>width$}"),
+                });
+        out += cells.collect::<String>().trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (99_960, "100 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.00 MB"),
+            (1_680_000_000, "1.68 GB"),
+            (3_450_062_241_000, "3450 GB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `sam3 unpack` and `verify` on archives that are damaged or mean harm.
+
+mod support;
+
+use std::{fs, io::Write, path::PathBuf};
+
+use flate2::{Compression, write::GzEncoder};
+use support::{Folder, check, package, text};
+
+/// One tar entry: name, kind, link target, claimed size, content.
+struct Entry<'a>(&'a str, u8, &'a str, u64, &'a [u8]);
+
+fn archive(folder: &Folder, entries: &[Entry<'_>]) -> PathBuf {
+    let mut tar = Vec::new();
+    for Entry(name, kind, link, size, content) in entries {
+        let mut head = [0u8; 512];
+        head[..name.len()].copy_from_slice(name.as_bytes());
+        head[100..107].copy_from_slice(b"0000644");
+        head[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        head[136..147].copy_from_slice(b"00000000000");
+        head[156] = *kind;
+        head[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        head[257..265].copy_from_slice(b"ustar\x0000");
+        head[148..156].fill(b' ');
+        let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+        head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar.extend(head);
+        tar.extend(*content);
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    }
+    tar.resize(tar.len() + 1024, 0);
+    let path = folder.path("evil.tar.gz");
+    let mut gzip = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
+    gzip.write_all(&tar).unwrap();
+    gzip.finish().unwrap();
+    path
+}
+
+/// Everything in the folder but what the test put there.
+fn nothing_was_written(folder: &Folder) {
+    let names: Vec<_> = folder
+        .names()
+        .into_iter()
+        .filter(|name| name != "evil.tar.gz" && name != "out")
+        .collect();
+    assert!(names.is_empty(), "{names:?}");
+    let out = folder.path("out");
+    let left = fs::read_dir(out).map_or(0, |entries| {
+        entries
+            .filter(|e| e.as_ref().unwrap().path().is_file())
+            .count()
+    });
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn entries_that_would_leave_the_folder_are_refused_by_name() {
+    let file = |name| Entry(name, b'0', "", 1, b"x");
+    let absolute = std::env::temp_dir().join("sam3-evil.pth");
+    let cases = [
+        (vec![file("../evil.pth")], vec!["../evil.pth", "leave"]),
+        (
+            vec![file("a/../../evil.pth")],
+            vec!["a/../../evil.pth", "leave"],
+        ),
+        (vec![file(text(&absolute))], vec!["sam3-evil.pth", "leave"]),
+        (
+            vec![Entry("x.pth", b'2', "/etc/passwd", 0, b"")],
+            vec!["x.pth", "symbolic link"],
+        ),
+        (
+            vec![Entry("x.pth", b'1', "/etc/passwd", 0, b"")],
+            vec!["x.pth", "hard link"],
+        ),
+        (
+            vec![Entry("x.pth", b'3', "", 0, b"")],
+            vec!["x.pth", "device"],
+        ),
+        (
+            vec![Entry("x.pth", b'6', "", 0, b"")],
+            vec!["x.pth", "pipe"],
+        ),
+        (
+            vec![file("x.txt"), file("./X.txt")],
+            vec!["./X.txt", "twice"],
+        ),
+        (
+            vec![Entry("x.pth", b'0', "", 1 << 32, b"x")],
+            vec!["x.pth", "claims 4294967296 bytes"],
+        ),
+        (
+            vec![Entry("x_metadata.json", b'0', "", 1 << 30, b"{}")],
+            vec!["x_metadata.json", "claims"],
+        ),
+        (vec![file("x.txt")], vec!["no .pth"]),
+        (vec![file("x.pth")], vec!["x.pth"]),
+    ];
+    for (entries, words) in cases {
+        let folder = Folder::new();
+        let archive = archive(&folder, &entries);
+        check(
+            &["unpack", text(&archive), "-C", text(&folder.path("out"))],
+            1,
+            &words,
+        );
+        nothing_was_written(&folder);
+        check(&["verify", text(&archive)], 1, &words);
+    }
+    assert!(!absolute.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link_in_the_folder() {
+    let folder = Folder::new();
+    let archive = archive(&folder, &[Entry("d/x.txt", b'0', "", 1, b"x")]);
+    fs::create_dir_all(folder.path("out")).unwrap();
+    let elsewhere = Folder::new();
+    std::os::unix::fs::symlink(elsewhere.path(""), folder.path("out/d")).unwrap();
+    check(
+        &["unpack", text(&archive), "-C", text(&folder.path("out"))],
+        1,
+        &["d/x.txt", "link"],
+    );
+    assert!(elsewhere.names().is_empty());
+}
+
+#[test]
+fn damaged_archives_are_refused_and_leave_nothing() {
+    let folder = Folder::new();
+    package(&folder, "x.pth", "none");
+    let path = folder.path("x.tar.gz");
+    let sound = fs::read(&path).unwrap();
+    let out = folder.path("out");
+    let refused = |bytes: &[u8], words: &[&str]| {
+        fs::write(&path, bytes).unwrap();
+        check(&["verify", text(&path)], 1, words);
+        check(&["unpack", text(&path), "-C", text(&out)], 1, words);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+    };
+    for length in [
+        2,
+        11,
+        600,
+        sound.len() / 2,
+        sound.len() - 9,
+        sound.len() - 1,
+    ] {
+        refused(&sound[..length], &["x.tar.gz", "cut off"]);
+    }
+    for at in (20..sound.len()).step_by(sound.len() / 23) {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0x04;
+        refused(&damaged, &["x.tar.gz"]);
+    }
+    fs::write(&path, &sound).unwrap();
+    check(&["unpack", text(&path), "-C", text(&out)], 0, &["verified"]);
+    check(
+        &["unpack", text(&path), "-C", text(&out)],
+        2,
+        &["exists already", "--force"],
+    );
+    check(
+        &["unpack", text(&path), "-C", text(&out), "--force"],
+        0,
+        &["verified"],
+    );
+}
+
+/// The package first and its metadata after it, as someone else's `tar -czf` may have it.
+#[test]
+fn other_orders_and_folders_verify_too() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.safetensors", "fp16");
+    let (package, metadata) = (
+        fs::read(&x).unwrap(),
+        fs::read(folder.path("x_metadata.json")).unwrap(),
+    );
+    let path = archive(
+        &folder,
+        &[
+            Entry("./", b'5', "", 0, b""),
+            Entry(
+                "./models/x.safetensors",
+                b'0',
+                "",
+                package.len() as u64,
+                &package,
+            ),
+            Entry(
+                "./models/x_metadata.json",
+                b'0',
+                "",
+                metadata.len() as u64,
+                &metadata,
+            ),
+        ],
+    );
+    let out = folder.path("out");
+    check(&["unpack", text(&path), "-C", text(&out)], 0, &["verified"]);
+    assert_eq!(fs::read(out.join("models/x.safetensors")).unwrap(), package);
+}

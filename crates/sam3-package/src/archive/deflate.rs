@@ -1,0 +1,448 @@
+//! DEFLATE (RFC 1951) for weights: Huffman codes over the bytes, no search for repeats.
+//!
+//! The bits of a trained weight's mantissa are noise, so repeats are chance and searching for them is wasted; what
+//! compresses is the exponent, which the byte's code length takes. That is ten times as fast as a general
+//! compressor here and gives a smaller file (`docs/adr/0002-deflate.md`). Pieces that do repeat (text, zeros) are
+//! recognised and given to one.
+
+use flate2::{Compress, Compression, FlushCompress};
+
+/// Bytes under one set of codes: long enough to make its 100 bytes nothing, short enough to follow the tensors.
+const BLOCK: usize = 128 << 10;
+/// Longest literal code: four of them and seven leftover bits fit a 64-bit register.
+const LITERAL_LIMIT: usize = 14;
+const END_OF_BLOCK: usize = 256;
+/// Literals and the end of block; lengths of repeats are never used.
+const SYMBOLS: usize = 257;
+/// The order in which the lengths of the length code are sent (RFC 1951, 3.2.7).
+const LENGTH_ORDER: [usize; 19] = [
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+];
+
+/// Appends `data` as deflate blocks that end on a byte boundary and refer to nothing before them, so that pieces
+/// compressed apart can be joined.
+pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut writer = BitWriter {
+        out,
+        bits: 0,
+        count: 0,
+    };
+    for block in data.chunks(BLOCK) {
+        writer.block(block);
+    }
+    writer.empty_block();
+    let coded = out.len() - start;
+    if coded < data.len() / 4 * 3 && repeats(data, coded) {
+        let searched = search(data);
+        if searched.len() < coded {
+            out.truncate(start);
+            out.extend(searched);
+        }
+    }
+}
+
+/// Guesses from a sample whether a search for repeats would pay.
+fn repeats(data: &[u8], coded: usize) -> bool {
+    let sample = &data[..data.len().min(32 << 10)];
+    search(sample).len() * data.len() < coded * sample.len() / 100 * 97
+}
+
+/// zlib's own way, likewise ending on a byte boundary.
+fn search(data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() / 2 + 1024);
+    let mut deflate = Compress::new(Compression::new(6), false);
+    loop {
+        let taken = deflate.total_in() as usize;
+        out.reserve(64 << 10);
+        deflate
+            .compress_vec(&data[taken..], &mut out, FlushCompress::Sync)
+            .expect("no dictionary, and every input is valid");
+        if deflate.total_in() as usize == data.len() && out.len() < out.capacity() {
+            return out;
+        }
+    }
+}
+
+struct BitWriter<'a> {
+    out: &'a mut Vec<u8>,
+    bits: u64,
+    count: u32,
+}
+
+impl BitWriter<'_> {
+    /// One block, coded or, where that is no gain, stored.
+    fn block(&mut self, data: &[u8]) {
+        let mut counts = histogram(data);
+        counts[END_OF_BLOCK] = 1;
+        let lengths = code_lengths(&counts, LITERAL_LIMIT);
+        let payload: u64 = counts
+            .iter()
+            .zip(&lengths)
+            .map(|(n, length)| u64::from(*n) * u64::from(*length))
+            .sum();
+        // 5 bytes a stored block of 65,535; the codes take about 100.
+        if payload / 8 + 100 >= data.len() as u64 {
+            self.stored(data);
+        } else {
+            self.put(0b100, 3); // not the last, dynamic codes
+            self.code_table(&lengths);
+            self.literals(data, &codes(&lengths));
+        }
+    }
+
+    fn stored(&mut self, data: &[u8]) {
+        for chunk in data.chunks(usize::from(u16::MAX)) {
+            self.put(0b000, 3);
+            self.finish_byte();
+            let length = chunk.len() as u16;
+            self.out.extend(length.to_le_bytes());
+            self.out.extend((!length).to_le_bytes());
+            self.out.extend(chunk);
+        }
+    }
+
+    /// The literals' code lengths, and two distance codes that are never used: some decoders want a complete set.
+    fn code_table(&mut self, lengths: &[u8]) {
+        let mut all = lengths.to_vec();
+        all.extend([1, 1]);
+        let runs = run_lengths(&all);
+        let mut counts = [0u32; 19];
+        runs.iter()
+            .for_each(|(symbol, ..)| counts[usize::from(*symbol)] += 1);
+        let lengths = code_lengths(&counts, 7);
+        let codes = codes(&lengths);
+        let sent = LENGTH_ORDER
+            .iter()
+            .rposition(|symbol| lengths[*symbol] > 0)
+            .map_or(4, |last| (last + 1).max(4));
+        self.put(SYMBOLS as u64 - 257, 5);
+        self.put(2 - 1, 5);
+        self.put(sent as u64 - 4, 4);
+        LENGTH_ORDER[..sent]
+            .iter()
+            .for_each(|symbol| self.put(u64::from(lengths[*symbol]), 3));
+        for (symbol, extra, extra_bits) in runs {
+            let code = codes[usize::from(symbol)];
+            self.put(u64::from(code.bits), code.length);
+            self.put(u64::from(extra), extra_bits);
+        }
+    }
+
+    /// The hot loop: four codes into a register, then eight bytes out, of which the whole ones count.
+    fn literals(&mut self, data: &[u8], codes: &[Code]) {
+        let table: [Code; 256] = codes[..256].try_into().expect("256 literals come first");
+        let mut at = self.out.len();
+        self.out.resize(at + data.len() * LITERAL_LIMIT / 8 + 16, 0);
+        let (mut bits, mut count) = (self.bits, self.count);
+        let (quads, rest) = data.as_chunks::<4>();
+        for quad in quads {
+            let [a, b, c, d] = quad.map(|byte| table[usize::from(byte)]);
+            let low = u64::from(a.bits) | u64::from(b.bits) << a.length;
+            let high = u64::from(c.bits) | u64::from(d.bits) << c.length;
+            let low_count = a.length + b.length;
+            bits |= (low | high << low_count) << count;
+            count += low_count + c.length + d.length;
+            self.out[at..at + 8].copy_from_slice(&bits.to_le_bytes());
+            at += (count / 8) as usize;
+            // 63 bits at most, so the shift stays below 64.
+            bits >>= count & !7;
+            count &= 7;
+        }
+        self.out.truncate(at);
+        (self.bits, self.count) = (bits, count);
+        for symbol in rest
+            .iter()
+            .map(|byte| usize::from(*byte))
+            .chain([END_OF_BLOCK])
+        {
+            self.put(u64::from(codes[symbol].bits), codes[symbol].length);
+        }
+    }
+
+    /// At most 32 bits at a time.
+    fn put(&mut self, value: u64, length: u32) {
+        self.bits |= value << self.count;
+        self.count += length;
+        while self.count >= 8 {
+            self.out.push(self.bits as u8);
+            self.bits >>= 8;
+            self.count -= 8;
+        }
+    }
+
+    fn finish_byte(&mut self) {
+        self.put(0, (8 - self.count) % 8);
+    }
+
+    /// An empty stored block brings the stream to a byte boundary.
+    fn empty_block(&mut self) {
+        self.put(0b000, 3);
+        self.finish_byte();
+        self.out.extend([0, 0, 0xff, 0xff]);
+    }
+}
+
+fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
+    // Four tables, so that equal neighbours do not wait for each other's increment.
+    let mut tables = [[0u32; 256]; 4];
+    let (quads, rest) = data.as_chunks::<4>();
+    for quad in quads {
+        for (table, byte) in tables.iter_mut().zip(quad) {
+            table[usize::from(*byte)] += 1;
+        }
+    }
+    rest.iter()
+        .for_each(|byte| tables[0][usize::from(*byte)] += 1);
+    let mut counts = [0; SYMBOLS];
+    for (symbol, count) in counts[..256].iter_mut().enumerate() {
+        *count = tables.iter().map(|table| table[symbol]).sum();
+    }
+    counts
+}
+
+/// Lengths of a Huffman code for these counts, none above `limit`; 0 for what does not occur. A symbol alone gets
+/// a code of one bit and a partner that is never sent.
+fn code_lengths(counts: &[u32], limit: usize) -> Vec<u8> {
+    let mut symbols: Vec<usize> = (0..counts.len())
+        .filter(|symbol| counts[*symbol] > 0)
+        .collect();
+    for symbol in 0..counts.len() {
+        if symbols.len() >= 2 {
+            break;
+        }
+        if !symbols.contains(&symbol) {
+            symbols.push(symbol);
+        }
+    }
+    symbols.sort_by_key(|symbol| (counts[*symbol], *symbol));
+    let mut per_length = depths(
+        &symbols
+            .iter()
+            .map(|symbol| u64::from(counts[*symbol]))
+            .collect::<Vec<_>>(),
+    );
+    shorten(&mut per_length, limit);
+    let mut lengths = vec![0; counts.len()];
+    let mut rarest_first = symbols.into_iter();
+    for length in (1..per_length.len()).rev() {
+        for symbol in rarest_first.by_ref().take(per_length[length]) {
+            lengths[symbol] = length as u8;
+        }
+    }
+    lengths
+}
+
+/// How many leaves a Huffman tree over ascending `weights` has at each depth (the two-queue method).
+fn depths(weights: &[u64]) -> Vec<usize> {
+    let leaves = weights.len();
+    let mut weight = weights.to_vec();
+    let mut parent = vec![0; 2 * leaves - 1];
+    let (mut leaf, mut inner) = (0, leaves);
+    for node in leaves..2 * leaves - 1 {
+        let mut sum = 0;
+        for _ in 0..2 {
+            let take_leaf = leaf < leaves && (inner >= node || weight[leaf] <= weight[inner]);
+            let next = if take_leaf { &mut leaf } else { &mut inner };
+            parent[*next] = node;
+            sum += weight[*next];
+            *next += 1;
+        }
+        weight.push(sum);
+    }
+    let mut depth = vec![0usize; 2 * leaves - 1];
+    let mut per_length = vec![0; leaves.max(2)];
+    for node in (0..2 * leaves - 2).rev() {
+        depth[node] = depth[parent[node]] + 1;
+        if node < leaves {
+            per_length[depth[node]] += 1;
+        }
+    }
+    per_length
+}
+
+/// Moves leaves that lie too deep up to `limit`, then makes room by moving others down, until the code is complete.
+fn shorten(per_length: &mut Vec<usize>, limit: usize) {
+    if per_length.len() <= limit + 1 {
+        return;
+    }
+    let deep: usize = per_length.drain(limit + 1..).sum();
+    per_length[limit] += deep;
+    // Kraft's sum in units of 2^-limit; a complete code has exactly 2^limit.
+    let mut sum: usize = (1..=limit)
+        .map(|length| per_length[length] << (limit - length))
+        .sum();
+    while sum > 1 << limit {
+        // A leaf from the deepest level above the last becomes an inner node: it and one from the last are its children.
+        let length = (1..limit)
+            .rev()
+            .find(|length| per_length[*length] > 0)
+            .expect("fewer symbols than codes");
+        per_length[length] -= 1;
+        per_length[length + 1] += 2;
+        per_length[limit] -= 1;
+        sum -= 1;
+    }
+}
+
+/// A symbol's code, its bits reversed as they are sent.
+#[derive(Clone, Copy, Default)]
+struct Code {
+    bits: u32,
+    length: u32,
+}
+
+/// The canonical code of RFC 1951, 3.2.2.
+fn codes(lengths: &[u8]) -> Vec<Code> {
+    let mut next = [0u32; 17];
+    for length in 1..=15 {
+        let shorter = lengths
+            .iter()
+            .filter(|l| usize::from(**l) == length)
+            .count() as u32;
+        next[length + 1] = (next[length] + shorter) << 1;
+    }
+    lengths
+        .iter()
+        .map(|length| {
+            let length = u32::from(*length);
+            if length == 0 {
+                return Code::default();
+            }
+            let code = next[length as usize];
+            next[length as usize] += 1;
+            Code {
+                bits: code.reverse_bits() >> (32 - length),
+                length,
+            }
+        })
+        .collect()
+}
+
+/// Code lengths as symbols of the length code, each with its extra bits: runs of zeros (17, 18) and repeats (16).
+fn run_lengths(lengths: &[u8]) -> Vec<(u8, u8, u32)> {
+    let mut out = Vec::new();
+    let mut rest = lengths;
+    while let Some(first) = rest.first() {
+        let run = rest.iter().take_while(|length| *length == first).count();
+        let used = match (first, run) {
+            (0, 11..) => {
+                let run = run.min(138);
+                out.push((18, (run - 11) as u8, 7));
+                run
+            }
+            (0, 3..) => {
+                out.push((17, (run - 3) as u8, 3));
+                run
+            }
+            (_, 4..) => {
+                let run = run.min(7);
+                out.push((*first, 0, 0));
+                out.push((16, (run - 4) as u8, 2));
+                run
+            }
+            _ => {
+                out.push((*first, 0, 0));
+                1
+            }
+        };
+        rest = &rest[used..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::DeflateDecoder;
+
+    use super::*;
+
+    /// xorshift64*, so that tests need no crate and no seed from outside.
+    fn noise(count: usize, mut seed: u64) -> Vec<u8> {
+        (0..count)
+            .map(|_| {
+                seed ^= seed >> 12;
+                seed ^= seed << 25;
+                seed ^= seed >> 27;
+                (seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8
+            })
+            .collect()
+    }
+
+    fn check(name: &str, data: &[u8]) -> usize {
+        let mut coded = Vec::new();
+        for piece in data.chunks(300_000) {
+            compress(piece, &mut coded);
+        }
+        let size = coded.len();
+        coded.extend([3, 0]); // the last block, empty
+        let mut back = Vec::new();
+        DeflateDecoder::new(&coded[..])
+            .read_to_end(&mut back)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(back == data, "{name}: came back different");
+        size
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        for count in [0, 1, 7, 31, 33, BLOCK - 1, BLOCK, BLOCK + 1, 700_001] {
+            check("noise", &noise(count, 1));
+            check("zeros", &vec![0; count]);
+            check(
+                "skewed",
+                &noise(count, 2)
+                    .iter()
+                    .map(|byte| byte.leading_zeros() as u8)
+                    .collect::<Vec<_>>(),
+            );
+            check(
+                "two values",
+                &noise(count, 3)
+                    .iter()
+                    .map(|byte| byte & 128)
+                    .collect::<Vec<_>>(),
+            );
+        }
+    }
+
+    /// Counts like Fibonacci's numbers make the deepest trees: lengths must stop at the limit and stay a code.
+    #[test]
+    fn deep_trees_are_cut_to_a_complete_code() {
+        for (symbols, limit) in [(19, 7), (25, LITERAL_LIMIT), (40, LITERAL_LIMIT)] {
+            let mut counts = vec![1u32, 1];
+            while counts.len() < symbols {
+                counts.push(counts[counts.len() - 1].saturating_add(counts[counts.len() - 2]));
+            }
+            let lengths = code_lengths(&counts, limit);
+            assert!(
+                lengths
+                    .iter()
+                    .all(|length| usize::from(*length) <= limit && *length > 0)
+            );
+            let kraft: f64 = lengths
+                .iter()
+                .map(|length| 0.5f64.powi(i32::from(*length)))
+                .sum();
+            assert_eq!(kraft, 1.0, "{symbols} symbols");
+        }
+        let mut data = Vec::new();
+        let (mut count, mut before) = (1usize, 1usize);
+        for byte in 0..24 {
+            data.extend(std::iter::repeat_n(byte, count));
+            (count, before) = (count + before, count);
+        }
+        check("fibonacci", &data[..BLOCK]);
+    }
+
+    #[test]
+    fn noise_costs_next_to_nothing_and_text_is_searched() {
+        let size = 1 << 20;
+        assert!(check("noise", &noise(size, 9)) < size + size / 1000);
+        assert!(check("zeros", &vec![0; size]) < size / 500);
+        let text = b"{\"name\":\"detector.backbone\",\"dtype\":\"F16\"},".repeat(1000);
+        assert!(check("text", &text) < text.len() / 50);
+    }
+}

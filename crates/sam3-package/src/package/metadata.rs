@@ -1,0 +1,386 @@
+//! What a package says about itself: `X_metadata.json`, byte for byte the same inside the package and beside it.
+
+use std::{collections::BTreeMap, io};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    Value,
+    ser::{CompactFormatter, Formatter, PrettyFormatter},
+};
+
+use super::{plan::Stored, source::Source};
+use crate::{
+    Component, TensorInfo,
+    precision::{Precision, QuantisationError},
+};
+
+/// Value of `format` in every package.
+pub const FORMAT: &str = "sam3-package";
+/// Value of `format_version` that this crate writes, and the highest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Name of the record inside a `.pth`, and of the `__metadata__` entry inside a `.safetensors` (without `.json`).
+pub const RECORD: &str = "sam3_metadata.json";
+/// More than this is no metadata of ours: a full package's has 0.4 MB.
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
+
+const LICENSE: &str = "The weights are Meta's SAM Materials under the SAM License \
+    (https://github.com/facebookresearch/sam3/blob/main/LICENSE): pass a copy of it on with them.";
+
+/// The metadata of a package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// The program that wrote the package.
+    pub tool: String,
+    /// Its version.
+    pub tool_version: String,
+    /// UTC, `2026-01-31T12:00:00Z`.
+    pub created: String,
+    /// Whose the weights are.
+    pub license: String,
+    /// What was packaged.
+    pub source: Source,
+    /// How it was stored.
+    pub quantization: Quantization,
+    /// Everything together.
+    pub total: Tally,
+    /// By element type, as safetensors names it.
+    pub dtypes: BTreeMap<String, Tally>,
+    /// By part of the model.
+    pub components: BTreeMap<String, Tally>,
+    /// Tensors that the source lacks and the official model needs, computed from what it has.
+    #[serde(default)]
+    pub synthesised: Vec<String>,
+    /// Model config in the schema of transformers' `config.json`.
+    #[serde(default)]
+    pub config: Option<Value>,
+    /// Every tensor, in the order of the package.
+    pub tensors: Vec<TensorRecord>,
+}
+
+/// How tensors were stored and the error that it cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantization {
+    /// What `--quantize` asked for.
+    pub scheme: Precision,
+    /// The same in a sentence.
+    pub description: String,
+    /// Tensors whose values changed.
+    pub changed: u64,
+    /// The five with the lowest signal-to-noise ratio, worst first.
+    pub worst: Vec<WorstTensor>,
+}
+
+/// One line of the error report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorstTensor {
+    /// Official name.
+    pub name: String,
+    /// Its error.
+    #[serde(flatten)]
+    pub error: QuantisationError,
+}
+
+/// A count with its sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Number of tensors.
+    pub tensors: u64,
+    /// Elements of all of them.
+    pub elements: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// One tensor of the package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorRecord {
+    /// Official name.
+    pub name: String,
+    /// Element type, as safetensors names it.
+    pub dtype: String,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// Lower-case hexadecimal SHA-256 of the tensor's bytes, row-major, little-endian.
+    pub sha256: String,
+    /// What storing it cost; absent where every value is exactly the source's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<QuantisationError>,
+}
+
+/// The totals of a list of tensors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tallies {
+    /// Everything together.
+    pub total: Tally,
+    /// By element type, as safetensors names it.
+    pub dtypes: BTreeMap<String, Tally>,
+    /// By part of the model.
+    pub components: BTreeMap<String, Tally>,
+}
+
+impl Tallies {
+    /// Counts tensors under their official names.
+    pub fn of<'a>(tensors: impl Iterator<Item = TensorInfo<'a>>) -> Self {
+        let mut all = Self::default();
+        for tensor in tensors {
+            all.total.add(tensor);
+            all.dtypes
+                .entry(tensor.dtype.name().to_owned())
+                .or_default()
+                .add(tensor);
+            all.components
+                .entry(Component::of(tensor.name).name().to_owned())
+                .or_default()
+                .add(tensor);
+        }
+        all
+    }
+}
+
+impl Tally {
+    fn add(&mut self, tensor: TensorInfo<'_>) {
+        let elements: u64 = tensor.shape.iter().map(|extent| *extent as u64).product();
+        self.tensors += 1;
+        self.elements += elements;
+        self.bytes += elements * tensor.dtype.size() as u64;
+    }
+}
+
+impl Metadata {
+    /// Gathers the metadata of a package whose tensors are written.
+    pub(super) fn new(
+        created: u64,
+        source: Source,
+        precision: Precision,
+        config: Option<Value>,
+        synthesised: Vec<String>,
+        stored: &[Stored],
+        tensors: Vec<TensorRecord>,
+    ) -> Self {
+        let Tallies {
+            total,
+            dtypes,
+            components,
+        } = Tallies::of(stored.iter().map(Stored::info));
+        let mut worst: Vec<WorstTensor> = tensors
+            .iter()
+            .filter_map(|tensor| {
+                tensor.error.map(|error| WorstTensor {
+                    name: tensor.name.clone(),
+                    error,
+                })
+            })
+            .collect();
+        let changed = worst.len() as u64;
+        worst.sort_by(|a, b| a.error.snr_db.total_cmp(&b.error.snr_db));
+        worst.truncate(5);
+        Self {
+            format: FORMAT.to_owned(),
+            format_version: FORMAT_VERSION,
+            tool: "sam3".to_owned(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created: utc(created),
+            license: LICENSE.to_owned(),
+            source,
+            quantization: Quantization {
+                scheme: precision,
+                description: description(precision).to_owned(),
+                changed,
+                worst,
+            },
+            total,
+            dtypes,
+            components,
+            synthesised,
+            config,
+            tensors,
+        }
+    }
+
+    /// The text of `X_metadata.json`: one line a tensor, so that two packages can be compared with `diff`.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 * self.tensors.len() + 4096);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, Shallow::default());
+        self.serialize(&mut serializer)
+            .expect("every key is a string and a Vec takes every byte");
+        out.push(b'\n');
+        out
+    }
+
+    /// Reads the text back. The error is a sentence without the file's name.
+    pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: String,
+            format_version: u32,
+        }
+        let head: Head = serde_json::from_slice(text)
+            .map_err(|error| format!("its {RECORD} cannot be read: {error}"))?;
+        if head.format != FORMAT {
+            return Err(format!(
+                "its {RECORD} says format {:?}, expected {FORMAT:?}",
+                head.format
+            ));
+        }
+        if head.format_version > FORMAT_VERSION {
+            return Err(format!(
+                "it is a package of format version {}, this program reads up to {FORMAT_VERSION}: use a newer sam3",
+                head.format_version
+            ));
+        }
+        serde_json::from_slice(text)
+            .map_err(|error| format!("its {RECORD} cannot be read: {error}"))
+    }
+}
+
+fn description(precision: Precision) -> &'static str {
+    match precision {
+        Precision::None => "every float as in the source",
+        Precision::Fp16 => {
+            "matrices, convolutions and embeddings as IEEE half, rounded to nearest even; \
+             vectors, position tables and coordinates as in the source"
+        }
+        Precision::Bf16 => {
+            "matrices, convolutions and embeddings as bfloat16, rounded to nearest even; \
+             vectors, position tables and coordinates as in the source"
+        }
+        Precision::Int8 => {
+            "Linear weights of at least 16384 elements and the token embedding as int8, symmetric, \
+             with one f32 scale a row in NAME_scale (compressed-tensors, value = code * scale); the rest as fp16"
+        }
+    }
+}
+
+/// Seconds since 1970 as `2026-01-31T12:00:00Z`; proleptic Gregorian (Howard Hinnant, "chrono-compatible
+/// low-level date algorithms", `civil_from_days`).
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// Indents the two outer levels and keeps what is deeper on one line.
+#[derive(Default)]
+struct Shallow {
+    depth: usize,
+    pretty: PrettyFormatter<'static>,
+}
+
+const INDENTED: usize = 2;
+
+/// Hands a call to the pretty formatter in the outer levels and to the compact one below.
+macro_rules! by_depth {
+    ($self:ident, $method:ident($($argument:expr),*)) => {
+        if $self.depth <= INDENTED { $self.pretty.$method($($argument),*) } else { CompactFormatter.$method($($argument),*) }
+    };
+}
+
+impl Formatter for Shallow {
+    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        by_depth!(self, begin_array(writer))
+    }
+    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        let result = by_depth!(self, end_array(writer));
+        self.depth -= 1;
+        result
+    }
+    fn begin_array_value<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        by_depth!(self, begin_array_value(writer, first))
+    }
+    fn end_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        by_depth!(self, end_array_value(writer))
+    }
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        by_depth!(self, begin_object(writer))
+    }
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        let result = by_depth!(self, end_object(writer));
+        self.depth -= 1;
+        result
+    }
+    fn begin_object_key<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        by_depth!(self, begin_object_key(writer, first))
+    }
+    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        by_depth!(self, begin_object_value(writer))
+    }
+    fn end_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        by_depth!(self, end_object_value(writer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_the_calendar_s() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_795_468_074), "2026-11-23T21:07:54Z");
+        assert_eq!(utc(4_107_542_399), "2100-02-28T23:59:59Z");
+        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn inner_levels_stay_on_one_line() {
+        let value = serde_json::json!({"a": [], "b": [{"c": [1, 2], "d": {}}], "e": {"f": [1]}});
+        let mut out = Vec::new();
+        value
+            .serialize(&mut serde_json::Serializer::with_formatter(
+                &mut out,
+                Shallow::default(),
+            ))
+            .unwrap();
+        let expected = "{\n  \"a\": [],\n  \"b\": [\n    {\"c\":[1,2],\"d\":{}}\n  ],\n  \"e\": {\n    \"f\": [1]\n  }\n}";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn foreign_and_future_metadata_are_refused_in_words() {
+        assert!(
+            Metadata::from_json(b"{")
+                .unwrap_err()
+                .contains("cannot be read")
+        );
+        assert!(
+            Metadata::from_json(br#"{"format":"x","format_version":1}"#)
+                .unwrap_err()
+                .contains("expected")
+        );
+        let future =
+            Metadata::from_json(br#"{"format":"sam3-package","format_version":2}"#).unwrap_err();
+        assert!(future.contains("newer sam3"), "{future}");
+    }
+}

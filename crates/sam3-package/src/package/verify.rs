@@ -1,0 +1,200 @@
+//! Checks a package against its own digests, and against the metadata file beside it.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    metadata::{Metadata, TensorRecord},
+    metadata_path,
+    source::hex,
+    stream::{Digests, Key},
+};
+use crate::{Checkpoint, Error, Progress, Result, archive};
+
+/// A package whose every digest was right.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Tensors checked.
+    pub tensors: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The metadata file outside the package that was found equal to the one inside.
+    pub beside: Option<PathBuf>,
+    /// What the package says about itself.
+    pub metadata: Metadata,
+}
+
+/// Checks every tensor of a `.pth`, `.safetensors` or `.tar.gz` package.
+///
+/// # Errors
+/// [`Error::NotAPackage`] for a checkpoint without digests; [`Error::Mismatch`] naming each tensor that differs.
+pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
+    if archive::is_archive(path) {
+        return archive::verify(path, progress);
+    }
+    let checkpoint = Checkpoint::open(path)?;
+    let Some(text) = checkpoint.metadata_json() else {
+        return Err(Error::NotAPackage {
+            path: path.to_owned(),
+        });
+    };
+    let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(path, reason))?;
+    let mut mismatches = structure(&checkpoint, &metadata);
+    let beside = check_beside(path, text, &mut mismatches)?;
+    if mismatches.is_empty() {
+        mismatches = digests(&checkpoint, &metadata, progress);
+    }
+    conclude(path, metadata, beside, mismatches)
+}
+
+/// Compares names, dtypes and shapes; reads no tensor.
+pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<String> {
+    let recorded: HashMap<&str, &TensorRecord> = metadata
+        .tensors
+        .iter()
+        .map(|t| (t.name.as_str(), t))
+        .collect();
+    let mut mismatches = Vec::new();
+    for tensor in checkpoint.tensors() {
+        match recorded.get(tensor.name) {
+            None => mismatches.push(format!(
+                "  {}: in the file, not in its metadata",
+                tensor.name
+            )),
+            Some(record) if record.dtype != tensor.dtype.name() || record.shape != tensor.shape => {
+                mismatches.push(format!(
+                    "  {}: expected {} {:?}, found {} {:?}",
+                    tensor.name, record.dtype, record.shape, tensor.dtype, tensor.shape
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for record in &metadata.tensors {
+        if checkpoint.position(&record.name).is_none() {
+            mismatches.push(format!(
+                "  {}: in the metadata, not in the file",
+                record.name
+            ));
+        }
+    }
+    mismatches
+}
+
+/// Hashes every tensor of the file, on all threads.
+fn digests(checkpoint: &Checkpoint, metadata: &Metadata, progress: &dyn Progress) -> Vec<String> {
+    progress.stage("verifying", metadata.total.bytes);
+    let next = AtomicUsize::new(0);
+    let check = |_: rayon::BroadcastContext<'_>| {
+        let mut mismatches = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(record) = metadata.tensors.get(index) else {
+                return mismatches;
+            };
+            let position = checkpoint
+                .position(&record.name)
+                .expect("the structure was compared");
+            let mut sha = Sha256::new();
+            for piece in checkpoint
+                .view(position)
+                .parts
+                .iter()
+                .flat_map(|part| part.chunks(1 << 20))
+            {
+                sha.update(piece);
+                progress.advance(piece.len() as u64);
+            }
+            checkpoint.release(position);
+            mismatches.extend(differs(record, &hex(&sha.finalize())).map(|line| (index, line)));
+        }
+    };
+    let mut mismatches: Vec<(usize, String)> = rayon::broadcast(check).concat();
+    mismatches.sort();
+    mismatches.into_iter().map(|(_, line)| line).collect()
+}
+
+fn differs(record: &TensorRecord, found: &str) -> Option<String> {
+    (record.sha256 != found).then(|| {
+        format!(
+            "  {}: expected sha256 {}, found {found}",
+            record.name, record.sha256
+        )
+    })
+}
+
+/// `X_metadata.json` beside `X.pth` must hold the same bytes as the metadata inside.
+fn check_beside(
+    package: &Path,
+    inside: &[u8],
+    mismatches: &mut Vec<String>,
+) -> Result<Option<PathBuf>> {
+    let beside = metadata_path(package);
+    match std::fs::read(&beside) {
+        Ok(text) if text == inside => Ok(Some(beside)),
+        Ok(_) => {
+            mismatches.push(format!(
+                "  {}: differs from the metadata inside the package",
+                beside.display()
+            ));
+            Ok(None)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &beside, error)),
+    }
+}
+
+/// Compares what streamed by with the metadata that streamed by with it.
+pub(crate) fn compare(metadata: &Metadata, found: &Digests) -> Vec<String> {
+    let mut by_key: HashMap<&Key, &[u8; 32]> = HashMap::with_capacity(found.tensors.len());
+    let mut mismatches = Vec::new();
+    for (key, _, sha256) in &found.tensors {
+        if by_key.insert(key, sha256).is_some() {
+            mismatches.push(format!("  {key:?}: stored twice"));
+        }
+    }
+    for (position, record) in metadata.tensors.iter().enumerate() {
+        let found = by_key
+            .remove(&Key::Position(position))
+            .or_else(|| by_key.remove(&Key::Name(record.name.clone())));
+        match found {
+            Some(sha256) => mismatches.extend(differs(record, &hex(sha256))),
+            None => mismatches.push(format!(
+                "  {}: in the metadata, not in the file",
+                record.name
+            )),
+        }
+    }
+    mismatches.extend(
+        by_key
+            .keys()
+            .map(|key| format!("  {key:?}: in the file, not in its metadata")),
+    );
+    mismatches
+}
+
+/// A report where nothing differs, else the error.
+pub(crate) fn conclude(
+    path: &Path,
+    metadata: Metadata,
+    beside: Option<PathBuf>,
+    mismatches: Vec<String>,
+) -> Result<Verified> {
+    if !mismatches.is_empty() {
+        return Err(Error::Mismatch {
+            path: path.to_owned(),
+            mismatches,
+        });
+    }
+    Ok(Verified {
+        tensors: metadata.tensors.len() as u64,
+        bytes: metadata.total.bytes,
+        beside,
+        metadata,
+    })
+}

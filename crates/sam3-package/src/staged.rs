@@ -1,0 +1,192 @@
+//! Files that appear whole or not at all: written beside their target, locked, then renamed.
+//!
+//! A temporary file is `.NAME.sam3-tmp-PID` and is locked for as long as its writer lives, so one without a
+//! lock is what a killed run left behind, and the next run removes it. Data is not forced to disk here: a
+//! killed process loses nothing by that, and what a power cut may lose the digests show (`docs/adr/0003-durability.md`).
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Result, positioned};
+
+const MARK: &str = ".sam3-tmp-";
+
+/// A file under construction. Dropped without [`Staged::commit`], it is removed.
+#[derive(Debug)]
+pub struct Staged {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+    committed: bool,
+}
+
+impl Staged {
+    /// Creates the temporary file beside `target`, after removing those of killed runs.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where `target` exists and `force` is false; [`Error::Output`] where it cannot be written.
+    pub fn create(target: &Path, force: bool) -> Result<Self> {
+        let refused = |source| Error::Output {
+            path: target.to_owned(),
+            source,
+        };
+        if target.is_dir() {
+            return Err(refused(std::io::Error::from(
+                std::io::ErrorKind::IsADirectory,
+            )));
+        }
+        if !force && target.symlink_metadata().is_ok() {
+            return Err(Error::Exists {
+                path: target.to_owned(),
+            });
+        }
+        let Some(name) = target.file_name() else {
+            return Err(refused(std::io::Error::from(
+                std::io::ErrorKind::InvalidInput,
+            )));
+        };
+        let prefix = format!(".{}{MARK}", name.to_string_lossy());
+        let folder = folder_of(target);
+        remove_stale(folder, &prefix);
+        let temporary = folder.join(format!("{prefix}{}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(refused)?;
+        // A file system without locks only loses the cleaning, not the file.
+        let _ = file.try_lock();
+        Ok(Self {
+            file,
+            temporary,
+            target: target.to_owned(),
+            committed: false,
+        })
+    }
+
+    /// The open file, readable and writable.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where the bytes are until [`Staged::commit`].
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Where the bytes will be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Writes at a position, from any thread.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        positioned::write_all_at(&self.file, bytes, offset).map_err(|source| Error::Output {
+            path: self.target.clone(),
+            source,
+        })
+    }
+
+    /// Gives the file its final name.
+    pub fn commit(mut self) -> Result<()> {
+        fs::rename(&self.temporary, &self.target).map_err(|source| Error::Output {
+            path: self.target.clone(),
+            source,
+        })?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Nothing useful can be done about a failure here; the next run tries again.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// The folder a path lies in; `.` for a bare name.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Removes temporaries for this target whose writer is gone.
+fn remove_stale(folder: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else {
+            continue;
+        };
+        if !pid.bytes().all(|digit| digit.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(file) = File::open(entry.path()) else {
+            continue;
+        };
+        match file.try_lock() {
+            Ok(()) => drop(fs::remove_file(entry.path())),
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let folder =
+            std::env::temp_dir().join(format!("sam3-staged-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_nothing_and_a_committed_one_leaves_itself() {
+        let folder = scratch("drop");
+        let target = folder.join("x.pth");
+        let staged = Staged::create(&target, false).unwrap();
+        staged.write_at(b"abc", 2).unwrap();
+        assert!(!target.exists());
+        drop(staged);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+
+        let staged = Staged::create(&target, false).unwrap();
+        staged.write_at(b"abc", 2).unwrap();
+        staged.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"\0\0abc");
+        assert!(matches!(
+            Staged::create(&target, false),
+            Err(Error::Exists { .. })
+        ));
+        assert!(Staged::create(&target, true).is_ok());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_a_live_one_holds_is_not() {
+        let folder = scratch("stale");
+        let stale = folder.join(".x.pth.sam3-tmp-1");
+        let live = folder.join(".x.pth.sam3-tmp-2");
+        fs::write(&stale, "half").unwrap();
+        fs::write(&live, "half").unwrap();
+        let held = File::open(&live).unwrap();
+        held.lock().unwrap();
+        drop(Staged::create(&folder.join("x.pth"), false).unwrap());
+        assert!(!stale.exists());
+        assert!(live.exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
