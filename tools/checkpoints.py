@@ -216,10 +216,14 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="take values from FOLDER/model.safetensors")
-    parser.add_argument("--tracker", action=argparse.BooleanOptionalAction, help="with its tracker (by default: `full`)")
+    parser.add_argument(
+        "--tracker", action=argparse.BooleanOptionalAction, help="with its tracker (by default: `full`)"
+    )
     parser.add_argument("--image-only", action="store_true", help="official layout without `detector.` and tracker")
     parser.add_argument("--internal-prefixes", action="store_true", help="sam3_model. / sam2_predictor. prefixes")
-    parser.add_argument("--sam31", action="store_true", help="SAM 3.1: three neck levels, two more necks, tracker.model.")
+    parser.add_argument(
+        "--sam31", action="store_true", help="SAM 3.1: three neck levels, two more necks, tracker.model."
+    )
     parser.add_argument("--wrap", metavar="KEY", help="wrap the dictionary: {KEY: {...}}")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     parser.add_argument("--shards", type=int, default=1, help="split a .safetensors and write its index")

@@ -21,6 +21,9 @@ from torch import nn
 from transformers import Sam3Config, Sam3Model
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
+import configs
+import official_layout
+
 SAM3_VIT_WIDTH = 1024
 OFFICIAL_EPS = 1e-5
 
@@ -35,9 +38,14 @@ def build(config, state_dict=None):
     return official(model.eval())
 
 
-def load(folder):
-    """A `Sam3Model` from a folder with `config.json` and `model.safetensors` (with or without `detector_model.`)."""
-    folder = Path(folder)
+def load(path, config=configs.FULL):
+    """A `Sam3Model` from a folder with `config.json` and `model.safetensors` (with or without `detector_model.`), or
+    from an official `.pt`, which carries no configuration."""
+    folder = Path(path)
+    if folder.is_file():
+        state = torch.load(folder, map_location="cpu", mmap=True, weights_only=True)
+        config = Sam3Config(**config)
+        return build(config, official_layout.to_transformers(state.get("model", state), config))
     tensors = load_file(folder / "model.safetensors")
     tensors = {
         name.removeprefix("detector_model."): tensor

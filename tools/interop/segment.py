@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 TOOLS = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOOLS))
 
-import reference  # noqa: E402
+import reference
 
 SIDE = 1008
 WIDTH, HEIGHT = 641, 427
