@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from transformers import Sam3Config, Sam3Model
+from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
 import configs
@@ -32,9 +33,11 @@ def build(config, state_dict=None):
     """A `Sam3Model` in evaluation mode from a config (dictionary or `Sam3Config`) and transformers' tensors."""
     if isinstance(config, dict):
         config = Sam3Config(**config)
-    model = Sam3Model(config)
-    if state_dict is not None:
-        model.load_state_dict(state_dict, strict=True)
+    if state_dict is None:
+        return official(Sam3Model(config).eval())
+    with no_init_weights():  # Drawing 840 million random numbers only to overwrite them takes half a minute.
+        model = Sam3Model(config)
+    model.load_state_dict(state_dict, strict=True, assign=True)
     return official(model.eval())
 
 
