@@ -8,7 +8,9 @@
 
 The same configuration and seed give the same values in every layout, container and number of shards. The extension of
 `--output` chooses the container: `.safetensors`, or else a PyTorch zip. Values are scaled so that activations stay near
-one and outputs differ from query to query; nothing can be segmented with them.
+one and outputs differ from query to query; nothing can be segmented with them. `full` gives exactly the published sizes,
+3,450,062,241 bytes (when the file is called sam3.pt) and 3,439,938,512. `--sam31` has SAM 3.1's detector, but SAM 3's
+tracker under SAM 3.1's prefix.
 """
 
 import argparse
@@ -37,6 +39,8 @@ TABLES = {
     "reference_points.weight": 1.2,
     "presence_token.weight": 1.0,
 }
+# The presence logit is put near 4, so that about half of the queries pass the usual threshold.
+PRESENT = ("presence_head.layer3.bias", 4.0)
 # Layers that end a residual branch or a box head are damped, so that depth does not inflate or saturate.
 DAMPED = ("o_proj.weight", "out_proj.weight", "fc2.weight", "box_head.layer3.weight")
 
@@ -48,6 +52,8 @@ def seeded(name, shape, seed):
     for suffix, deviation in TABLES.items():
         if name.endswith(suffix):
             return values.mul_(deviation)
+    if name.endswith(PRESENT[0]):
+        return values.mul_(0.1).add_(PRESENT[1])
     if len(shape) == 1:
         is_norm = "norm" in name and name.endswith("weight")
         return values.mul_(0.1).add_(1.0 if is_norm else 0.0)
@@ -73,6 +79,19 @@ class Seeded:
 
     def own(self, name, shape):
         return seeded(name, shape, self.seed)
+
+
+class Shapes:
+    """The shapes alone, as tensors without data."""
+
+    def __init__(self, weights):
+        self.shapes = weights.shapes
+
+    def get(self, name):
+        return torch.empty(self.shapes[name], device="meta")
+
+    def own(self, _name, shape):
+        return torch.empty(shape, device="meta")
 
 
 class Folder(Seeded):
@@ -162,18 +181,18 @@ def write_safetensors(path, describe, entries):
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
-def save_safetensors(output, make, shards):
-    """Writes what `make()` yields as one file, or as shards with `model.safetensors.index.json`."""
-    described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in make()]
+def save_safetensors(output, make, weights, shards):
+    """Writes what `make(weights)` yields as one file, or as shards with `model.safetensors.index.json`."""
+    described = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in make(Shapes(weights))]
     if shards == 1:
-        write_safetensors(output, described, make())
+        write_safetensors(output, described, make(weights))
         return
     weight_map, total = {}, 0
     for shard in range(shards):
         part = described[shard::shards]
         file = f"{output.stem}-{shard + 1:05d}-of-{shards:05d}.safetensors"
         names = {name for name, _, _ in part}
-        write_safetensors(output.with_name(file), part, (entry for entry in make() if entry[0] in names))
+        write_safetensors(output.with_name(file), part, (entry for entry in make(weights) if entry[0] in names))
         weight_map.update(dict.fromkeys(sorted(names), file))
         total += sum(torch.Size(shape).numel() * dtype.itemsize for _, dtype, shape in part)
     index = dict(metadata=dict(total_size=total), weight_map=weight_map)
@@ -197,10 +216,14 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="take values from FOLDER/model.safetensors")
-    parser.add_argument("--no-tracker", action="store_true", help="leave the tracker out (`full` has it by default)")
+    parser.add_argument(
+        "--tracker", action=argparse.BooleanOptionalAction, help="with its tracker (by default: `full`)"
+    )
     parser.add_argument("--image-only", action="store_true", help="official layout without `detector.` and tracker")
     parser.add_argument("--internal-prefixes", action="store_true", help="sam3_model. / sam2_predictor. prefixes")
-    parser.add_argument("--sam31", action="store_true", help="SAM 3.1: three neck levels, two more necks, tracker.model.")
+    parser.add_argument(
+        "--sam31", action="store_true", help="SAM 3.1: three neck levels, two more necks, tracker.model."
+    )
     parser.add_argument("--wrap", metavar="KEY", help="wrap the dictionary: {KEY: {...}}")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     parser.add_argument("--shards", type=int, default=1, help="split a .safetensors and write its index")
@@ -209,10 +232,11 @@ def main():
 
     config = configs.load(args.config)
     weights = Folder(config, args.seed, args.weights) if args.weights else Seeded(config, args.seed)
-    tracker = args.config == "full" and not (args.no_tracker or args.image_only)
+    tracker = (args.config == "full") if args.tracker is None else args.tracker
+    tracker = tracker and not args.image_only
     dtype = getattr(torch, args.dtype)
 
-    def make():
+    def make(weights):
         if args.layout == "transformers":
             entries = transformers_state_dict(config, weights, tracker)
         else:
@@ -223,9 +247,9 @@ def main():
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
     if args.output.suffix == ".safetensors":
-        save_safetensors(args.output, make, args.shards)
+        save_safetensors(args.output, make, weights, args.shards)
     else:
-        write_torch(args.output, make(), args.wrap)
+        write_torch(args.output, make(weights), args.wrap)
     if args.with_config or args.layout == "transformers":
         text = json.dumps(configs.compact(config), indent=1)
         args.output.with_name("config.json").write_text(text + "\n")

@@ -27,9 +27,7 @@ def build(vit, neck_width, text, model_width, model_heads, ffn, layers, queries)
         text_config=dict(model_type="clip_text_model", hidden_act="gelu", layer_norm_eps=1e-5, **text),
         geometry_encoder_config=dict(num_layers=layers[0], intermediate_size=ffn, dropout=0.0, roi_size=7, **part),
         detr_encoder_config=dict(num_layers=layers[1], intermediate_size=ffn, dropout=0.0, **part),
-        detr_decoder_config=dict(
-            num_layers=layers[2], num_queries=queries, intermediate_size=ffn, dropout=0.0, **part
-        ),
+        detr_decoder_config=dict(num_layers=layers[2], num_queries=queries, intermediate_size=ffn, dropout=0.0, **part),
         mask_decoder_config=dict(num_upsampling_stages=3, dropout=0.0, **part),
     )
 

@@ -167,6 +167,21 @@ def detector_rules(config, tracker_neck=False, levels=4):
     yield from heads(config.mask_decoder_config.num_upsampling_stages)
 
 
+def to_transformers(state, config):
+    """The transformers state dict of an official one (the tracker and what transformers lacks left out)."""
+    tensors = {}
+    for name, operation, sources in detector_rules(config):
+        if operation == "copy":
+            tensors[sources[0]] = state[name]
+        elif operation == "stack":
+            tensors.update(zip(sources, state[name].chunk(3)))
+        elif operation == "transpose":
+            tensors[sources[0]] = state[name].T
+        elif operation == "position":
+            tensors[sources[0]] = state[name][:, 1:]
+    return tensors
+
+
 def rope_table(config, block):
     """`freqs_cis` of one ViT block: complex64 [positions, head_dim / 2], x pairs first, then y pairs."""
     head_dim = config.hidden_size // config.num_attention_heads

@@ -19,7 +19,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from transformers import Sam3Config, Sam3Model
+from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
+
+import configs
+import official_layout
 
 SAM3_VIT_WIDTH = 1024
 OFFICIAL_EPS = 1e-5
@@ -29,15 +33,22 @@ def build(config, state_dict=None):
     """A `Sam3Model` in evaluation mode from a config (dictionary or `Sam3Config`) and transformers' tensors."""
     if isinstance(config, dict):
         config = Sam3Config(**config)
-    model = Sam3Model(config)
-    if state_dict is not None:
-        model.load_state_dict(state_dict, strict=True)
+    if state_dict is None:
+        return official(Sam3Model(config).eval())
+    with no_init_weights():  # Drawing 840 million random numbers only to overwrite them takes half a minute.
+        model = Sam3Model(config)
+    model.load_state_dict(state_dict, strict=True, assign=True)
     return official(model.eval())
 
 
-def load(folder):
-    """A `Sam3Model` from a folder with `config.json` and `model.safetensors` (with or without `detector_model.`)."""
-    folder = Path(folder)
+def load(path, config=configs.FULL):
+    """A `Sam3Model` from a folder with `config.json` and `model.safetensors` (with or without `detector_model.`), or
+    from an official `.pt`, which carries no configuration."""
+    folder = Path(path)
+    if folder.is_file():
+        state = torch.load(folder, map_location="cpu", mmap=True, weights_only=True)
+        config = Sam3Config(**config)
+        return build(config, official_layout.to_transformers(state.get("model", state), config))
     tensors = load_file(folder / "model.safetensors")
     tensors = {
         name.removeprefix("detector_model."): tensor

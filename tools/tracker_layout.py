@@ -79,7 +79,9 @@ def mask_decoder():
     rows += layer(f"{name}.conv_s0", 32, WIDTH, 1, 1) + layer(f"{name}.conv_s1", 64, WIDTH, 1, 1)
     for index in range(4):
         rows += mlp(f"{name}.output_hypernetworks_mlps.{index}", WIDTH, WIDTH, 32)
-    return rows + mlp(f"{name}.iou_prediction_head", WIDTH, WIDTH, 4) + mlp(f"{name}.pred_obj_score_head", WIDTH, WIDTH, 1)
+    return (
+        rows + mlp(f"{name}.iou_prediction_head", WIDTH, WIDTH, 4) + mlp(f"{name}.pred_obj_score_head", WIDTH, WIDTH, 1)
+    )
 
 
 def official_shapes():
@@ -126,7 +128,10 @@ RENAMES = [
     (r"output_upscaling\.1", "upscale_layer_norm"),
     (r"output_upscaling\.3", "upscale_conv2"),
     (r"^obj_ptr_proj", "object_pointer_proj"),
-    (r"(mlps\.\d|head|pointer_proj)\.layers\.([012])", lambda m: f"{m[1]}.{('proj_in', 'layers.0', 'proj_out')[int(m[2])]}"),
+    (
+        r"(mlps\.\d|head|pointer_proj)\.layers\.([012])",
+        lambda m: f"{m[1]}.{('proj_in', 'layers.0', 'proj_out')[int(m[2])]}",
+    ),
     (r"mlp\.lin1", "mlp.proj_in"),
     (r"mlp\.lin2", "mlp.proj_out"),
     (r"\.out_proj", ".o_proj"),

@@ -30,7 +30,7 @@ def read(folder):
     plain, packed = folder / "model.safetensors", folder / "model.safetensors.gz"
     data = plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes())
     model = Sam3Model(Sam3Config(**json.loads((folder / "config.json").read_text())))
-    model.load_state_dict(load(data))
+    model.load_state_dict(load(data), strict=True)
     return model.eval()
 
 

@@ -10,8 +10,9 @@ from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_s
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import configs  # noqa: E402
-import scenes  # noqa: E402
+import scenes
+
+import configs
 
 # 4.9 million parameters, of which 3.2 are the CLIP vocabulary's rows; those no prompt uses stay zero.
 CONFIG = configs.build(

@@ -19,10 +19,11 @@ from safetensors.torch import load, save_file
 TOOLS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TOOLS), str(TOOLS / "demo_model")]
 
-import checkpoints  # noqa: E402
-import configs  # noqa: E402
-import reference  # noqa: E402
-import scenes  # noqa: E402
+import scenes
+
+import checkpoints
+import configs
+import reference
 
 REPOSITORY = TOOLS.parent
 FINAL = ("pred_logits", "pred_boxes", "presence_logits", "pred_masks", "semantic_seg")
@@ -42,7 +43,9 @@ def run(model, pixel_values, cases, keep):
             tensors[f"{case}/{name}"] = value.clone()
         for name, value in outputs.items():
             if name in FINAL or keep(case, name):
-                tensors[f"image/{name}" if is_image_stage(name) else f"{case}/{name}"] = value.clone(memory_format=torch.contiguous_format)
+                tensors[f"image/{name}" if is_image_stage(name) else f"{case}/{name}"] = value.clone(
+                    memory_format=torch.contiguous_format
+                )
     return tensors
 
 
@@ -92,9 +95,7 @@ def trained(folder, demo):
     cases = dict(
         text=dict(input_ids=boat_ids),
         boxes=dict(input_ids=boat_ids, boxes=torch.stack([boat, other]), labels=torch.tensor([1, 0])),
-        visual=dict(
-            input_ids=torch.tensor([scenes.token_ids(["visual"])]), boxes=boat[None], labels=torch.tensor([1])
-        ),
+        visual=dict(input_ids=torch.tensor([scenes.token_ids(["visual"])]), boxes=boat[None], labels=torch.tensor([1])),
     )
     small = ("neck.2", "text.features", "geometry.features", "fusion.output", "vit.patch_embed", "decoder.")
     expected = run(

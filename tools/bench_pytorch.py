@@ -1,0 +1,143 @@
+"""Times transformers' Sam3Model on the CPU, stage by stage: the peer that `docs/BENCHMARKS.md` compares with.
+
+    python tools/checkpoints.py --config full --output /tmp/sam3.pt
+    python tools/bench_pytorch.py --model /tmp/sam3.pt --rounds 3 --json pytorch.json
+
+One image and one text prompt. Each precision runs in its own process, which loads the model once; rounds alternate
+between the precisions after a warm-up. The official CLS token is included, as in `reference.py`. stdout is a JSON object:
+per precision the median seconds of each stage and in total, every round, and peak RSS.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STAGES = dict(
+    vision_encoder="vision_encoder",
+    text_encoder="text_encoder",
+    geometry_encoder="geometry_encoder",
+    fusion_encoder="detr_encoder",
+    decoder="detr_decoder",
+    scoring="dot_product_scoring",
+    mask_head="mask_decoder",
+)
+PRECISIONS = dict(fp32="float32", bf16="bfloat16")
+PROMPT = [49406, 320, 4481, 1228, 2840, 49407]  # "a yellow school bus"
+
+
+class Clock:
+    """Seconds spent in each named submodule of a model."""
+
+    def __init__(self, model):
+        self.seconds, self.started = {}, {}
+        for stage, name in STAGES.items():
+            module = getattr(model, name)
+            module.register_forward_pre_hook(lambda *_, stage=stage: self.start(stage))
+            module.register_forward_hook(lambda *_, stage=stage: self.stop(stage))
+
+    def start(self, stage):
+        self.started[stage] = time.perf_counter()
+
+    def stop(self, stage):
+        self.seconds[stage] = time.perf_counter() - self.started[stage]
+
+
+def pixels(model, image):
+    """The picture (or a seeded one) as the model's input."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    import reference
+
+    side = model.config.vision_config.image_size
+    if image:
+        rgb = np.asarray(Image.open(image).convert("RGB")).copy()
+    else:
+        rgb = np.random.default_rng(0).integers(0, 256, (427, 641, 3), dtype=np.uint8)
+    resized = v2.Resize((side, side), antialias=True)(torch.from_numpy(rgb).permute(2, 0, 1))
+    return reference.normalise(resized.permute(1, 2, 0))
+
+
+def worker(args):
+    """Loads the model, then answers each line on stdin with one run's timings."""
+    import torch
+
+    import reference
+
+    torch.set_num_threads(args.threads)
+    start = time.perf_counter()
+    dtype = getattr(torch, PRECISIONS[args.worker])
+    model = reference.load(args.model).to(dtype)
+    loaded = time.perf_counter() - start
+    inputs = pixels(model, args.image).to(dtype)
+    ids = torch.tensor([PROMPT + [0] * (32 - len(PROMPT))])
+    clock = Clock(model)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        reference.forward(model, inputs, ids)
+        total = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(dict(**clock.seconds, total=total, load=loaded, peak_rss_mb=peak)), flush=True)
+
+
+def spawn(args, precision):
+    """A worker process of one precision."""
+    command = [sys.executable, __file__, "--worker", precision, "--model", args.model, "--threads", args.threads]
+    command += ["--image", args.image] if args.image else []
+    return subprocess.Popen([str(w) for w in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask(process):
+    """One run of a worker."""
+    process.stdin.write("run\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        sys.exit("a worker ended early: see its message above")
+    return json.loads(line)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="sam3.pt, or a folder with model.safetensors")
+    parser.add_argument("--image", type=Path, help="a photo (default: seeded noise; the time is the same)")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    parser.add_argument("--worker", choices=PRECISIONS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        worker(args)
+        return
+    workers = {precision: spawn(args, precision) for precision in args.precision}
+    rounds = {precision: [] for precision in workers}
+    for index in range(args.warm_up + args.rounds):
+        for precision, process in workers.items():
+            run = ask(process)
+            print(f"{'warm-up' if index < args.warm_up else 'round'} {precision} {run['total']:.1f} s", file=sys.stderr)
+            if index >= args.warm_up:
+                rounds[precision].append(run)
+    for process in workers.values():
+        process.stdin.close()
+        process.wait()
+    result = {
+        precision: dict(median={k: round(statistics.median(r[k] for r in runs), 3) for k in runs[0]}, rounds=runs)
+        for precision, runs in rounds.items()
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
