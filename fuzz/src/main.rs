@@ -39,11 +39,8 @@ const TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let target = args
-        .first()
-        .and_then(|name| TARGETS.iter().find(|t| t.0 == name));
-    let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok()))
-    else {
+    let target = args.first().and_then(|name| TARGETS.iter().find(|t| t.0 == name));
+    let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok())) else {
         eprintln!("usage: sam3-fuzz pth|safetensors|metadata SECONDS [SEED]");
         return ExitCode::from(2);
     };
@@ -53,12 +50,7 @@ fn main() -> ExitCode {
         .iter()
         .map(|s| made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()))
         .collect();
-    run(
-        name,
-        &corpus,
-        Duration::from_secs(seconds),
-        Random(seed | 1),
-    )
+    run(name, &corpus, Duration::from_secs(seconds), Random(seed | 1))
 }
 
 fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> ExitCode {
@@ -88,10 +80,7 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         if let Some(fault) = fault {
             let kept = PathBuf::from(format!("fuzz-{name}.bin"));
             fs::write(&kept, &input).expect("keep the input");
-            println!(
-                "{name}: {fault} after {runs} inputs; kept {}",
-                kept.display()
-            );
+            println!("{name}: {fault} after {runs} inputs; kept {}", kept.display());
             return ExitCode::FAILURE;
         }
     }
@@ -112,12 +101,7 @@ fn try_open(path: &Path) -> bool {
     };
     for i in 0..state.len() {
         let view = state.view(i);
-        assert_eq!(
-            view.byte_len(),
-            view.numel() * view.dtype.size(),
-            "{}",
-            view.name
-        );
+        assert_eq!(view.byte_len(), view.numel() * view.dtype.size(), "{}", view.name);
         drop(view.to_f32());
     }
     state.config();
@@ -135,16 +119,7 @@ fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
         0 | 1 => input[at] ^= 1 << random.below(8),
         2 => input[at] = random.next() as u8,
         3 => {
-            let number = [
-                0,
-                1,
-                0x7f,
-                0xff,
-                0x7fff_ffff,
-                0xffff_ffff,
-                i64::MAX as u64,
-                u64::MAX,
-            ][random.below(8)];
+            let number = [0, 1, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, u64::MAX][random.below(8)];
             let bytes = number.to_le_bytes();
             let width = [1, 2, 4, 8][random.below(4)].min(input.len() - at);
             input[at..at + width].copy_from_slice(&bytes[..width]);
@@ -184,30 +159,15 @@ fn made(name: &str) -> Option<Vec<u8>> {
     };
     let header = match name {
         "transformers.safetensors" => [
-            tensor(
-                "detector_model.geometry_encoder.boxes_direct_project.bias",
-                "[2]",
-                0,
-                8,
-            ),
-            tensor(
-                "detector_model.text_encoder.text_projection.weight",
-                "[2,2]",
-                8,
-                24,
-            ),
+            tensor("detector_model.geometry_encoder.boxes_direct_project.bias", "[2]", 0, 8),
+            tensor("detector_model.text_encoder.text_projection.weight", "[2,2]", 8, 24),
             tensor(
                 "detector_model.vision_encoder.backbone.embeddings.position_embeddings",
                 "[1,2,2]",
                 24,
                 40,
             ),
-            tensor(
-                "tracker_model.prompt_encoder.point_embed.weight",
-                "[2,1]",
-                40,
-                48,
-            ),
+            tensor("tracker_model.prompt_encoder.point_embed.weight", "[2,1]", 40, 48),
             tensor(
                 "detector_model.vision_encoder.backbone.layers.0.attention.q_proj.bias",
                 "[2]",
@@ -235,14 +195,7 @@ fn made(name: &str) -> Option<Vec<u8>> {
         _ => return None,
     };
     let header = format!("{{{header}}}");
-    Some(
-        [
-            &(header.len() as u64).to_le_bytes(),
-            header.as_bytes(),
-            &[0; 72],
-        ]
-        .concat(),
-    )
+    Some([&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 72]].concat())
 }
 
 /// Peak resident bytes of this process.

@@ -71,15 +71,11 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
             ErrorKind::NotADirectory => "a part of the path is a file, not a folder",
             ErrorKind::IsADirectory => "name a file, not a folder",
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                "choose a place that you may write to"
-            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 "free some space or write elsewhere; --no-tarball needs half of it"
             }
-            ErrorKind::FileTooLarge => {
-                "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)"
-            }
+            ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
             _ => return None,
         },
         _ => return None,

@@ -107,8 +107,7 @@ impl Progress for Bar {
         let style = ProgressStyle::with_template(template)
             .expect("the template is valid")
             .progress_chars("=> ");
-        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr())
-            .with_style(style);
+        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr()).with_style(style);
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.bar.lock().expect("no thread panicked") = bar;
@@ -159,14 +158,14 @@ pub fn table(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
     for row in rows {
-        let cells =
-            row.iter()
-                .zip(&widths)
-                .enumerate()
-                .map(|(column, (cell, width))| match column {
-                    0 => format!("  {cell:<width$}"),
-                    _ => format!("  {cell:>width$}"),
-                });
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, width))| match column {
+                0 => format!("  {cell:<width$}"),
+                _ => format!("  {cell:>width$}"),
+            });
         out += cells.collect::<String>().trim_end();
         out.push('\n');
     }

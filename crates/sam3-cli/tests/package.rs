@@ -16,10 +16,7 @@ fn a_package_goes_through_its_archive_and_verifies() {
     ] {
         let folder = Folder::new();
         let x = package(&folder, name, quantize);
-        assert_eq!(
-            folder.names(),
-            ["in.safetensors", name, "x.tar.gz", "x_metadata.json"]
-        );
+        assert_eq!(folder.names(), ["in.safetensors", name, "x.tar.gz", "x_metadata.json"]);
         let archive = folder.path("x.tar.gz");
         check(
             &["verify", text(&x), text(&archive)],
@@ -71,11 +68,7 @@ fn int8_comes_back_as_floats_within_half_a_step() {
         "none",
         "--no-tarball",
     ];
-    check(
-        &[&["package"], &flags[..]].concat(),
-        0,
-        &["no value changed"],
-    );
+    check(&[&["package"], &flags[..]].concat(), 0, &["no value changed"]);
     assert!(!folder.names().contains(&"back.tar.gz".to_owned()));
     let bytes = fs::read(&back).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -87,11 +80,7 @@ fn int8_comes_back_as_floats_within_half_a_step() {
             continue;
         }
         let begin = 8 + length + place["data_offsets"][0].as_u64().unwrap() as usize;
-        let stored = bytes[begin..]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b));
+        let stored = bytes[begin..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
         for (value, stored) in values.iter().zip(stored) {
             // Values lie within ±0.5, so a step is at most 0.5 / 127.
             assert!(
@@ -111,23 +100,13 @@ fn a_flipped_bit_is_found_and_named() {
         let x = package(&folder, name, "none");
         let sound = fs::read(&x).unwrap();
         for (tensor, _, values) in tensors() {
-            let first: Vec<u8> = values[..4]
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            let at = sound
-                .windows(16)
-                .position(|window| window == first)
-                .unwrap();
+            let first: Vec<u8> = values[..4].iter().flat_map(|value| value.to_le_bytes()).collect();
+            let at = sound.windows(16).position(|window| window == first).unwrap();
             for offset in [at, at + 4 * values.len() - 1] {
                 let mut damaged = sound.clone();
                 damaged[offset] ^= 0x10;
                 fs::write(&x, damaged).unwrap();
-                check(
-                    &["verify", text(&x)],
-                    1,
-                    &[tensor, "expected sha256", "found", "hint:"],
-                );
+                check(&["verify", text(&x)], 1, &[tensor, "expected sha256", "found", "hint:"]);
             }
         }
     }
@@ -192,13 +171,7 @@ fn errors_have_their_exit_codes() {
     let package = |output: &str, code, words: &[&str]| {
         let output = folder.path(output);
         check(
-            &[
-                "package",
-                "--checkpoint-path",
-                text(&source),
-                "--output",
-                text(&output),
-            ],
+            &["package", "--checkpoint-path", text(&source), "--output", text(&output)],
             code,
             words,
         );
@@ -211,11 +184,7 @@ fn errors_have_their_exit_codes() {
     package("in.safetensors", 1, &["the checkpoint itself"]);
     fs::create_dir(folder.path("d.pth")).unwrap();
     package("d.pth", 3, &["cannot write"]);
-    check(
-        &["verify", text(&source)],
-        1,
-        &["not a sam3 package", "hint:"],
-    );
+    check(&["verify", text(&source)], 1, &["not a sam3 package", "hint:"]);
     check(
         &["verify", text(&folder.path("absent.pth"))],
         1,

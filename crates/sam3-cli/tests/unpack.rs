@@ -46,9 +46,7 @@ fn nothing_was_written(folder: &Folder) {
     assert!(names.is_empty(), "{names:?}");
     let out = folder.path("out");
     let left = fs::read_dir(out).map_or(0, |entries| {
-        entries
-            .filter(|e| e.as_ref().unwrap().path().is_file())
-            .count()
+        entries.filter(|e| e.as_ref().unwrap().path().is_file()).count()
     });
     assert_eq!(left, 0);
 }
@@ -59,10 +57,7 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
     let absolute = std::env::temp_dir().join("sam3-evil.pth");
     let cases = [
         (vec![file("../evil.pth")], vec!["../evil.pth", "leave"]),
-        (
-            vec![file("a/../../evil.pth")],
-            vec!["a/../../evil.pth", "leave"],
-        ),
+        (vec![file("a/../../evil.pth")], vec!["a/../../evil.pth", "leave"]),
         (vec![file(text(&absolute))], vec!["sam3-evil.pth", "leave"]),
         (
             vec![Entry("x.pth", b'2', "/etc/passwd", 0, b"")],
@@ -72,18 +67,9 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
             vec![Entry("x.pth", b'1', "/etc/passwd", 0, b"")],
             vec!["x.pth", "hard link"],
         ),
-        (
-            vec![Entry("x.pth", b'3', "", 0, b"")],
-            vec!["x.pth", "device"],
-        ),
-        (
-            vec![Entry("x.pth", b'6', "", 0, b"")],
-            vec!["x.pth", "pipe"],
-        ),
-        (
-            vec![file("x.txt"), file("./X.txt")],
-            vec!["./X.txt", "twice"],
-        ),
+        (vec![Entry("x.pth", b'3', "", 0, b"")], vec!["x.pth", "device"]),
+        (vec![Entry("x.pth", b'6', "", 0, b"")], vec!["x.pth", "pipe"]),
+        (vec![file("x.txt"), file("./X.txt")], vec!["./X.txt", "twice"]),
         (
             vec![Entry("x.pth", b'0', "", 1 << 32, b"x")],
             vec!["x.pth", "claims 4294967296 bytes"],
@@ -98,11 +84,7 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
     for (entries, words) in cases {
         let folder = Folder::new();
         let archive = archive(&folder, &entries);
-        check(
-            &["unpack", text(&archive), "-C", text(&folder.path("out"))],
-            1,
-            &words,
-        );
+        check(&["unpack", text(&archive), "-C", text(&folder.path("out"))], 1, &words);
         nothing_was_written(&folder);
         check(&["verify", text(&archive)], 1, &words);
     }
@@ -138,14 +120,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         check(&["unpack", text(&path), "-C", text(&out)], 1, words);
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
     };
-    for length in [
-        2,
-        11,
-        600,
-        sound.len() / 2,
-        sound.len() - 9,
-        sound.len() - 1,
-    ] {
+    for length in [2, 11, 600, sound.len() / 2, sound.len() - 9, sound.len() - 1] {
         refused(&sound[..length], &["x.tar.gz", "cut off"]);
     }
     for at in (20..sound.len()).step_by(sound.len() / 23) {
@@ -160,11 +135,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         2,
         &["exists already", "--force"],
     );
-    check(
-        &["unpack", text(&path), "-C", text(&out), "--force"],
-        0,
-        &["verified"],
-    );
+    check(&["unpack", text(&path), "-C", text(&out), "--force"], 0, &["verified"]);
 }
 
 /// The package first and its metadata after it, as someone else's `tar -czf` may have it.
@@ -172,28 +143,13 @@ fn damaged_archives_are_refused_and_leave_nothing() {
 fn other_orders_and_folders_verify_too() {
     let folder = Folder::new();
     let x = package(&folder, "x.safetensors", "fp16");
-    let (package, metadata) = (
-        fs::read(&x).unwrap(),
-        fs::read(folder.path("x_metadata.json")).unwrap(),
-    );
+    let (package, metadata) = (fs::read(&x).unwrap(), fs::read(folder.path("x_metadata.json")).unwrap());
     let path = archive(
         &folder,
         &[
             Entry("./", b'5', "", 0, b""),
-            Entry(
-                "./models/x.safetensors",
-                b'0',
-                "",
-                package.len() as u64,
-                &package,
-            ),
-            Entry(
-                "./models/x_metadata.json",
-                b'0',
-                "",
-                metadata.len() as u64,
-                &metadata,
-            ),
+            Entry("./models/x.safetensors", b'0', "", package.len() as u64, &package),
+            Entry("./models/x_metadata.json", b'0', "", metadata.len() as u64, &metadata),
         ],
     );
     let out = folder.path("out");

@@ -150,16 +150,25 @@ impl Config {
             divides(what, self.d_model, heads, 1)?;
         }
         if self.d_model % 8 != 0 {
-            return Err(format!("model width {} is not a multiple of GroupNorm's 8 groups", self.d_model));
+            return Err(format!(
+                "model width {} is not a multiple of GroupNorm's 8 groups",
+                self.d_model
+            ));
         }
         if vit.patch_size == 0 || vit.image_size == 0 || vit.image_size % vit.patch_size != 0 {
-            return Err(format!("image size {} is not a multiple of the patch size {}", vit.image_size, vit.patch_size));
+            return Err(format!(
+                "image size {} is not a multiple of the patch size {}",
+                vit.image_size, vit.patch_size
+            ));
         }
         if vit.window == 0 || vit.pretrain_grid == 0 {
             return Err("the ViT's window and its position table must not be empty".into());
         }
         if let Some(block) = vit.global_blocks.iter().find(|&&block| block >= vit.depth) {
-            return Err(format!("global attention in block {block}, but the ViT has {} blocks", vit.depth));
+            return Err(format!(
+                "global attention in block {block}, but the ViT has {} blocks",
+                vit.depth
+            ));
         }
         Ok(())
     }
@@ -185,8 +194,11 @@ impl Reader<'_> {
         let depth = self.depth(&format!("{TRUNK}blocks."));
         let rope = RopeTables::of(self, depth)?;
         let window = json.window_size.or(rope.window).unwrap_or(24);
-        let image_size =
-            json.image_size.map(json::Size::side).or(rope.grid.map(|grid| grid * patch_size)).unwrap_or(1008);
+        let image_size = json
+            .image_size
+            .map(json::Size::side)
+            .or(rope.grid.map(|grid| grid * patch_size))
+            .unwrap_or(1008);
         let global_blocks = match rope.global_blocks(window, image_size / patch_size.max(1)) {
             Some(blocks) => blocks.map_err(|reason| self.fault(reason))?,
             None => json
@@ -196,9 +208,16 @@ impl Reader<'_> {
         };
         // SAM 3's own code builds its ViT with 1e-5; the 1e-6 of the published config.json is a slip.
         let sam3_widths = (width, mlp) == (1024, 4736);
-        let eps = if sam3_widths { 1e-5 } else { json.layer_norm_eps.unwrap_or(1e-5) };
+        let eps = if sam3_widths {
+            1e-5
+        } else {
+            json.layer_norm_eps.unwrap_or(1e-5)
+        };
         Ok(VitConfig {
-            heads: json.num_attention_heads.or(rope.head_dim.map(|dim| width / dim)).unwrap_or(16),
+            heads: json
+                .num_attention_heads
+                .or(rope.head_dim.map(|dim| width / dim))
+                .unwrap_or(16),
             image_size,
             patch_size,
             pretrain_grid,
@@ -225,7 +244,11 @@ impl Reader<'_> {
     /// One more than the highest index that follows `prefix` in any name.
     fn depth(&self, prefix: &str) -> usize {
         let index = |name: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
-        self.dict.tensors().filter_map(|tensor| index(tensor.name)).max().map_or(0, |last| last.saturating_add(1))
+        self.dict
+            .tensors()
+            .filter_map(|tensor| index(tensor.name))
+            .max()
+            .map_or(0, |last| last.saturating_add(1))
     }
 
     fn shape(&self, name: &str, rank: usize) -> Result<Vec<usize>> {
@@ -243,7 +266,10 @@ impl Reader<'_> {
     }
 
     fn fault(&self, reason: impl Into<String>) -> Error {
-        Error::Checkpoint { path: self.dict.path().to_owned(), reason: reason.into() }
+        Error::Checkpoint {
+            path: self.dict.path().to_owned(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -275,7 +301,12 @@ impl RopeTables {
         let (shortest, longest) = (lengths.iter().min().copied(), lengths.iter().max().copied());
         let both = complete && shortest != longest;
         let side = |length: Option<usize>| length.filter(|_| both).and_then(exact_sqrt);
-        Ok(Self { window: side(shortest), grid: side(longest), lengths: complete.then_some(lengths), head_dim })
+        Ok(Self {
+            window: side(shortest),
+            grid: side(longest),
+            lengths: complete.then_some(lengths),
+            head_dim,
+        })
     }
 
     fn global_blocks(&self, window: usize, grid: usize) -> Option<Result<Vec<usize>, String>> {

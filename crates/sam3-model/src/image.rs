@@ -110,9 +110,7 @@ impl Image {
 
 fn decode(bytes: &[u8]) -> Result<Image, String> {
     let format = match image::guess_format(bytes) {
-        Ok(
-            format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp),
-        ) => format,
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => format,
         Ok(other) => {
             return Err(format!(
                 "not an image sam3 reads (JPEG, PNG, WebP, BMP): it is {other:?}; convert it"
@@ -123,9 +121,7 @@ fn decode(bytes: &[u8]) -> Result<Image, String> {
     };
     let damaged = |error: DecodeError| format!("damaged {format:?}: {error}");
     if format == ImageFormat::Jpeg && is_cut_jpeg(bytes) {
-        return Err(
-            "damaged Jpeg: the file ends before the picture does; copy it again".to_owned(),
-        );
+        return Err("damaged Jpeg: the file ends before the picture does; copy it again".to_owned());
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits(); // ours, below, is about the picture and not about how it is stored
@@ -158,10 +154,7 @@ fn to_rgb8(picture: DynamicImage) -> Vec<u8> {
     let high = |value: &u16| (value >> 8) as u8;
     match picture {
         DynamicImage::ImageRgb16(p) => p.as_raw().iter().map(high).collect(),
-        DynamicImage::ImageRgba16(p) => p
-            .pixels()
-            .flat_map(|p| [0, 1, 2].map(|c| high(&p.0[c])))
-            .collect(),
+        DynamicImage::ImageRgba16(p) => p.pixels().flat_map(|p| [0, 1, 2].map(|c| high(&p.0[c]))).collect(),
         DynamicImage::ImageLuma16(p) => p.pixels().flat_map(|p| [high(&p.0[0]); 3]).collect(),
         DynamicImage::ImageLumaA16(p) => p.pixels().flat_map(|p| [high(&p.0[0]); 3]).collect(),
         other => other.into_rgb8().into_raw(),

@@ -24,11 +24,7 @@ impl Mask {
     /// A mask with nothing inside.
     pub fn new(width: u32, height: u32) -> Self {
         let words = vec![0; (width as usize).div_ceil(64) * height as usize];
-        Self {
-            width,
-            height,
-            words,
-        }
+        Self { width, height, words }
     }
 
     /// The mask of the pixels (x, y) for which `is_inside` holds.
@@ -64,10 +60,7 @@ impl Mask {
 
     /// Number of pixels inside.
     pub fn area(&self) -> u64 {
-        self.words
-            .iter()
-            .map(|word| u64::from(word.count_ones()))
-            .sum()
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// The smallest box around the mask, `[x1, y1, x2, y2]` with x2 and y2 just past it; none when it is empty.
@@ -102,11 +95,7 @@ impl Mask {
         let pairs = || self.words.iter().zip(&other.words);
         let both: u64 = pairs().map(|(a, b)| u64::from((a & b).count_ones())).sum();
         let either: u64 = pairs().map(|(a, b)| u64::from((a | b).count_ones())).sum();
-        if either == 0 {
-            1.0
-        } else {
-            both as f64 / either as f64
-        }
+        if either == 0 { 1.0 } else { both as f64 / either as f64 }
     }
 
     /// The mask as a PNG file's bytes: 8-bit grey, 255 inside, 0 outside.
@@ -114,9 +103,7 @@ impl Mask {
         let mut grey = Vec::with_capacity(self.width as usize * self.height as usize);
         for y in 0..self.height {
             let row = self.row(y);
-            grey.extend(
-                (0..self.width as usize).map(|x| (row[x / 64] >> (x % 64) & 1) as u8 * 255),
-            );
+            grey.extend((0..self.width as usize).map(|x| (row[x / 64] >> (x % 64) & 1) as u8 * 255));
         }
         let mut png = std::io::Cursor::new(Vec::new());
         image::write_buffer_with_format(
@@ -149,15 +136,9 @@ mod tests {
         let mut mask = Mask::new(130, 9);
         assert_eq!((mask.area(), mask.bounding_box()), (0, None));
         mask.insert(63, 2);
-        assert_eq!(
-            (mask.area(), mask.bounding_box()),
-            (1, Some([63, 2, 64, 3]))
-        );
+        assert_eq!((mask.area(), mask.bounding_box()), (1, Some([63, 2, 64, 3])));
         mask.insert(129, 8);
-        assert_eq!(
-            (mask.area(), mask.bounding_box()),
-            (2, Some([63, 2, 130, 9]))
-        );
+        assert_eq!((mask.area(), mask.bounding_box()), (2, Some([63, 2, 130, 9])));
         assert!(mask.get(129, 8) && !mask.get(128, 8) && !mask.get(130, 8));
     }
 

@@ -58,9 +58,8 @@ impl Tokenizer {
             )
         };
         let merges = packed.chunks_exact(4).map(pair).zip(512..).collect();
-        let words = Regex::new(
-            r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
-        );
+        let words =
+            Regex::new(r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+");
         Self {
             merges,
             words: words.expect("a pattern that is constant"),
@@ -150,9 +149,6 @@ mod tests {
     #[test]
     fn an_exclamation_mark_in_punctuation_is_masked() {
         let tokens = Tokenizer::new().encode("!(");
-        assert_eq!(
-            (tokens.ids[1], tokens.mask()[1], tokens.mask()[2]),
-            (0, false, true)
-        );
+        assert_eq!((tokens.ids[1], tokens.mask()[1], tokens.mask()[2]), (0, false, true));
     }
 }

@@ -2,12 +2,7 @@
 
 mod weight;
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
@@ -35,7 +30,12 @@ struct Seen {
 impl Weights {
     /// The root of `dict`; tensors are made on `device`.
     pub fn new(dict: Arc<StateDict>, device: Device) -> Self {
-        Self { dict, device, prefix: String::new(), seen: Rc::default() }
+        Self {
+            dict,
+            device,
+            prefix: String::new(),
+            seen: Rc::default(),
+        }
     }
 
     /// One step down: a module's name, or a layer's number.
@@ -75,7 +75,9 @@ impl Weights {
     /// # Errors
     /// As [`Weights::tensor`].
     pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
-        Ok(self.find(name, shape)?.unwrap_or_else(|| Weight::absent(shape, &self.device)))
+        Ok(self
+            .find(name, shape)?
+            .unwrap_or_else(|| Weight::absent(shape, &self.device)))
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<Option<Weight>> {
@@ -85,14 +87,20 @@ impl Weights {
             return Ok(None);
         };
         let scale = self.dict.position(&format!("{name}_scale"));
-        self.seen.borrow_mut().used.extend([Some(index), scale].into_iter().flatten());
+        self.seen
+            .borrow_mut()
+            .used
+            .extend([Some(index), scale].into_iter().flatten());
         Weight::open(&self.dict, index, scale, shape, &self.device)
             .map(Some)
             .map_err(|reason| self.fault(format!("{name}: {reason}")))
     }
 
     fn fault(&self, reason: String) -> Error {
-        Error::Checkpoint { path: self.dict.path().to_owned(), reason }
+        Error::Checkpoint {
+            path: self.dict.path().to_owned(),
+            reason,
+        }
     }
 
     /// Ends loading: an error that lists the missing keys, or the keys that nothing asked for.
@@ -112,7 +120,13 @@ impl Weights {
         let unexpected = |(index, name): (usize, &str)| {
             (!seen.used.contains(&index) && !is_known_unused(name)).then(|| name.to_owned())
         };
-        Ok(self.dict.tensors().map(|tensor| tensor.name).enumerate().filter_map(unexpected).collect())
+        Ok(self
+            .dict
+            .tensors()
+            .map(|tensor| tensor.name)
+            .enumerate()
+            .filter_map(unexpected)
+            .collect())
     }
 }
 

@@ -58,17 +58,8 @@ fn files_are_read_as_pillow_reads_them() {
         assert_eq!([image.width, image.height], case.size, "{}", case.name);
         // JPEG decoders may differ by rounding.
         let allowed = if case.name.starts_with("jpeg") { 1 } else { 0 };
-        let differ = image
-            .rgb
-            .iter()
-            .zip(bytes(&case.rgb))
-            .map(|(a, b)| a.abs_diff(b))
-            .max();
-        assert!(
-            differ <= Some(allowed),
-            "{}: differs by {differ:?}",
-            case.name
-        );
+        let differ = image.rgb.iter().zip(bytes(&case.rgb)).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(differ <= Some(allowed), "{}: differs by {differ:?}", case.name);
     }
 }
 
@@ -80,13 +71,8 @@ fn a_cut_jpeg_is_refused() {
         .find(|case| case.name.starts_with("jpeg"))
         .unwrap();
     let whole = bytes(&case.file);
-    let error = Image::decode(&whole[..whole.len() - 2])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("the file ends before the picture does"),
-        "{error}"
-    );
+    let error = Image::decode(&whole[..whole.len() - 2]).unwrap_err().to_string();
+    assert!(error.contains("the file ends before the picture does"), "{error}");
 }
 
 #[test]
@@ -99,12 +85,7 @@ fn resizing_is_torchvisions_bit_for_bit() {
             rgb: bytes(&case.rgb),
         };
         let resized = resize(&image, case.to, case.to);
-        assert_eq!(
-            resized.rgb,
-            bytes(&case.resized),
-            "{width}x{height} to {}",
-            case.to
-        );
+        assert_eq!(resized.rgb, bytes(&case.resized), "{width}x{height} to {}", case.to);
     }
 }
 
@@ -121,9 +102,7 @@ fn rle_goes_both_ways() {
     for case in reference().masks {
         let [height, width] = case.rle.size;
         let mut mask = Mask::new(width, height);
-        case.inside
-            .iter()
-            .for_each(|i| mask.insert(i % width, i / width));
+        case.inside.iter().for_each(|i| mask.insert(i % width, i / width));
         assert_eq!(mask.to_rle(), case.rle, "{width}x{height}");
         assert_eq!(Mask::from_rle(&case.rle).unwrap(), mask, "{width}x{height}");
     }

@@ -87,10 +87,9 @@ impl Error {
                 source.kind(),
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory
             ),
-            Self::Invalid { .. }
-            | Self::Unrepresentable { .. }
-            | Self::NotAPackage { .. }
-            | Self::Mismatch { .. } => true,
+            Self::Invalid { .. } | Self::Unrepresentable { .. } | Self::NotAPackage { .. } | Self::Mismatch { .. } => {
+                true
+            }
             Self::Output { .. } | Self::Exists { .. } => false,
         }
     }

@@ -114,8 +114,7 @@ impl StateDict {
             let names: Vec<String> = names.into_iter().map(transformers::full_name).collect();
             reject_duplicates(&names, &raw).map_err(invalid)?;
             let (entries, more) =
-                transformers::official(&names, |i| checkpoint.stored(i), config.as_ref())
-                    .map_err(invalid)?;
+                transformers::official(&names, |i| checkpoint.stored(i), config.as_ref()).map_err(invalid)?;
             warnings.extend(more);
             (Layout::Transformers, entries)
         } else {
@@ -128,11 +127,7 @@ impl StateDict {
                 .collect();
             (Layout::Official, entries)
         };
-        let by_name = entries
-            .iter()
-            .enumerate()
-            .map(|(i, e)| (e.name.clone(), i))
-            .collect();
+        let by_name = entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
         Ok(Self {
             layout,
             entries,
@@ -184,9 +179,7 @@ impl StateDict {
 
     /// Name, dtype and shape at a position.
     pub fn info(&self, index: usize) -> TensorInfo<'_> {
-        let Entry {
-            name, dtype, shape, ..
-        } = &self.entries[index];
+        let Entry { name, dtype, shape, .. } = &self.entries[index];
         TensorInfo {
             name,
             dtype: *dtype,
@@ -222,12 +215,7 @@ impl StateDict {
             Source::Stored(i) => vec![bytes(i)],
             Source::Rows(qkv) => qkv.map(bytes).into(),
             Source::ClassRow(i) => vec![Cow::Owned(vec![0; shape[2] * dtype.size()]), bytes(i)],
-            Source::Transposed(i) => vec![Cow::Owned(gather(
-                &bytes(i),
-                shape,
-                &[1, shape[0]],
-                dtype.size(),
-            ))],
+            Source::Transposed(i) => vec![Cow::Owned(gather(&bytes(i), shape, &[1, shape[0]], dtype.size()))],
             Source::Row(i, n) => {
                 let row = n * shape[1] * dtype.size()..(n + 1) * shape[1] * dtype.size();
                 vec![match bytes(i) {
@@ -251,9 +239,7 @@ impl StateDict {
     /// Lets go of the pages behind a view that is no longer used.
     pub(crate) fn release(&self, index: usize) {
         match self.entries[index].source {
-            Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => {
-                self.checkpoint.release(i)
-            }
+            Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => self.checkpoint.release(i),
             Source::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
             Source::Row(..) | Source::Zeros | Source::FreqsCis { .. } => {}
         }
@@ -303,10 +289,7 @@ fn reject_duplicates(names: &[String], raw: &[&str]) -> Result<(), String> {
     let mut first = HashMap::new();
     for (i, name) in names.iter().enumerate() {
         if let Some(j) = first.insert(name.as_str(), i) {
-            return Err(format!(
-                "tensors \"{}\" and \"{}\" are both \"{name}\"",
-                raw[j], raw[i]
-            ));
+            return Err(format!("tensors \"{}\" and \"{}\" are both \"{name}\"", raw[j], raw[i]));
         }
     }
     Ok(())
@@ -321,9 +304,7 @@ fn read_config(checkpoint: &Checkpoint) -> Result<Option<Value>> {
     }
     let path = checkpoint.path();
     if let Some(metadata) = checkpoint.metadata_json() {
-        let broken = |e: serde_json::Error| {
-            Error::invalid(path, format!("the metadata inside it is malformed: {e}"))
-        };
+        let broken = |e: serde_json::Error| Error::invalid(path, format!("the metadata inside it is malformed: {e}"));
         let embedded: Embedded<'_> = serde_json::from_slice(metadata).map_err(broken)?;
         if let Some(config) = embedded.config {
             let text = config.get();

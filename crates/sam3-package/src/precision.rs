@@ -60,13 +60,7 @@ impl Scratch {
     pub fn widen(&mut self, bytes: &[u8], dtype: Dtype) {
         let out = &mut self.values;
         match dtype {
-            Dtype::F32 => out.extend(
-                bytes
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| f32::from_le_bytes(*b)),
-            ),
+            Dtype::F32 => out.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
             Dtype::F16 => {
                 for block in bytes.chunks(2 * BLOCK) {
                     let halves = &mut self.halves[..block.len() / 2];
@@ -106,8 +100,7 @@ impl Scratch {
                 }
                 Dtype::BF16 => {
                     let brains = &mut self.brains[..values.len()];
-                    for ((brain, back), value) in brains.iter_mut().zip(back.iter_mut()).zip(values)
-                    {
+                    for ((brain, back), value) in brains.iter_mut().zip(back.iter_mut()).zip(values) {
                         *brain = bf16::from_f32(*value);
                         *back = brain.to_f32();
                     }
@@ -178,11 +171,7 @@ impl Cost {
         let mut lane = |i: usize, value: f32, back: f32| {
             let error = (value - back).abs();
             // Written so that a NaN is carried, not dropped: it must reach the check below.
-            max_abs[i] = if error <= max_abs[i] {
-                max_abs[i]
-            } else {
-                error
-            };
+            max_abs[i] = if error <= max_abs[i] { max_abs[i] } else { error };
             sum_abs[i] += error;
             square[i] += f64::from(value) * f64::from(value);
             square_error[i] += f64::from(error) * f64::from(error);
@@ -195,9 +184,7 @@ impl Cost {
         for (i, (value, back)) in rest.iter().zip(back_rest).enumerate() {
             lane(i, *value, *back);
         }
-        let largest = max_abs
-            .iter()
-            .fold(0.0f32, |m, e| if *e <= m { m } else { *e });
+        let largest = max_abs.iter().fold(0.0f32, |m, e| if *e <= m { m } else { *e });
         // inf - inf and NaN - anything are NaN, overflow leaves inf: any of them shows in the largest error.
         if !largest.is_finite() || sum_abs.iter().any(|s| !s.is_finite()) {
             self.lose(values, back);
@@ -278,11 +265,7 @@ mod tests {
             (2.0f32.powi(-25) * 1.01, 0x0001),
             (-0.0, 0x8000),
         ] {
-            assert_eq!(
-                narrowed(&[value], Dtype::F16).0,
-                u16::to_le_bytes(expected),
-                "{value}"
-            );
+            assert_eq!(narrowed(&[value], Dtype::F16).0, u16::to_le_bytes(expected), "{value}");
         }
     }
 
@@ -290,18 +273,10 @@ mod tests {
     #[test]
     fn awkward_lengths_agree_with_single_values() {
         for count in [1, 7, 31, 33, BLOCK, BLOCK + 5] {
-            let values: Vec<f32> = (0..count)
-                .map(|i| (i as f32 * 0.7312).sin() * 3.0)
-                .collect();
-            let expected: Vec<u8> = values
-                .iter()
-                .flat_map(|v| f16::from_f32(*v).to_le_bytes())
-                .collect();
+            let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7312).sin() * 3.0).collect();
+            let expected: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
             assert_eq!(narrowed(&values, Dtype::F16).0, expected);
-            let expected: Vec<u8> = values
-                .iter()
-                .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
-                .collect();
+            let expected: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
             assert_eq!(narrowed(&values, Dtype::BF16).0, expected);
         }
     }
@@ -314,10 +289,7 @@ mod tests {
         values[BLOCK + 9] = f32::NEG_INFINITY;
         values[2 * BLOCK - 1] = f32::NAN;
         let lost = narrowed(&values, Dtype::F16).1.lost.unwrap();
-        assert_eq!(
-            (lost.count, lost.index, lost.value),
-            (3, BLOCK as u64 + 3, 70_000.0)
-        );
+        assert_eq!((lost.count, lost.index, lost.value), (3, BLOCK as u64 + 3, 70_000.0));
         assert_eq!(narrowed(&values, Dtype::BF16).1.lost.unwrap().count, 2);
         assert_eq!(narrowed(&values, Dtype::F32).1.lost.unwrap().count, 2);
     }
@@ -339,13 +311,8 @@ mod tests {
         let signal: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
         let noise: f64 = errors.iter().map(|e| e * e).sum();
         let error = cost.error().unwrap();
-        assert_eq!(
-            f64::from(error.max_abs),
-            errors.iter().fold(0.0, |m, e| e.max(m))
-        );
-        assert!(
-            (f64::from(error.mean_abs) * 1001.0 / errors.iter().sum::<f64>() - 1.0).abs() < 1e-5
-        );
+        assert_eq!(f64::from(error.max_abs), errors.iter().fold(0.0, |m, e| e.max(m)));
+        assert!((f64::from(error.mean_abs) * 1001.0 / errors.iter().sum::<f64>() - 1.0).abs() < 1e-5);
         assert!((f64::from(error.snr_db) - 10.0 * (signal / noise).log10()).abs() < 1e-4);
     }
 
@@ -362,10 +329,7 @@ mod tests {
             restore_row(&codes, scale, &mut back);
             assert!(cost.lost.is_none());
             for (value, back) in row.iter().zip(back) {
-                assert!(
-                    (value - back).abs() <= 0.5001 * scale,
-                    "{value} came back as {back}"
-                );
+                assert!((value - back).abs() <= 0.5001 * scale, "{value} came back as {back}");
             }
         }
         let mut cost = Cost::default();

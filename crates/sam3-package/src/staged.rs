@@ -33,9 +33,7 @@ impl Staged {
             source,
         };
         if target.is_dir() {
-            return Err(refused(std::io::Error::from(
-                std::io::ErrorKind::IsADirectory,
-            )));
+            return Err(refused(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         if !force && target.symlink_metadata().is_ok() {
             return Err(Error::Exists {
@@ -43,9 +41,7 @@ impl Staged {
             });
         }
         let Some(name) = target.file_name() else {
-            return Err(refused(std::io::Error::from(
-                std::io::ErrorKind::InvalidInput,
-            )));
+            return Err(refused(std::io::Error::from(std::io::ErrorKind::InvalidInput)));
         };
         let prefix = format!(".{}{MARK}", name.to_string_lossy());
         let folder = folder_of(target);
@@ -146,8 +142,7 @@ mod tests {
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
-        let folder =
-            std::env::temp_dir().join(format!("sam3-staged-{name}-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("sam3-staged-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         folder
@@ -167,10 +162,7 @@ mod tests {
         staged.write_at(b"abc", 2).unwrap();
         staged.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"\0\0abc");
-        assert!(matches!(
-            Staged::create(&target, false),
-            Err(Error::Exists { .. })
-        ));
+        assert!(matches!(Staged::create(&target, false), Err(Error::Exists { .. })));
         assert!(Staged::create(&target, true).is_ok());
         fs::remove_dir_all(folder).unwrap();
     }

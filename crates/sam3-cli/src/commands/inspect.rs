@@ -74,10 +74,9 @@ fn of_archive(path: &Path) -> anyhow::Result<Contents> {
 fn of_checkpoint(path: &Path) -> anyhow::Result<Contents> {
     let source = StateDict::open(path)?;
     let metadata = match source.metadata_json() {
-        Some(text) => Some(
-            Metadata::from_json(text)
-                .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?,
-        ),
+        Some(text) => {
+            Some(Metadata::from_json(text).map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?)
+        }
         None => None,
     };
     Ok(Contents {
@@ -95,13 +94,7 @@ fn of_checkpoint(path: &Path) -> anyhow::Result<Contents> {
         warnings: source.warnings().to_vec(),
         tensors: source
             .tensors()
-            .map(|t| {
-                (
-                    t.name.to_owned(),
-                    t.dtype.name().to_owned(),
-                    t.shape.to_vec(),
-                )
-            })
+            .map(|t| (t.name.to_owned(), t.dtype.name().to_owned(), t.shape.to_vec()))
             .collect(),
     })
 }
@@ -131,12 +124,7 @@ fn as_json(path: &Path, contents: &Contents) -> anyhow::Result<Value> {
 
 fn as_text(path: &Path, contents: &Contents, list: bool) -> String {
     let total = contents.tallies.total;
-    let mut text = format!(
-        "{}: {}, {} names",
-        path.display(),
-        contents.container,
-        contents.names
-    );
+    let mut text = format!("{}: {}, {} names", path.display(), contents.container, contents.names);
     text += &format!(
         ", {} tensors, {} values, {}\n",
         total.tensors,
@@ -157,10 +145,7 @@ fn as_text(path: &Path, contents: &Contents, list: bool) -> String {
         );
     }
     text += &format!("by type\n{}", tally_table(&contents.tallies.dtypes));
-    text += &format!(
-        "by component\n{}",
-        tally_table(&contents.tallies.components)
-    );
+    text += &format!("by component\n{}", tally_table(&contents.tallies.components));
     if list {
         let rows: Vec<Vec<String>> = contents
             .tensors
@@ -188,10 +173,7 @@ fn about_package(metadata: &Metadata) -> String {
         metadata.license,
     );
     if !quantization.worst.is_empty() {
-        text += &format!(
-            "{} tensors rounded, the five that lost most\n",
-            quantization.changed
-        );
+        text += &format!("{} tensors rounded, the five that lost most\n", quantization.changed);
         text += &table(&worst_rows(&quantization.worst));
     }
     text

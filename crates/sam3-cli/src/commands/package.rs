@@ -103,9 +103,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .map(|(path, bytes)| json!({"path": path, "bytes": bytes}))
         .collect();
     let mut metadata = serde_json::to_value(&report.metadata)?;
-    metadata
-        .as_object_mut()
-        .and_then(|fields| fields.remove("tensors"));
+    metadata.as_object_mut().and_then(|fields| fields.remove("tensors"));
     output.result(
         &json!({"files": files, "seconds": seconds, "metadata": metadata}),
         &summary(&report, seconds),
@@ -131,19 +129,12 @@ fn summary(report: &Report, seconds: f64) -> String {
         .map(|(path, bytes)| vec![path.display().to_string(), size(*bytes)])
         .collect();
     text += &table(&rows);
-    text += &format!(
-        "{} tensors, {}",
-        metadata.total.tensors,
-        size(metadata.total.bytes)
-    );
+    text += &format!("{} tensors, {}", metadata.total.tensors, size(metadata.total.bytes));
     if quantization.changed == 0 {
         text += "; no value changed\n";
         return text;
     }
-    text += &format!(
-        "; {} rounded, the five that lost most:\n",
-        quantization.changed
-    );
+    text += &format!("; {} rounded, the five that lost most:\n", quantization.changed);
     text += &table(&worst_rows(&quantization.worst));
     text
 }

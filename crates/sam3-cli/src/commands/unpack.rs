@@ -15,12 +15,7 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     archive: PathBuf,
     /// The folder to extract into, made if it is not there
-    #[arg(
-        short = 'C',
-        long = "directory",
-        value_name = "DIR",
-        default_value = "."
-    )]
+    #[arg(short = 'C', long = "directory", value_name = "DIR", default_value = ".")]
     directory: PathBuf,
     /// Replace files that exist
     #[arg(long)]
@@ -54,8 +49,5 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for verified in &unpacked.packages {
         text += &format!("{}\n", sentence(verified, seconds));
     }
-    output.result(
-        &json!({"files": files, "seconds": seconds, "verified": checks}),
-        &text,
-    )
+    output.result(&json!({"files": files, "seconds": seconds, "verified": checks}), &text)
 }

@@ -30,9 +30,7 @@ impl Folder {
     /// Names in the folder, sorted, hidden ones too.
     pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -60,16 +58,9 @@ pub fn sam3(arguments: &[&str]) -> Output {
 pub fn check(arguments: &[&str], code: i32, words: &[&str]) -> String {
     let output = sam3(arguments);
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "sam3 {arguments:?}\n{text}"
-    );
+    assert_eq!(output.status.code(), Some(code), "sam3 {arguments:?}\n{text}");
     for word in words {
-        assert!(
-            text.contains(word),
-            "sam3 {arguments:?}: expected {word:?} in\n{text}"
-        );
+        assert!(text.contains(word), "sam3 {arguments:?}: expected {word:?} in\n{text}");
     }
     text
 }
@@ -82,10 +73,7 @@ pub fn text(path: &Path) -> &str {
 /// Name, shape and values of every tensor of [`checkpoint`].
 pub fn tensors() -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
     let trunk: [(&str, &[usize]); 8] = [
-        (
-            "detector.backbone.vision_backbone.trunk.pos_embed",
-            &[1, 5, 32],
-        ),
+        ("detector.backbone.vision_backbone.trunk.pos_embed", &[1, 5, 32]),
         (
             "detector.backbone.vision_backbone.trunk.patch_embed.proj.weight",
             &[32, 3, 2, 2],
@@ -94,19 +82,13 @@ pub fn tensors() -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
             "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.weight",
             &[384, 129],
         ),
-        (
-            "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.bias",
-            &[384],
-        ),
+        ("detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.bias", &[384]),
         (
             "detector.backbone.language_backbone.encoder.token_embedding.weight",
             &[51, 33],
         ),
         ("detector.transformer.decoder.query_embed.weight", &[7, 32]),
-        (
-            "detector.transformer.decoder.presence_token.weight",
-            &[1, 31],
-        ),
+        ("detector.transformer.decoder.presence_token.weight", &[1, 31]),
         ("tracker.no_mem_embed", &[1, 1, 32]),
     ];
     let mut seed = 7u32;

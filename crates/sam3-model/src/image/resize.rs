@@ -10,9 +10,7 @@ use super::Image;
 /// `image` as the model wants it: `[3, size, size]` in -1 to 1, its sides stretched to `size` each.
 pub fn preprocess(image: &Image, size: usize) -> Vec<f32> {
     let resized = resize(image, size as u32, size as u32);
-    let scale: Vec<f32> = (0..=255u8)
-        .map(|v| (f32::from(v) / 255.0 - 0.5) / 0.5)
-        .collect();
+    let scale: Vec<f32> = (0..=255u8).map(|v| (f32::from(v) / 255.0 - 0.5) / 0.5).collect();
     let mut planes = vec![0.0; 3 * size * size];
     for (channel, plane) in planes.chunks_exact_mut((size * size).max(1)).enumerate() {
         for (value, pixel) in plane.iter_mut().zip(resized.rgb.chunks_exact(3)) {
@@ -55,21 +53,13 @@ impl Weights {
             let total: f64 = weights.iter().sum();
             taps.push((start, weights.iter().map(|w| w / total).collect::<Vec<_>>()));
         }
-        let largest = taps
-            .iter()
-            .flat_map(|(_, w)| w)
-            .fold(0.0, |a: f64, &b| a.max(b));
+        let largest = taps.iter().flat_map(|(_, w)| w).fold(0.0, |a: f64, &b| a.max(b));
         // The most bits with which the largest weight still fits 16 with its sign.
         let fixed = |weight: f64, bits: u32| (weight * f64::from(1 << bits) + 0.5) as i32;
-        let precision = (0..22)
-            .find(|&bits| fixed(largest, bits + 1) >= 1 << 15)
-            .unwrap_or(22);
+        let precision = (0..22).find(|&bits| fixed(largest, bits + 1) >= 1 << 15).unwrap_or(22);
         let to_fixed = |w: Vec<f64>| w.into_iter().map(|w| fixed(w, precision)).collect();
         Self {
-            taps: taps
-                .into_iter()
-                .map(|(start, w)| (start, to_fixed(w)))
-                .collect(),
+            taps: taps.into_iter().map(|(start, w)| (start, to_fixed(w))).collect(),
             precision,
         }
     }
@@ -114,23 +104,20 @@ fn resize_columns(rgb: &[u8], input: usize, output: usize, width: usize) -> Vec<
     let weights = Weights::new(input, output);
     let row = 3 * width;
     let mut resized = vec![0; row * output];
-    resized
-        .par_chunks_exact_mut(row)
-        .zip(&weights.taps)
-        .for_each_init(
-            || vec![0; row],
-            |sums, (to, (start, taps))| {
-                sums.fill(weights.half());
-                for (from, &weight) in rgb[start * row..].chunks_exact(row).zip(taps) {
-                    for (sum, &value) in sums.iter_mut().zip(from) {
-                        *sum += i32::from(value) * weight;
-                    }
+    resized.par_chunks_exact_mut(row).zip(&weights.taps).for_each_init(
+        || vec![0; row],
+        |sums, (to, (start, taps))| {
+            sums.fill(weights.half());
+            for (from, &weight) in rgb[start * row..].chunks_exact(row).zip(taps) {
+                for (sum, &value) in sums.iter_mut().zip(from) {
+                    *sum += i32::from(value) * weight;
                 }
-                for (value, &sum) in to.iter_mut().zip(sums.iter()) {
-                    *value = weights.round(sum);
-                }
-            },
-        );
+            }
+            for (value, &sum) in to.iter_mut().zip(sums.iter()) {
+                *value = weights.round(sum);
+            }
+        },
+    );
     resized
 }
 

@@ -21,11 +21,7 @@ struct Between {
 ///
 /// # Panics
 /// When `logits` does not hold `h * w` values.
-pub fn upsample_threshold(
-    logits: &[f32],
-    (h, w): (usize, usize),
-    (height, width): (usize, usize),
-) -> Mask {
+pub fn upsample_threshold(logits: &[f32], (h, w): (usize, usize), (height, width): (usize, usize)) -> Mask {
     assert_eq!(logits.len(), h * w, "{h}x{w} logits");
     let mut mask = Mask::new(width as u32, height as u32);
     if logits.is_empty() || mask.words.is_empty() {
@@ -80,11 +76,7 @@ fn between(input: usize, output: usize) -> Vec<Between> {
 }
 
 /// The output columns that have a positive logit among their neighbours in the two rows: no other can be inside.
-fn positive_columns(
-    low: &[f32],
-    high: &[f32],
-    columns: &[Between],
-) -> Option<std::ops::Range<usize>> {
+fn positive_columns(low: &[f32], high: &[f32], columns: &[Between]) -> Option<std::ops::Range<usize>> {
     let is_positive = |(low, high): (&f32, &f32)| *low > 0.0 || *high > 0.0;
     let first = low.iter().zip(high).position(is_positive)?;
     let last = low.iter().zip(high).rposition(is_positive)?;
@@ -107,21 +99,14 @@ mod tests {
 
     #[test]
     fn equals_the_plain_formula_at_awkward_sizes() {
-        for (h, w, height, width) in [
-            (1, 1, 5, 70),
-            (7, 5, 31, 129),
-            (9, 12, 4, 3),
-            (16, 16, 16, 16),
-        ] {
+        for (h, w, height, width) in [(1, 1, 5, 70), (7, 5, 31, 129), (9, 12, 4, 3), (16, 16, 16, 16)] {
             let logits: Vec<f32> = (0..h * w).map(|i| ((i * 37 % 23) as f32) - 14.3).collect();
             let mask = upsample_threshold(&logits, (h, w), (height, width));
             let (rows, columns) = (between(h, height), between(w, width));
             for (y, r) in rows.iter().enumerate() {
                 for (x, c) in columns.iter().enumerate() {
-                    let at = |row: usize| {
-                        logits[row * w + c.low] * c.low_weight
-                            + logits[row * w + c.high] * c.high_weight
-                    };
+                    let at =
+                        |row: usize| logits[row * w + c.low] * c.low_weight + logits[row * w + c.high] * c.high_weight;
                     let expected = at(r.low) * r.low_weight + at(r.high) * r.high_weight > 0.0;
                     assert_eq!(
                         mask.get(x as u32, y as u32),

@@ -7,9 +7,8 @@ use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
 use crate::image::Image;
 
 /// Ubuntu Light covers Latin, Greek and Cyrillic; other scripts come out as boxes.
-static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT).expect("a font that is embedded")
-});
+static FONT: LazyLock<FontRef<'static>> =
+    LazyLock::new(|| FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT).expect("a font that is embedded"));
 
 /// A rectangle in pixels: left, top, right, bottom.
 pub(super) type Rect = [f32; 4];
@@ -62,11 +61,7 @@ impl Label {
         fill_rounded(image, plate, 0.22 * self.height, color, 0.96);
         let [r, g, b] = color.map(f32::from);
         let luma = 0.299 * r + 0.587 * g + 0.114 * b;
-        let ink = if luma > 150.0 {
-            [18, 22, 30]
-        } else {
-            [255, 255, 255]
-        };
+        let ink = if luma > 150.0 { [18, 22, 30] } else { [255, 255, 255] };
         for glyph in &self.glyphs {
             let Some(outline) = FONT.outline_glyph(glyph.clone()) else {
                 continue;
@@ -84,12 +79,7 @@ impl Label {
 }
 
 /// Where a label goes: the first place by its instance that overlaps nothing `taken`, else the least overlapping one.
-pub(super) fn place(
-    label: &Label,
-    [x1, y1, x2, y2]: Rect,
-    (width, height): (f32, f32),
-    taken: &[Rect],
-) -> (f32, f32) {
+pub(super) fn place(label: &Label, [x1, y1, x2, y2]: Rect, (width, height): (f32, f32), taken: &[Rect]) -> (f32, f32) {
     let (w, h) = (label.width, label.height);
     let middle = (0.5 * (x1 + x2 - w), 0.5 * (y1 + y2 - h));
     let candidates = [
@@ -104,12 +94,7 @@ pub(super) fn place(
         (middle.0, y1 - 2.2 * h),
         (middle.0, y2 + 1.2 * h),
     ];
-    let inside = |(x, y): (f32, f32)| {
-        (
-            x.min(width - w).max(0.0).round(),
-            y.min(height - h).max(0.0).round(),
-        )
-    };
+    let inside = |(x, y): (f32, f32)| (x.min(width - w).max(0.0).round(), y.min(height - h).max(0.0).round());
     let overlap = |&(x, y): &(f32, f32)| -> f32 {
         let shared = |r: &Rect| {
             let across = (x + w).min(r[2]) - x.max(r[0]);
@@ -166,15 +151,9 @@ mod tests {
         for _ in 0..5 {
             let (x, y) = place(&label, [300.0, 5.0, 395.0, 120.0], (400.0, 300.0), &taken);
             let rect = [x, y, x + label.width, y + label.height];
-            assert!(
-                x >= 0.0 && y >= 0.0 && rect[2] <= 400.0 && rect[3] <= 300.0,
-                "{rect:?}"
-            );
+            assert!(x >= 0.0 && y >= 0.0 && rect[2] <= 400.0 && rect[3] <= 300.0, "{rect:?}");
             for other in &taken {
-                let apart = rect[2] <= other[0]
-                    || other[2] <= rect[0]
-                    || rect[3] <= other[1]
-                    || other[3] <= rect[1];
+                let apart = rect[2] <= other[0] || other[2] <= rect[0] || rect[3] <= other[1] || other[3] <= rect[1];
                 assert!(apart, "{rect:?} on {other:?}");
             }
             taken.push(rect);
@@ -184,10 +163,6 @@ mod tests {
     #[test]
     fn a_long_label_is_cut_to_its_width() {
         let label = Label::new(&"a very long prompt ".repeat(20), 16.0, 200.0);
-        assert!(
-            label.width <= 200.0 && label.width > 150.0,
-            "{}",
-            label.width
-        );
+        assert!(label.width <= 200.0 && label.width > 150.0, "{}", label.width);
     }
 }

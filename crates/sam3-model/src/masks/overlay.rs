@@ -63,17 +63,9 @@ pub fn overlay(image: &Image, instances: &[OverlayInstance]) -> Image {
     for instance in instances {
         let score = instance.score.map(|score| format!("{score:.2}"));
         let words = [Some(instance.label.to_owned()), score];
-        let words: Vec<String> = words
-            .into_iter()
-            .flatten()
-            .filter(|w| !w.is_empty())
-            .collect();
+        let words: Vec<String> = words.into_iter().flatten().filter(|w| !w.is_empty()).collect();
         let around = instance.mask.bounding_box().map(|b| b.map(|v| v as f32));
-        let Some(around) = instance
-            .bounding_box
-            .or(around)
-            .filter(|_| !words.is_empty())
-        else {
+        let Some(around) = instance.bounding_box.or(around).filter(|_| !words.is_empty()) else {
             continue;
         };
         let label = Label::new(&words.join(" "), text_size, size.0);
@@ -122,11 +114,7 @@ fn draw_mask(image: &mut Image, mask: &Mask, color: [u8; 3], line: f32) {
             let from_edge = value - 0.5;
             let distance = blurred_over * (1.0 - (1.0 - 2.0 * from_edge.abs()).max(0.0).sqrt());
             // Where a part is too thin for the blur to tell, the mask does.
-            let distance = if is_inside == (from_edge > 0.0) {
-                distance
-            } else {
-                0.0
-            };
+            let distance = if is_inside == (from_edge > 0.0) { distance } else { 0.0 };
             let on_line = (0.5 * line + 0.5 - distance).clamp(0.0, 1.0);
             if is_inside {
                 blend(image, i64::from(x), i64::from(y), color, TINT);
@@ -158,9 +146,7 @@ fn blur(values: &mut [f32], width: usize, reach: usize) {
     let reach = reach as isize;
     line.fill(0.0);
     for y in -reach..=reach {
-        line.iter_mut()
-            .zip(row(y))
-            .for_each(|(sum, value)| *sum += value);
+        line.iter_mut().zip(row(y)).for_each(|(sum, value)| *sum += value);
     }
     for (y, out) in (0..).zip(values.chunks_exact_mut(width)) {
         let change = row(y + reach + 1).iter().zip(row(y - reach));
@@ -206,9 +192,7 @@ mod tests {
             height: 150,
             rgb: vec![100; 200 * 150 * 3],
         };
-        let mask = Mask::from_fn(200, 150, |x, y| {
-            (50..150).contains(&x) && (40..110).contains(&y)
-        });
+        let mask = Mask::from_fn(200, 150, |x, y| (50..150).contains(&x) && (40..110).contains(&y));
         let instance = OverlayInstance {
             mask: &mask,
             bounding_box: None,

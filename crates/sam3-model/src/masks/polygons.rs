@@ -30,9 +30,7 @@ pub fn polygons(mask: &Mask, tolerance: f64) -> Vec<Vec<f64>> {
                 outlines.len()
             } else {
                 // Leftwards through the part the hole is in, there is an edge of that part, seen earlier.
-                let edge = (left as i32..x)
-                    .rev()
-                    .find(|&x| owner.contains_key(&(x, y)));
+                let edge = (left as i32..x).rev().find(|&x| owner.contains_key(&(x, y)));
                 edge.map_or(outlines.len(), |x| owner[&(x, y)])
             };
             let corners = trace(mask, (x, y), is_inside, |edge| {
@@ -61,11 +59,7 @@ fn inside(mask: &Mask, x: i32, y: i32) -> bool {
 /// Walks the edges from the upper end of an upright edge, the inside on the right hand, back to where it began.
 fn trace(mask: &Mask, start: Point, is_outline: bool, mut passed: impl FnMut(Point)) -> Vec<Point> {
     // An edge on the left of its pixel is walked upwards, so an outline starts at its lower end; a hole at its upper.
-    let (mut x, mut y) = if is_outline {
-        (start.0, start.1 + 1)
-    } else {
-        start
-    };
+    let (mut x, mut y) = if is_outline { (start.0, start.1 + 1) } else { start };
     let (mut dx, mut dy) = if is_outline { (0, -1) } else { (0, 1) };
     let begin = (x, y, dx, dy);
     let mut corners = Vec::new();
@@ -149,9 +143,7 @@ fn distance_to_line(point: Point, a: Point, b: Point) -> f64 {
 /// Twice the signed area: positive for outlines, negative for holes.
 fn doubled_area(corners: &[Point]) -> i64 {
     let next = corners.iter().cycle().skip(1);
-    let cross = |(a, b): (&Point, &Point)| {
-        i64::from(a.0) * i64::from(b.1) - i64::from(b.0) * i64::from(a.1)
-    };
+    let cross = |(a, b): (&Point, &Point)| i64::from(a.0) * i64::from(b.1) - i64::from(b.0) * i64::from(a.1);
     corners.iter().zip(next).map(cross).sum()
 }
 
@@ -162,11 +154,7 @@ fn join(outline: &mut Vec<Point>, hole: &[Point]) {
         return;
     };
     let corner = outline[at];
-    let detour = hole[from..]
-        .iter()
-        .chain(&hole[..=from])
-        .copied()
-        .chain([corner]);
+    let detour = hole[from..].iter().chain(&hole[..=from]).copied().chain([corner]);
     let detour: Vec<Point> = detour.collect();
     outline.splice(at + 1..at + 1, detour);
 }
@@ -218,8 +206,7 @@ mod tests {
                 outlines.iter().any(|outline| {
                     let ends = outline.chunks(2).zip(outline.chunks(2).cycle().skip(1));
                     let crossed = ends.filter(|(a, b)| {
-                        (a[1] > y) != (b[1] > y)
-                            && x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+                        (a[1] > y) != (b[1] > y) && x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
                     });
                     crossed.count() % 2 == 1
                 })

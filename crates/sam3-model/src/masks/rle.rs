@@ -100,9 +100,7 @@ impl Mask {
     pub fn from_rle(rle: &Rle) -> Result<Self, RleError> {
         let [height, width] = rle.size;
         let wrong_size = || RleError::Size(height, width);
-        let pixels = i64::from(height)
-            .checked_mul(i64::from(width))
-            .ok_or_else(wrong_size)?;
+        let pixels = i64::from(height).checked_mul(i64::from(width)).ok_or_else(wrong_size)?;
         let mut runs: Vec<i64> = Vec::new();
         let mut end = 0;
         for (i, number) in numbers(rle.counts.as_bytes()).enumerate() {
@@ -121,10 +119,7 @@ impl Mask {
         for (i, run) in runs.into_iter().map(|run| run as u64).enumerate() {
             if i % 2 == 1 {
                 for at in start..start + run {
-                    mask.insert(
-                        (at / u64::from(height)) as u32,
-                        (at % u64::from(height)) as u32,
-                    );
+                    mask.insert((at / u64::from(height)) as u32, (at % u64::from(height)) as u32);
                 }
             }
             start += run;
@@ -160,11 +155,7 @@ fn numbers(counts: &[u8]) -> impl Iterator<Item = Result<i64, RleError>> {
             at += 1;
             number |= (group & 0x1f) << shift;
             if group & 0x20 == 0 {
-                let sign = if group & 0x10 != 0 {
-                    -1 << (shift + 5)
-                } else {
-                    0
-                };
+                let sign = if group & 0x10 != 0 { -1 << (shift + 5) } else { 0 };
                 return Some(Ok(number | sign));
             }
         }

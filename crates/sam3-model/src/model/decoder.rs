@@ -72,7 +72,9 @@ impl Decoder {
             let query_pos = self.query_pos(&boxes)?;
             let bias = self.box_rpb(&boxes, side)?;
             x = layer.forward(&x, &query_pos, &keys, memory, prompt, &bias)?;
-            let delta = self.bbox_embed.forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
+            let delta = self
+                .bbox_embed
+                .forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
             boxes = sigmoid(&(inverse_sigmoid(&boxes)? + delta)?)?;
         }
         let presence = self.presence_token_out_norm.forward(&x.narrow(0, 0, 1)?)?;
@@ -113,8 +115,16 @@ impl Decoder {
             }
             Tensor::from_vec(deltas, (boxes.len(), side, 2), self.query_embed.device())
         };
-        let x = self.box_rpb_embed_x.forward(&deltas(0)?)?.permute((2, 0, 1))?.unsqueeze(2)?;
-        let y = self.box_rpb_embed_y.forward(&deltas(1)?)?.permute((2, 0, 1))?.unsqueeze(3)?;
+        let x = self
+            .box_rpb_embed_x
+            .forward(&deltas(0)?)?
+            .permute((2, 0, 1))?
+            .unsqueeze(2)?;
+        let y = self
+            .box_rpb_embed_y
+            .forward(&deltas(1)?)?
+            .permute((2, 0, 1))?
+            .unsqueeze(3)?;
         let bias = y.broadcast_add(&x)?;
         bias.flatten_from(2)?.pad_with_zeros(1, 1, 0)
     }
@@ -160,10 +170,14 @@ impl Layer {
         let q = (x + query_pos)?;
         let x = self.norm2.forward(&(x + self.self_attn.forward(&q, &q, x, None)?)?)?;
         let q = (&x + query_pos)?;
-        let text = self.ca_text.forward(&q, &prompt.features, &prompt.features, Some(&prompt.padding))?;
+        let text = self
+            .ca_text
+            .forward(&q, &prompt.features, &prompt.features, Some(&prompt.padding))?;
         let x = self.catext_norm.forward(&(&x + text)?)?;
         let q = (&x + query_pos)?;
-        let x = self.norm1.forward(&(&x + self.cross_attn.forward(&q, keys, memory, Some(bias))?)?)?;
+        let x = self
+            .norm1
+            .forward(&(&x + self.cross_attn.forward(&q, keys, memory, Some(bias))?)?)?;
         self.norm3.forward(&(&x + self.ffn.forward(&x)?)?)
     }
 }

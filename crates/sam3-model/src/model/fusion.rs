@@ -18,7 +18,9 @@ pub struct FusionEncoder {
 impl FusionEncoder {
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
         let layer = |i| Layer::load(&weights.pp("layers").pp(i), config.d_model, config.fusion.heads);
-        Ok(Self { layers: (0..config.fusion.depth).map(layer).collect::<crate::Result<_>>()? })
+        Ok(Self {
+            layers: (0..config.fusion.depth).map(layer).collect::<crate::Result<_>>()?,
+        })
     }
 
     /// `features` and `pos` are `[tokens, d_model]`; returns `[tokens, d_model]`.
@@ -60,7 +62,10 @@ impl Layer {
         let qk = (&y + pos)?;
         let x = (x + self.self_attn.forward(&qk, &qk, &y, None)?)?;
         let y = self.norm2.forward(&x)?;
-        let x = (&x + self.cross_attn_image.forward(&y, &prompt.features, &prompt.features, Some(&prompt.padding))?)?;
+        let x = (&x
+            + self
+                .cross_attn_image
+                .forward(&y, &prompt.features, &prompt.features, Some(&prompt.padding))?)?;
         &x + self.ffn.forward(&self.norm3.forward(&x)?)?
     }
 }

@@ -4,11 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::{
-        mha::MultiheadAttention,
-        mlp::FeedForward,
-        position,
-    },
+    model::{mha::MultiheadAttention, mlp::FeedForward, position},
     ops::{self, LayerNorm, Linear},
     weights::Weights,
 };
@@ -86,21 +82,31 @@ impl GeometryEncoder {
         let (height, width, d_model) = features.dims3()?;
         let device = features.device();
         let coordinates: Vec<f32> = boxes.iter().flat_map(|prompt| prompt.cxcywh).collect();
-        let direct = self.boxes_direct_project.forward(&Tensor::from_vec(coordinates, (boxes.len(), 4), device)?)?;
+        let direct = self
+            .boxes_direct_project
+            .forward(&Tensor::from_vec(coordinates, (boxes.len(), 4), device)?)?;
 
         let cells: Vec<[f32; 4]> = boxes
             .iter()
             .map(|prompt| {
                 let [cx, cy, w, h] = prompt.cxcywh;
                 let (sx, sy) = (width as f32, height as f32);
-                [(cx - 0.5 * w) * sx, (cy - 0.5 * h) * sy, (cx + 0.5 * w) * sx, (cy + 0.5 * h) * sy]
+                [
+                    (cx - 0.5 * w) * sx,
+                    (cy - 0.5 * h) * sy,
+                    (cx + 0.5 * w) * sx,
+                    (cy + 0.5 * h) * sy,
+                ]
             })
             .collect();
         let pooled = ops::roi_align(&self.img_pre_norm.forward(features)?, &cells, self.roi_size)?;
         let pooled = self.boxes_pool_project.forward(&pooled.flatten_from(1)?)?;
 
         let mut encoded = Vec::with_capacity(boxes.len() * (d_model + 2));
-        for BoxPrompt { cxcywh: [cx, cy, w, h], .. } in boxes {
+        for BoxPrompt {
+            cxcywh: [cx, cy, w, h], ..
+        } in boxes
+        {
             position::encode([cy, cx].map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
             encoded.extend([h, w]);
         }
@@ -108,7 +114,9 @@ impl GeometryEncoder {
         let encoded = self.boxes_pos_enc_project.forward(&encoded)?;
 
         let labels: Vec<u32> = boxes.iter().map(|prompt| u32::from(prompt.positive)).collect();
-        let labels = self.label_embed.index_select(&Tensor::from_vec(labels, boxes.len(), device)?, 0)?;
+        let labels = self
+            .label_embed
+            .index_select(&Tensor::from_vec(labels, boxes.len(), device)?, 0)?;
         ((direct + pooled)? + (encoded + labels)?)
     }
 }

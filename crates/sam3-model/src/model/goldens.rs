@@ -26,22 +26,39 @@ impl Golden {
         let model = Sam3Image::load(&weights, &config).unwrap();
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
         let expected = candle_core::safetensors::load(root.join("tests/goldens").join(expected), &Device::Cpu).unwrap();
-        Self { model, depth: config.vit.depth, expected }
+        Self {
+            model,
+            depth: config.vit.depth,
+            expected,
+        }
     }
 
     fn get(&self, name: &str) -> Tensor {
-        self.expected.get(name).unwrap_or_else(|| panic!("no golden {name}")).clone()
+        self.expected
+            .get(name)
+            .unwrap_or_else(|| panic!("no golden {name}"))
+            .clone()
     }
 
     /// Compares with the golden of that name, where this golden file has one.
     fn check(&self, name: &str, found: &Tensor) {
-        let Some(expected) = self.expected.get(name) else { return };
-        assert_eq!(found.elem_count(), expected.elem_count(), "{name}: {found:?} {expected:?}");
+        let Some(expected) = self.expected.get(name) else {
+            return;
+        };
+        assert_eq!(
+            found.elem_count(),
+            expected.elem_count(),
+            "{name}: {found:?} {expected:?}"
+        );
         let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let (found, expected) = (values(found), values(expected));
         let scale = expected.iter().fold(1e-3f32, |max, v| max.max(v.abs()));
         let worst = (0..found.len())
-            .max_by(|&a, &b| (found[a] - expected[a]).abs().total_cmp(&(found[b] - expected[b]).abs()))
+            .max_by(|&a, &b| {
+                (found[a] - expected[a])
+                    .abs()
+                    .total_cmp(&(found[b] - expected[b]).abs())
+            })
             .unwrap();
         let error = (found[worst] - expected[worst]).abs() / scale;
         assert!(
@@ -66,11 +83,22 @@ impl Golden {
         self.check_map("image/neck.1", &features.x2);
         self.check_map("image/neck.2", &features.x1);
         for kind in ["text", "boxes", "visual"] {
-            let ids: Vec<u32> = self.get(&format!("{kind}/input_ids")).flatten_all().unwrap().to_vec1::<i64>().unwrap()
-                .into_iter().map(|id| id as u32).collect();
+            let ids: Vec<u32> = self
+                .get(&format!("{kind}/input_ids"))
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<i64>()
+                .unwrap()
+                .into_iter()
+                .map(|id| id as u32)
+                .collect();
             let text = self.model.encode_text(&ids).unwrap();
             let boxes = self.boxes(kind);
-            let geometry = self.model.geometry_encoder.forward(&boxes, &features.x1, &self.model.pos).unwrap();
+            let geometry = self
+                .model
+                .geometry_encoder
+                .forward(&boxes, &features.x1, &self.model.pos)
+                .unwrap();
             self.check(&format!("{kind}/geometry.features"), &geometry);
             let found = self.model.forward_grounding(&features, &text, &boxes).unwrap();
             self.check_detections(kind, &found);
@@ -78,19 +106,32 @@ impl Golden {
     }
 
     fn boxes(&self, kind: &str) -> Vec<BoxPrompt> {
-        let Some(boxes) = self.expected.get(&format!("{kind}/boxes")) else { return Vec::new() };
-        let labels = self.get(&format!("{kind}/labels")).flatten_all().unwrap().to_vec1::<i64>().unwrap();
+        let Some(boxes) = self.expected.get(&format!("{kind}/boxes")) else {
+            return Vec::new();
+        };
+        let labels = self
+            .get(&format!("{kind}/labels"))
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<i64>()
+            .unwrap();
         let boxes = boxes.to_vec2::<f32>().unwrap();
         boxes
             .into_iter()
             .zip(labels)
-            .map(|(b, label)| BoxPrompt { cxcywh: [b[0], b[1], b[2], b[3]], positive: label == 1 })
+            .map(|(b, label)| BoxPrompt {
+                cxcywh: [b[0], b[1], b[2], b[3]],
+                positive: label == 1,
+            })
             .collect()
     }
 
     fn check_detections(&self, kind: &str, found: &Detections) {
         for (name, tensor) in found.named() {
-            assert!(self.expected.contains_key(&format!("{kind}/{name}")), "no golden {kind}/{name}");
+            assert!(
+                self.expected.contains_key(&format!("{kind}/{name}")),
+                "no golden {kind}/{name}"
+            );
             self.check(&format!("{kind}/{name}"), tensor);
         }
     }

@@ -54,7 +54,8 @@ impl MaskHead {
     pub fn forward(&self, queries: &Tensor, features: &Features, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
         let normed = self.cross_attn_norm.forward(memory)?;
         let attended =
-            self.cross_attend_prompt.forward(&normed, &prompt.features, &prompt.features, Some(&prompt.padding))?;
+            self.cross_attend_prompt
+                .forward(&normed, &prompt.features, &prompt.features, Some(&prompt.padding))?;
         let coarse = (memory + attended)?.reshape(features.x1.shape())?;
         let pixels = self.pixel_decoder.forward(&coarse, features)?;
         let (height, width, d_model) = pixels.dims3()?;
@@ -81,7 +82,9 @@ impl PixelDecoder {
                 GroupNorm::load(&weights.pp("norms").pp(i), d_model)?,
             ))
         };
-        Ok(Self { stages: [stage(0)?, stage(1)?] })
+        Ok(Self {
+            stages: [stage(0)?, stage(1)?],
+        })
     }
 
     fn forward(&self, coarse: &Tensor, features: &Features) -> Result<Tensor> {

@@ -22,7 +22,10 @@ impl MultiheadAttention {
         let bias = weights.tensor("in_proj_bias", &[3 * width])?;
         let part = |index: usize| -> crate::Result<Linear> {
             let rows = index * width..(index + 1) * width;
-            Ok(Linear::new(in_proj.rows(rows.clone()), Some(bias.narrow(0, rows.start, width)?)))
+            Ok(Linear::new(
+                in_proj.rows(rows.clone()),
+                Some(bias.narrow(0, rows.start, width)?),
+            ))
         };
         Ok(Self {
             q: part(0)?,
@@ -38,6 +41,7 @@ impl MultiheadAttention {
         let q = self.q.forward(q)?.unsqueeze(0)?;
         let k = self.k.forward(k)?.unsqueeze(0)?;
         let v = self.v.forward(v)?.unsqueeze(0)?;
-        self.out_proj.forward(&ops::attention(&q, &k, &v, self.heads, bias)?.squeeze(0)?)
+        self.out_proj
+            .forward(&ops::attention(&q, &k, &v, self.heads, bias)?.squeeze(0)?)
     }
 }

@@ -16,14 +16,20 @@ impl Mlp {
     pub fn load(weights: &Weights, widths: &[usize]) -> crate::Result<Self> {
         let layers = weights.pp("layers");
         let pairs = widths.windows(2).enumerate();
-        let layers = pairs.map(|(i, pair)| Linear::load(&layers.pp(i), pair[0], pair[1])).collect::<crate::Result<_>>()?;
+        let layers = pairs
+            .map(|(i, pair)| Linear::load(&layers.pp(i), pair[0], pair[1]))
+            .collect::<crate::Result<_>>()?;
         Ok(Self { layers })
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = if i == 0 { layer.forward(&x)? } else { layer.forward(&ops::relu(&x)?)? };
+            x = if i == 0 {
+                layer.forward(&x)?
+            } else {
+                layer.forward(&ops::relu(&x)?)?
+            };
         }
         Ok(x)
     }

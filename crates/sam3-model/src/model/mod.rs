@@ -114,17 +114,27 @@ impl Sam3Image {
     /// `ids` are the prompt's tokens; id 0 is padding.
     pub fn encode_text(&self, ids: &[u32]) -> Result<TextFeatures> {
         let features = self.language_backbone.forward(ids)?;
-        Ok(TextFeatures { features, padding: ids.iter().map(|&id| id == 0).collect() })
+        Ok(TextFeatures {
+            features,
+            padding: ids.iter().map(|&id| id == 0).collect(),
+        })
     }
 
     /// Finds what the prompt means in the image.
-    pub fn forward_grounding(&self, features: &Features, text: &TextFeatures, boxes: &[BoxPrompt]) -> Result<Detections> {
+    pub fn forward_grounding(
+        &self,
+        features: &Features,
+        text: &TextFeatures,
+        boxes: &[BoxPrompt],
+    ) -> Result<Detections> {
         let image = features.x1.reshape((self.grid * self.grid, ()))?;
         let prompt = self.encode_prompt(features, text, boxes)?;
         let memory = self.encoder.forward(&image, &self.pos, &prompt)?;
         let decoded = self.decoder.forward(&memory, &self.pos, self.grid, &prompt)?;
         let scores = self.dot_prod_scoring.forward(&decoded.queries, &prompt)?;
-        let masks = self.segmentation_head.forward(&decoded.queries, features, &memory, &prompt)?;
+        let masks = self
+            .segmentation_head
+            .forward(&decoded.queries, features, &memory, &prompt)?;
         Ok(Detections {
             pred_logits: scores.unsqueeze(0)?,
             pred_boxes: cxcywh_to_xyxy(&decoded.boxes)?.unsqueeze(0)?,
@@ -140,7 +150,10 @@ impl Sam3Image {
         padding.resize(padding.len() + geometry.dim(0)?, false);
         let (tokens, valid) = (padding.len(), padding.iter().filter(|&&pad| !pad).count());
         let per_token = |of_padding: f32, of_text: f32| -> Vec<f32> {
-            padding.iter().map(|&pad| if pad { of_padding } else { of_text }).collect()
+            padding
+                .iter()
+                .map(|&pad| if pad { of_padding } else { of_text })
+                .collect()
         };
         let device = geometry.device();
         Ok(Prompt {

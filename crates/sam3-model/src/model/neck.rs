@@ -39,7 +39,11 @@ impl Neck {
     /// `x` is the trunk's `[grid, grid, width]`.
     pub fn forward(&self, x: &Tensor) -> Result<Features> {
         let [x4, x2, x1] = &self.levels;
-        Ok(Features { x4: x4.forward(x)?, x2: x2.forward(x)?, x1: x1.forward(x)? })
+        Ok(Features {
+            x4: x4.forward(x)?,
+            x2: x2.forward(x)?,
+            x1: x1.forward(x)?,
+        })
     }
 }
 

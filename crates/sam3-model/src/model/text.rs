@@ -27,7 +27,13 @@ impl TextEncoder {
         let encoder = weights.pp("encoder");
         let blocks = encoder.pp("transformer").pp("resblocks");
         let causal: Vec<f32> = (0..text.context * text.context)
-            .map(|i| if i % text.context > i / text.context { f32::NEG_INFINITY } else { 0.0 })
+            .map(|i| {
+                if i % text.context > i / text.context {
+                    f32::NEG_INFINITY
+                } else {
+                    0.0
+                }
+            })
             .collect();
         Ok(Self {
             token_embedding: encoder.weight("token_embedding.weight", &[text.vocab, text.width])?,
@@ -45,8 +51,10 @@ impl TextEncoder {
     ///
     /// Padding is not masked: it stands to the right of the text, where causal attention does not look.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        let embeddings: Vec<Tensor> =
-            ids.iter().map(|&id| self.token_embedding.rows(id as usize..id as usize + 1).to_tensor()).collect::<Result<_>>()?;
+        let embeddings: Vec<Tensor> = ids
+            .iter()
+            .map(|&id| self.token_embedding.rows(id as usize..id as usize + 1).to_tensor())
+            .collect::<Result<_>>()?;
         let mut x = (Tensor::cat(&embeddings, 0)? + &self.positional_embedding)?;
         for block in &self.resblocks {
             x = block.forward(&x, &self.causal)?;
@@ -79,7 +87,9 @@ impl ResidualAttentionBlock {
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
         let y = self.ln_1.forward(x)?;
         let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
-        let y = self.c_proj.forward(&ops::gelu(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?)?;
+        let y = self
+            .c_proj
+            .forward(&ops::gelu(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?)?;
         x + y
     }
 }

@@ -23,12 +23,14 @@ impl ViT {
         let (grid, width, device) = (config.grid(), config.width, weights.device());
         let head_dim = width / config.heads;
         let window_rope = Arc::new(Rope::new(config.window, head_dim, 1.0, device)?);
-        let global_rope =
-            Arc::new(Rope::new(grid, head_dim, config.window as f64 / grid as f64, device)?);
+        let global_rope = Arc::new(Rope::new(grid, head_dim, config.window as f64 / grid as f64, device)?);
         let block = |index: usize| {
             let global = config.global_blocks.contains(&index);
-            let (window, rope) =
-                if global { (None, global_rope.clone()) } else { (Some(config.window), window_rope.clone()) };
+            let (window, rope) = if global {
+                (None, global_rope.clone())
+            } else {
+                (Some(config.window), window_rope.clone())
+            };
             Block::load(&weights.pp("blocks").pp(index), config, window, rope)
         };
         Ok(Self {
@@ -45,7 +47,11 @@ impl ViT {
         let table = weights.tensor("pos_embed", &[1, side * side + 1, width])?;
         let table = table.narrow(1, 1, side * side)?.reshape((side, side, width))?;
         let tiles = grid.div_ceil(side);
-        Ok(table.repeat((tiles, tiles, 1))?.narrow(0, 0, grid)?.narrow(1, 0, grid)?.contiguous()?)
+        Ok(table
+            .repeat((tiles, tiles, 1))?
+            .narrow(0, 0, grid)?
+            .narrow(1, 0, grid)?
+            .contiguous()?)
     }
 
     /// `pixels` is `[3, image_size, image_size]`; returns `[grid, grid, width]`.
@@ -69,14 +75,20 @@ impl PatchEmbed {
     fn load(weights: &Weights, config: &VitConfig) -> crate::Result<Self> {
         let patch = config.patch_size;
         let kernel = weights.weight("proj.weight", &[config.width, 3, patch, patch])?;
-        Ok(Self { proj: Linear::new(kernel.flatten(), None), patch })
+        Ok(Self {
+            proj: Linear::new(kernel.flatten(), None),
+            patch,
+        })
     }
 
     fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (channels, height, width) = pixels.dims3()?;
         let (rows, columns, patch) = (height / self.patch, width / self.patch, self.patch);
-        let patches = pixels.reshape((channels, rows, patch, columns, patch))?.permute((1, 3, 0, 2, 4))?;
-        self.proj.forward(&patches.reshape((rows, columns, channels * patch * patch))?)
+        let patches = pixels
+            .reshape((channels, rows, patch, columns, patch))?
+            .permute((1, 3, 0, 2, 4))?;
+        self.proj
+            .forward(&patches.reshape((rows, columns, channels * patch * patch))?)
     }
 }
 
@@ -92,12 +104,7 @@ struct Block {
 }
 
 impl Block {
-    fn load(
-        weights: &Weights,
-        config: &VitConfig,
-        window: Option<usize>,
-        rope: Arc<Rope>,
-    ) -> crate::Result<Self> {
+    fn load(weights: &Weights, config: &VitConfig, window: Option<usize>, rope: Arc<Rope>) -> crate::Result<Self> {
         let (width, hidden) = (config.width, config.mlp);
         Ok(Self {
             norm1: LayerNorm::load(&weights.pp("norm1"), width, config.eps)?,
@@ -124,7 +131,9 @@ impl Block {
                 .reshape((height, width, channels))?,
         };
         let x = (x + y)?;
-        let y = self.fc2.forward(&ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?)?;
+        let y = self
+            .fc2
+            .forward(&ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?)?;
         x + y
     }
 }
@@ -162,7 +171,9 @@ impl Attention {
 fn window_partition(x: &Tensor, window: usize) -> Result<Tensor> {
     let (height, width, channels) = x.dims3()?;
     let (rows, columns) = (height.div_ceil(window), width.div_ceil(window));
-    let x = x.pad_with_zeros(0, 0, rows * window - height)?.pad_with_zeros(1, 0, columns * window - width)?;
+    let x = x
+        .pad_with_zeros(0, 0, rows * window - height)?
+        .pad_with_zeros(1, 0, columns * window - width)?;
     x.reshape((rows, window, columns, window, channels))?
         .permute((0, 2, 1, 3, 4))?
         .reshape((rows * columns, window * window, channels))

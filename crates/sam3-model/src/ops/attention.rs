@@ -33,13 +33,17 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, bias: Option<
         blocks.push(softmax(&scores)?.matmul(&v)?);
     }
     // [batch, heads, queries, head_dim] -> [batch, queries, heads × head_dim]
-    Tensor::cat(&blocks, 2)?.transpose(1, 2)?.reshape((batch, queries, width))
+    Tensor::cat(&blocks, 2)?
+        .transpose(1, 2)?
+        .reshape((batch, queries, width))
 }
 
 /// `[batch, tokens, heads × head_dim]` -> `[batch, heads, tokens, head_dim]`.
 fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, tokens, width) = x.dims3()?;
-    x.reshape((batch, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous()
+    x.reshape((batch, tokens, heads, width / heads))?
+        .transpose(1, 2)?
+        .contiguous()
 }
 
 fn softmax(scores: &Tensor) -> Result<Tensor> {

@@ -20,7 +20,9 @@ impl Conv3x3 {
         let kernel = weights.tensor("weight", &[output, input, 3, 3])?;
         let kernel = kernel.permute((0, 2, 3, 1))?.reshape((output, 9 * input))?;
         let bias = weights.tensor("bias", &[output])?;
-        Ok(Self { kernel: Linear::new(Weight::from_tensor(&kernel)?, Some(bias)) })
+        Ok(Self {
+            kernel: Linear::new(Weight::from_tensor(&kernel)?, Some(bias)),
+        })
     }
 
     /// `x` is `[height, width, input]`; returns `[height, width, output]`.
@@ -53,13 +55,18 @@ impl ConvTranspose2x2 {
         let kernel = weights.tensor("weight", &[input, output, 2, 2])?;
         let kernel = kernel.permute((2, 3, 1, 0))?.reshape((4 * output, input))?;
         let bias = weights.tensor("bias", &[output])?.repeat(4)?;
-        Ok(Self { kernel: Linear::new(Weight::from_tensor(&kernel)?, Some(bias)), output })
+        Ok(Self {
+            kernel: Linear::new(Weight::from_tensor(&kernel)?, Some(bias)),
+            output,
+        })
     }
 
     /// `x` is `[height, width, input]`; returns `[2 height, 2 width, output]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (height, width, _) = x.dims3()?;
         let squares = self.kernel.forward(x)?.reshape((height, width, 2, 2, self.output))?;
-        squares.permute((0, 2, 1, 3, 4))?.reshape((2 * height, 2 * width, self.output))
+        squares
+            .permute((0, 2, 1, 3, 4))?
+            .reshape((2 * height, 2 * width, self.output))
     }
 }

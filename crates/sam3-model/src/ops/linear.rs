@@ -18,12 +18,17 @@ impl Linear {
 
     /// Loads `weight` and `bias` of an `nn.Linear`.
     pub fn load(weights: &Weights, input: usize, output: usize) -> crate::Result<Self> {
-        Ok(Self::new(weights.weight("weight", &[output, input])?, Some(weights.tensor("bias", &[output])?)))
+        Ok(Self::new(
+            weights.weight("weight", &[output, input])?,
+            Some(weights.tensor("bias", &[output])?),
+        ))
     }
 
     /// `x` is `[.., in]`; returns `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let [output, input] = *self.weight.shape() else { unreachable!("Linear::new takes a matrix") };
+        let [output, input] = *self.weight.shape() else {
+            unreachable!("Linear::new takes a matrix")
+        };
         let mut dims = x.dims().to_vec();
         let rows = x.elem_count() / input;
         let y = x.reshape((rows, input))?.matmul(&self.weight.to_tensor()?.t()?)?;

@@ -14,7 +14,11 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Loads `weight` and `bias`, both `[width]`.
     pub fn load(weights: &Weights, width: usize, eps: f64) -> crate::Result<Self> {
-        Ok(Self { weight: weights.tensor("weight", &[width])?, bias: weights.tensor("bias", &[width])?, eps })
+        Ok(Self {
+            weight: weights.tensor("weight", &[width])?,
+            bias: weights.tensor("bias", &[width])?,
+            eps,
+        })
     }
 
     /// `x` is `[.., width]`.
@@ -38,7 +42,10 @@ impl GroupNorm {
 
     /// Loads `weight` and `bias`, both `[channels]`.
     pub fn load(weights: &Weights, channels: usize) -> crate::Result<Self> {
-        Ok(Self { weight: weights.tensor("weight", &[channels])?, bias: weights.tensor("bias", &[channels])? })
+        Ok(Self {
+            weight: weights.tensor("weight", &[channels])?,
+            bias: weights.tensor("bias", &[channels])?,
+        })
     }
 
     /// `x` is `[height, width, channels]`.
@@ -49,6 +56,9 @@ impl GroupNorm {
         let grouped = grouped.broadcast_sub(&mean)?;
         let variance = grouped.sqr()?.mean_keepdim((0, 2))?;
         let normed = grouped.broadcast_div(&(variance + Self::EPS)?.sqrt()?)?;
-        normed.reshape((height, width, channels))?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        normed
+            .reshape((height, width, channels))?
+            .broadcast_mul(&self.weight)?
+            .broadcast_add(&self.bias)
     }
 }

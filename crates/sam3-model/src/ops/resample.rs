@@ -9,5 +9,6 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
         let index: Vec<u32> = (0..to).map(|i| (i * from / to) as u32).collect();
         Tensor::from_vec(index, to, x.device())
     };
-    x.index_select(&index(h, height)?, 0)?.index_select(&index(w, width)?, 1)
+    x.index_select(&index(h, height)?, 0)?
+        .index_select(&index(w, width)?, 1)
 }

@@ -27,7 +27,9 @@ pub fn roi_align(map: &Tensor, boxes: &[[f32; 4]], size: usize) -> Result<Tensor
                 let corners = bilinear(at(y0, bin_h, by, sy, ny), at(x0, bin_w, bx, sx, nx), height, width);
                 for (cell, share) in corners.into_iter().flatten() {
                     let source = &values[cell * channels..][..channels];
-                    out.iter_mut().zip(source).for_each(|(out, value)| *out += value * share * weight);
+                    out.iter_mut()
+                        .zip(source)
+                        .for_each(|(out, value)| *out += value * share * weight);
                 }
             }
         }
@@ -44,7 +46,11 @@ fn bilinear(y: f32, x: f32, height: usize, width: usize) -> Option<[(usize, f32)
     let clamp = |v: f32, n: usize| {
         let v = v.max(0.0);
         let low = v as usize;
-        if low >= n - 1 { (n - 1, n - 1, 0.0) } else { (low, low + 1, v - low as f32) }
+        if low >= n - 1 {
+            (n - 1, n - 1, 0.0)
+        } else {
+            (low, low + 1, v - low as f32)
+        }
     };
     let ((y0, y1, ly), (x0, x1, lx)) = (clamp(y, height), clamp(x, width));
     let (hy, hx) = (1.0 - ly, 1.0 - lx);

@@ -26,7 +26,10 @@ impl Rope {
             }
         }
         let angles = Tensor::from_vec(angles, (side * side, 1, 2 * pairs), device)?;
-        Ok(Self { cos: angles.cos()?, sin: angles.sin()? })
+        Ok(Self {
+            cos: angles.cos()?,
+            sin: angles.sin()?,
+        })
     }
 
     /// Rotates `[batch, side², heads × head_dim]`.

@@ -12,10 +12,7 @@ use regex::{Captures, Regex};
 /// `ftfy.fix_text` → `html.unescape` twice → one space for each run of white space, none at the ends → lower case.
 pub fn clean(text: &str) -> String {
     let text = unescape(&unescape(&fix_text(text)));
-    text.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .to_lowercase()
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// ftfy's `fix_text`, by plsfix, whose two slips are mended here: it takes ftfy's pattern for terminal escapes as
@@ -70,9 +67,8 @@ fn unescape(text: &str) -> String {
 fn character(number: u32) -> Option<char> {
     /// What `&#128;` to `&#159;` mean: the bytes of Windows-1252, holes left as they are.
     const WINDOWS_1252: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž',
-        '\u{8f}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}',
-        'ž', 'Ÿ',
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘',
+        '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
     ];
     match number {
         0x80..=0x9f => Some(WINDOWS_1252[number as usize - 0x80]),
@@ -88,11 +84,7 @@ fn named(name: &str) -> String {
     if let Some(text) = name.strip_suffix(';').and_then(entity) {
         return text;
     }
-    let beginnings = name
-        .char_indices()
-        .skip(2)
-        .map(|(end, _)| end)
-        .chain([name.len()]);
+    let beginnings = name.char_indices().skip(2).map(|(end, _)| end).chain([name.len()]);
     for end in beginnings.collect::<Vec<_>>().into_iter().rev() {
         if LEGACY.binary_search(&&name[..end]).is_ok() {
             let text = entity(&name[..end]).expect("legacy names are entities too");
@@ -110,17 +102,15 @@ fn entity(name: &str) -> Option<String> {
 
 /// The names that HTML 5 accepts without a semicolon, sorted.
 const LEGACY: [&str; 106] = [
-    "AElig", "AMP", "Aacute", "Acirc", "Agrave", "Aring", "Atilde", "Auml", "COPY", "Ccedil",
-    "ETH", "Eacute", "Ecirc", "Egrave", "Euml", "GT", "Iacute", "Icirc", "Igrave", "Iuml", "LT",
-    "Ntilde", "Oacute", "Ocirc", "Ograve", "Oslash", "Otilde", "Ouml", "QUOT", "REG", "THORN",
-    "Uacute", "Ucirc", "Ugrave", "Uuml", "Yacute", "aacute", "acirc", "acute", "aelig", "agrave",
-    "amp", "aring", "atilde", "auml", "brvbar", "ccedil", "cedil", "cent", "copy", "curren", "deg",
-    "divide", "eacute", "ecirc", "egrave", "eth", "euml", "frac12", "frac14", "frac34", "gt",
-    "iacute", "icirc", "iexcl", "igrave", "iquest", "iuml", "laquo", "lt", "macr", "micro",
-    "middot", "nbsp", "not", "ntilde", "oacute", "ocirc", "ograve", "ordf", "ordm", "oslash",
-    "otilde", "ouml", "para", "plusmn", "pound", "quot", "raquo", "reg", "sect", "shy", "sup1",
-    "sup2", "sup3", "szlig", "thorn", "times", "uacute", "ucirc", "ugrave", "uml", "uuml",
-    "yacute", "yen", "yuml",
+    "AElig", "AMP", "Aacute", "Acirc", "Agrave", "Aring", "Atilde", "Auml", "COPY", "Ccedil", "ETH", "Eacute", "Ecirc",
+    "Egrave", "Euml", "GT", "Iacute", "Icirc", "Igrave", "Iuml", "LT", "Ntilde", "Oacute", "Ocirc", "Ograve", "Oslash",
+    "Otilde", "Ouml", "QUOT", "REG", "THORN", "Uacute", "Ucirc", "Ugrave", "Uuml", "Yacute", "aacute", "acirc",
+    "acute", "aelig", "agrave", "amp", "aring", "atilde", "auml", "brvbar", "ccedil", "cedil", "cent", "copy",
+    "curren", "deg", "divide", "eacute", "ecirc", "egrave", "eth", "euml", "frac12", "frac14", "frac34", "gt",
+    "iacute", "icirc", "iexcl", "igrave", "iquest", "iuml", "laquo", "lt", "macr", "micro", "middot", "nbsp", "not",
+    "ntilde", "oacute", "ocirc", "ograve", "ordf", "ordm", "oslash", "otilde", "ouml", "para", "plusmn", "pound",
+    "quot", "raquo", "reg", "sect", "shy", "sup1", "sup2", "sup3", "szlig", "thorn", "times", "uacute", "ucirc",
+    "ugrave", "uml", "uuml", "yacute", "yen", "yuml",
 ];
 
 #[cfg(test)]
@@ -140,10 +130,7 @@ mod tests {
             ("&notit;", "¬it;"),
             ("&notin;", "∉"),
             ("&ampcat &bogus; &; &#;", "&cat &bogus; &; &#;"),
-            (
-                "&#x41;&#66&#x80;&#1;&#0;|&#x110000;",
-                "AB€\u{fffd}|\u{fffd}",
-            ),
+            ("&#x41;&#66&#x80;&#1;&#0;|&#x110000;", "AB€\u{fffd}|\u{fffd}"),
             ("&é&amp", "&é&"),
         ] {
             assert_eq!(unescape(text), expected, "{text}");

@@ -24,7 +24,11 @@ enum Source {
     /// A key that the file lacks: it has a shape, and is never read.
     Absent,
     /// Bytes of the mapped file; for I8 with one f32 a row of the whole tensor.
-    Mapped { dict: Arc<StateDict>, index: usize, scale: Option<Arc<[f32]>> },
+    Mapped {
+        dict: Arc<StateDict>,
+        index: usize,
+        scale: Option<Arc<[f32]>>,
+    },
     /// Values that had to be rearranged for the op that uses them.
     Owned(Arc<[f32]>),
 }
@@ -47,15 +51,29 @@ impl Weight {
             (Dtype::I8, Some(scale)) => {
                 let scale = dict.view(scale);
                 if scale.shape != [shape[0], 1] {
-                    return Err(format!("its scale: expected shape {:?}, found {:?}", [shape[0], 1], scale.shape));
+                    return Err(format!(
+                        "its scale: expected shape {:?}, found {:?}",
+                        [shape[0], 1],
+                        scale.shape
+                    ));
                 }
-                let values = scale.to_f32().ok_or_else(|| format!("its scale: expected F32, found {:?}", scale.dtype))?;
+                let values = scale
+                    .to_f32()
+                    .ok_or_else(|| format!("its scale: expected F32, found {:?}", scale.dtype))?;
                 Some(values.into())
             }
             (Dtype::I8, None) => return Err("int8 without its _scale tensor".into()),
             (other, _) => return Err(format!("expected F32, F16, BF16 or I8, found {other:?}")),
         };
-        Ok(Self::new(Source::Mapped { dict: dict.clone(), index, scale }, shape, device))
+        Ok(Self::new(
+            Source::Mapped {
+                dict: dict.clone(),
+                index,
+                scale,
+            },
+            shape,
+            device,
+        ))
     }
 
     pub(super) fn absent(shape: &[usize], device: &Device) -> Self {
@@ -64,7 +82,12 @@ impl Weight {
 
     fn new(source: Source, shape: &[usize], device: &Device) -> Self {
         let rows = 0..shape.first().copied().unwrap_or(1);
-        Self { source, shape: shape.to_vec(), rows, device: device.clone() }
+        Self {
+            source,
+            shape: shape.to_vec(),
+            rows,
+            device: device.clone(),
+        }
     }
 
     /// A weight of `tensor`'s values: for kernels whose axes an op wants in another order.
@@ -117,19 +140,21 @@ impl Weight {
         };
         let view = dict.view(index);
         let row_bytes = row_len * view.dtype.size();
-        out.par_chunks_mut(row_len).zip(self.rows.clone()).for_each(|(out, row)| {
-            let bytes = &*row_of(&view.parts, row * row_bytes, row_bytes);
-            match view.dtype {
-                Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
-                Dtype::F16 => convert(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
-                Dtype::BF16 => convert(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-                // `open` lets nothing else through.
-                _ => {
-                    let scale = scale.as_ref().map_or(1.0, |scale| scale[row]);
-                    convert(bytes, out, |[byte]: [u8; 1]| f32::from(byte.cast_signed()) * scale);
+        out.par_chunks_mut(row_len)
+            .zip(self.rows.clone())
+            .for_each(|(out, row)| {
+                let bytes = &*row_of(&view.parts, row * row_bytes, row_bytes);
+                match view.dtype {
+                    Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
+                    Dtype::F16 => convert(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+                    Dtype::BF16 => convert(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+                    // `open` lets nothing else through.
+                    _ => {
+                        let scale = scale.as_ref().map_or(1.0, |scale| scale[row]);
+                        convert(bytes, out, |[byte]: [u8; 1]| f32::from(byte.cast_signed()) * scale);
+                    }
                 }
-            }
-        });
+            });
     }
 
     /// One row as f32: a token's embedding.

@@ -15,19 +15,13 @@ const END_OF_BLOCK: usize = 256;
 /// Literals and the end of block; lengths of repeats are never used.
 const SYMBOLS: usize = 257;
 /// The order in which the lengths of the length code are sent (RFC 1951, 3.2.7).
-const LENGTH_ORDER: [usize; 19] = [
-    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
-];
+const LENGTH_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /// Appends `data` as deflate blocks that end on a byte boundary and refer to nothing before them, so that pieces
 /// compressed apart can be joined.
 pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    let mut writer = BitWriter {
-        out,
-        bits: 0,
-        count: 0,
-    };
+    let mut writer = BitWriter { out, bits: 0, count: 0 };
     for block in data.chunks(BLOCK) {
         writer.block(block);
     }
@@ -108,8 +102,7 @@ impl BitWriter<'_> {
         all.extend([1, 1]);
         let runs = run_lengths(&all);
         let mut counts = [0u32; 19];
-        runs.iter()
-            .for_each(|(symbol, ..)| counts[usize::from(*symbol)] += 1);
+        runs.iter().for_each(|(symbol, ..)| counts[usize::from(*symbol)] += 1);
         let lengths = code_lengths(&counts, 7);
         let codes = codes(&lengths);
         let sent = LENGTH_ORDER
@@ -151,11 +144,7 @@ impl BitWriter<'_> {
         }
         self.out.truncate(at);
         (self.bits, self.count) = (bits, count);
-        for symbol in rest
-            .iter()
-            .map(|byte| usize::from(*byte))
-            .chain([END_OF_BLOCK])
-        {
+        for symbol in rest.iter().map(|byte| usize::from(*byte)).chain([END_OF_BLOCK]) {
             self.put(u64::from(codes[symbol].bits), codes[symbol].length);
         }
     }
@@ -192,8 +181,7 @@ fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
             table[usize::from(*byte)] += 1;
         }
     }
-    rest.iter()
-        .for_each(|byte| tables[0][usize::from(*byte)] += 1);
+    rest.iter().for_each(|byte| tables[0][usize::from(*byte)] += 1);
     let mut counts = [0; SYMBOLS];
     for (symbol, count) in counts[..256].iter_mut().enumerate() {
         *count = tables.iter().map(|table| table[symbol]).sum();
@@ -204,9 +192,7 @@ fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
 /// Lengths of a Huffman code for these counts, none above `limit`; 0 for what does not occur. A symbol alone gets
 /// a code of one bit and a partner that is never sent.
 fn code_lengths(counts: &[u32], limit: usize) -> Vec<u8> {
-    let mut symbols: Vec<usize> = (0..counts.len())
-        .filter(|symbol| counts[*symbol] > 0)
-        .collect();
+    let mut symbols: Vec<usize> = (0..counts.len()).filter(|symbol| counts[*symbol] > 0).collect();
     for symbol in 0..counts.len() {
         if symbols.len() >= 2 {
             break;
@@ -269,9 +255,7 @@ fn shorten(per_length: &mut Vec<usize>, limit: usize) {
     let deep: usize = per_length.drain(limit + 1..).sum();
     per_length[limit] += deep;
     // Kraft's sum in units of 2^-limit; a complete code has exactly 2^limit.
-    let mut sum: usize = (1..=limit)
-        .map(|length| per_length[length] << (limit - length))
-        .sum();
+    let mut sum: usize = (1..=limit).map(|length| per_length[length] << (limit - length)).sum();
     while sum > 1 << limit {
         // A leaf from the deepest level above the last becomes an inner node: it and one from the last are its children.
         let length = (1..limit)
@@ -296,10 +280,7 @@ struct Code {
 fn codes(lengths: &[u8]) -> Vec<Code> {
     let mut next = [0u32; 17];
     for length in 1..=15 {
-        let shorter = lengths
-            .iter()
-            .filter(|l| usize::from(**l) == length)
-            .count() as u32;
+        let shorter = lengths.iter().filter(|l| usize::from(**l) == length).count() as u32;
         next[length + 1] = (next[length] + shorter) << 1;
     }
     lengths
@@ -400,10 +381,7 @@ mod tests {
             );
             check(
                 "two values",
-                &noise(count, 3)
-                    .iter()
-                    .map(|byte| byte & 128)
-                    .collect::<Vec<_>>(),
+                &noise(count, 3).iter().map(|byte| byte & 128).collect::<Vec<_>>(),
             );
         }
     }
@@ -422,10 +400,7 @@ mod tests {
                     .iter()
                     .all(|length| usize::from(*length) <= limit && *length > 0)
             );
-            let kraft: f64 = lengths
-                .iter()
-                .map(|length| 0.5f64.powi(i32::from(*length)))
-                .sum();
+            let kraft: f64 = lengths.iter().map(|length| 0.5f64.powi(i32::from(*length))).sum();
             assert_eq!(kraft, 1.0, "{symbols} symbols");
         }
         let mut data = Vec::new();

@@ -31,11 +31,7 @@ pub(super) struct Pieces {
 
 enum Piece {
     Bytes(Vec<u8>),
-    Range {
-        file: usize,
-        offset: u64,
-        length: u64,
-    },
+    Range { file: usize, offset: u64, length: u64 },
 }
 
 impl Pieces {
@@ -70,12 +66,7 @@ struct Turn {
 }
 
 /// Compresses the pieces into one gzip member and returns its length.
-pub(super) fn compress(
-    pieces: &Pieces,
-    files: &[(File, &Path)],
-    out: &Staged,
-    progress: &dyn Progress,
-) -> Result<u64> {
+pub(super) fn compress(pieces: &Pieces, files: &[(File, &Path)], out: &Staged, progress: &dyn Progress) -> Result<u64> {
     out.write_at(&HEADER, 0)?;
     let start = Turn {
         next: 0,
@@ -93,11 +84,7 @@ pub(super) fn compress(
             };
             let bytes = match piece {
                 Piece::Bytes(bytes) => Ok(&bytes[..]),
-                Piece::Range {
-                    file,
-                    offset,
-                    length,
-                } => {
+                Piece::Range { file, offset, length } => {
                     input.resize(*length as usize, 0);
                     let (file, path) = &files[*file];
                     positioned::read_exact_at(file, &mut input, *offset)

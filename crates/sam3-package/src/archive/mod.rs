@@ -19,12 +19,7 @@ pub(crate) struct Entry<'a> {
 }
 
 /// Writes the entries as a tar.gz and returns its length. The same entries and `mtime` give the same bytes.
-pub(crate) fn create(
-    out: &Staged,
-    entries: &[Entry<'_>],
-    mtime: u64,
-    progress: &dyn Progress,
-) -> Result<u64> {
+pub(crate) fn create(out: &Staged, entries: &[Entry<'_>], mtime: u64, progress: &dyn Progress) -> Result<u64> {
     let mut pieces = gzip::Pieces::default();
     let mut files = Vec::new();
     let mut before = Vec::new();

@@ -128,24 +128,17 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
                     b'0' | 0 | b'7' => Kind::File,
                     b'5' => Kind::Folder,
                     b'1' => {
-                        return refuse(format!(
-                            "entry {name:?} is a hard link; a package has none"
-                        ));
+                        return refuse(format!("entry {name:?} is a hard link; a package has none"));
                     }
                     b'2' => {
-                        return refuse(format!(
-                            "entry {name:?} is a symbolic link; a package has none"
-                        ));
+                        return refuse(format!("entry {name:?} is a symbolic link; a package has none"));
                     }
                     b'3' | b'4' => {
                         return refuse(format!("entry {name:?} is a device; a package has none"));
                     }
                     b'6' => return refuse(format!("entry {name:?} is a pipe; a package has none")),
                     other => {
-                        return refuse(format!(
-                            "entry {name:?} is of kind {:?}, not a file",
-                            char::from(other)
-                        ));
+                        return refuse(format!("entry {name:?} is of kind {:?}, not a file", char::from(other)));
                     }
                 };
                 return Ok(Some(Entry {
@@ -187,10 +180,7 @@ fn body(reader: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>, Stop> 
 }
 
 /// `path` and `size` of a pax header: records "LENGTH KEY=VALUE\n".
-fn pax(
-    mut records: &[u8],
-    mut name: Option<String>,
-) -> Result<(Option<String>, Option<u64>), Stop> {
+fn pax(mut records: &[u8], mut name: Option<String>) -> Result<(Option<String>, Option<u64>), Stop> {
     let mut size = None;
     while !records.is_empty() {
         let record = || -> Option<(&[u8], &[u8], &[u8])> {
@@ -205,10 +195,7 @@ fn pax(
         };
         match key {
             b"path" => name = Some(text(value)?),
-            b"size" => match std::str::from_utf8(value)
-                .ok()
-                .and_then(|digits| digits.parse().ok())
-            {
+            b"size" => match std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()) {
                 Some(value) => size = Some(value),
                 None => return refuse("a pax header's size is no number"),
             },
@@ -223,10 +210,7 @@ fn pax(
 }
 
 fn until_zero(field: &[u8]) -> &[u8] {
-    &field[..field
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(field.len())]
+    &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }
 
 fn text(bytes: &[u8]) -> Result<String, Stop> {
@@ -273,10 +257,7 @@ mod tests {
             assert_eq!(head.len() % BLOCK, 0);
             let mut reader = &head[..];
             let entry = next_entry(&mut reader).unwrap().unwrap();
-            assert_eq!(
-                (entry.name.as_str(), entry.size, entry.kind),
-                (name, size, Kind::File)
-            );
+            assert_eq!((entry.name.as_str(), entry.size, entry.kind), (name, size, Kind::File));
             assert!(reader.is_empty());
         }
     }
@@ -302,10 +283,7 @@ mod tests {
         assert!(matches!(next_entry(&mut &huge[..]), Err(Stop::Refused(_))));
         let mut damaged = block("x", b'0', 0, 0);
         damaged[0] ^= 1;
-        assert!(matches!(
-            next_entry(&mut &damaged[..]),
-            Err(Stop::Refused(_))
-        ));
+        assert!(matches!(next_entry(&mut &damaged[..]), Err(Stop::Refused(_))));
     }
 
     #[test]

@@ -18,8 +18,8 @@ use super::tar::{self, Kind, Stop};
 use crate::{
     Checkpoint, Error, Progress, Result,
     package::{
-        Digests, MAX_METADATA_BYTES, Metadata, PackageHasher, Verified, compare, conclude,
-        is_package_name, metadata_path, structure,
+        Digests, MAX_METADATA_BYTES, Metadata, PackageHasher, Verified, compare, conclude, is_package_name,
+        metadata_path, structure,
     },
     staged::Staged,
 };
@@ -45,12 +45,7 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// As [`crate::package::verify`], and [`Error::Exists`] where a file is there and `force` is false.
-pub fn unpack(
-    path: &Path,
-    folder: &Path,
-    force: bool,
-    progress: &dyn Progress,
-) -> Result<Unpacked> {
+pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     fs::create_dir_all(folder).map_err(|source| Error::Output {
         path: folder.to_owned(),
         source,
@@ -59,10 +54,7 @@ pub fn unpack(
     let found = walk(path, progress, |name, kind| {
         let target = inside(path, folder, name)?;
         if kind == Kind::Folder {
-            fs::create_dir_all(&target).map_err(|source| Error::Output {
-                path: target,
-                source,
-            })?;
+            fs::create_dir_all(&target).map_err(|source| Error::Output { path: target, source })?;
             return Ok(None);
         }
         if let Some(parent) = target.parent() {
@@ -72,10 +64,10 @@ pub fn unpack(
             })?;
         }
         let file = Staged::create(&target, force)?;
-        let handle = file.file().try_clone().map_err(|source| Error::Output {
-            path: target,
-            source,
-        })?;
+        let handle = file
+            .file()
+            .try_clone()
+            .map_err(|source| Error::Output { path: target, source })?;
         staged.push(file);
         Ok(Some(handle))
     })?;
@@ -109,9 +101,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
         .judge(path)?
         .into_iter()
         .next()
-        .ok_or_else(|| Error::NotAPackage {
-            path: path.to_owned(),
-        })
+        .ok_or_else(|| Error::NotAPackage { path: path.to_owned() })
 }
 
 /// Reads the metadata of an archive, which stands first in those that this crate writes.
@@ -127,19 +117,14 @@ pub fn metadata(path: &Path) -> Result<Metadata> {
             .checked_next_multiple_of(tar::BLOCK as u64)
             .unwrap_or(u64::MAX);
         if !entry.name.ends_with("_metadata.json") || entry.size > MAX_METADATA_BYTES {
-            io::copy(&mut (&mut reader).take(padded), &mut io::sink())
-                .map_err(|error| unreadable(path, error))?;
+            io::copy(&mut (&mut reader).take(padded), &mut io::sink()).map_err(|error| unreadable(path, error))?;
             continue;
         }
         let mut text = vec![0; entry.size as usize];
-        reader
-            .read_exact(&mut text)
-            .map_err(|error| unreadable(path, error))?;
+        reader.read_exact(&mut text).map_err(|error| unreadable(path, error))?;
         return Metadata::from_json(&text).map_err(|reason| Error::invalid(path, reason));
     }
-    Err(Error::NotAPackage {
-        path: path.to_owned(),
-    })
+    Err(Error::NotAPackage { path: path.to_owned() })
 }
 
 /// Where an entry goes, or why it may not go there.
@@ -147,14 +132,9 @@ fn inside(archive: &Path, folder: &Path, name: &Path) -> Result<PathBuf> {
     let mut target = folder.to_owned();
     for component in name.components() {
         target.push(component);
-        let link = target
-            .symlink_metadata()
-            .is_ok_and(|metadata| metadata.is_symlink());
+        let link = target.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
         if link {
-            let reason = format!(
-                "entry {name:?} would be written through the link {}",
-                target.display()
-            );
+            let reason = format!("entry {name:?} would be written through the link {}", target.display());
             return Err(Error::invalid(archive, reason));
         }
     }
@@ -196,13 +176,10 @@ impl Found {
                 continue;
             };
             let Some(inside) = &digests.metadata else {
-                return Err(Error::NotAPackage {
-                    path: path.to_owned(),
-                });
+                return Err(Error::NotAPackage { path: path.to_owned() });
             };
-            let metadata = Metadata::from_json(inside).map_err(|reason| {
-                Error::invalid(path, format!("{}: {reason}", file.name.display()))
-            })?;
+            let metadata = Metadata::from_json(inside)
+                .map_err(|reason| Error::invalid(path, format!("{}: {reason}", file.name.display())))?;
             let mut mismatches = compare(&metadata, digests);
             let beside = metadata_path(&file.name);
             let outside = self.files.iter().find(|other| other.name == beside);
@@ -215,12 +192,7 @@ impl Found {
                 }
                 _ => {}
             }
-            verified.push(conclude(
-                path,
-                metadata,
-                outside.map(|_| beside),
-                mismatches,
-            )?);
+            verified.push(conclude(path, metadata, outside.map(|_| beside), mismatches)?);
         }
         if verified.is_empty() {
             return Err(Error::invalid(
@@ -242,13 +214,7 @@ fn walk(
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     progress.stage("unpacking", size);
-    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(
-        1 << 20,
-        Counted {
-            inner: file,
-            progress,
-        },
-    ));
+    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 20, Counted { inner: file, progress }));
     let mut found = Found { files: Vec::new() };
     let mut names = HashSet::new();
     let mut promised = None;
@@ -256,10 +222,7 @@ fn walk(
         let name = safe_name(path, &entry.name)?;
         // Lower case, as FAT and macOS would take them for one file.
         if entry.kind == Kind::File && !names.insert(name.to_string_lossy().to_lowercase()) {
-            return Err(Error::invalid(
-                path,
-                format!("entry {:?} is there twice", entry.name),
-            ));
+            return Err(Error::invalid(path, format!("entry {:?} is there twice", entry.name)));
         }
         if names.len() > MAX_ENTRIES {
             return Err(Error::invalid(
@@ -289,25 +252,16 @@ fn walk(
         }
         let content = if is_metadata {
             let mut text = Vec::new();
-            copy(&mut reader, entry.size, path, &mut output, |piece| {
-                text.extend(piece)
-            })?;
+            copy(&mut reader, entry.size, path, &mut output, |piece| text.extend(piece))?;
             // What it promises only bounds sizes; whether it is right is compared later.
             promised = Metadata::from_json(&text).ok().map(|metadata| {
-                let overhead = metadata
-                    .total
-                    .tensors
-                    .saturating_mul(4096)
-                    .saturating_add(SPARE);
+                let overhead = metadata.total.tensors.saturating_mul(4096).saturating_add(SPARE);
                 metadata.total.bytes.saturating_add(overhead)
             });
             Content::Metadata(text)
         } else if is_package_name(&name) {
             let digests = copy_and_hash(&mut reader, entry.size, path, &mut output)?;
-            Content::Package(
-                digests
-                    .map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?,
-            )
+            Content::Package(digests.map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?)
         } else {
             copy(&mut reader, entry.size, path, &mut output, |_| {})?;
             Content::Other
@@ -323,8 +277,7 @@ fn walk(
         });
     }
     // gzip's own checksum stands behind the last byte.
-    let rest = io::copy(&mut (&mut reader).take(SPARE), &mut io::sink())
-        .map_err(|error| unreadable(path, error))?;
+    let rest = io::copy(&mut (&mut reader).take(SPARE), &mut io::sink()).map_err(|error| unreadable(path, error))?;
     if rest == SPARE {
         return Err(Error::invalid(
             path,
@@ -342,9 +295,7 @@ fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
             Component::Normal(part) => safe.push(part),
             Component::CurDir => {}
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                let reason = format!(
-                    "entry {name:?} would leave the folder: not extracted, do not trust this archive"
-                );
+                let reason = format!("entry {name:?} would leave the folder: not extracted, do not trust this archive");
                 return Err(Error::invalid(archive, reason));
             }
         }
@@ -363,9 +314,7 @@ fn copy(
     let mut left = size;
     let mut buffer = vec![0; PIECE];
     while left > 0 {
-        let take = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let take = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         reader
             .read_exact(&mut buffer[..take])
             .map_err(|error| unreadable(archive, error))?;

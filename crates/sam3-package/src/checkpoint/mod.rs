@@ -92,12 +92,7 @@ impl Checkpoint {
         match sniff::sniff(&map).map_err(invalid)? {
             sniff::Kind::Zip => {
                 let contents = pth::read(&map).map_err(invalid)?;
-                Ok(Self::new(
-                    path,
-                    Container::Pth,
-                    vec![(path.to_owned(), map)],
-                    contents,
-                ))
+                Ok(Self::new(path, Container::Pth, vec![(path.to_owned(), map)], contents))
             }
             sniff::Kind::Safetensors => {
                 let contents = safetensors::read(&map).map_err(invalid)?;
@@ -113,8 +108,7 @@ impl Checkpoint {
     }
 
     fn open_shards(path: &Path, index: Mmap) -> Result<Self> {
-        let weight_map =
-            safetensors::read_index(&index).map_err(|reason| Error::invalid(path, reason))?;
+        let weight_map = safetensors::read_index(&index).map_err(|reason| Error::invalid(path, reason))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut shards: Vec<&str> = Vec::new();
         let mut shard_of = HashMap::new();
@@ -124,18 +118,11 @@ impl Checkpoint {
                 shards.len() - 1
             });
             if number >= MAX_SHARDS {
-                return Err(Error::invalid(
-                    path,
-                    format!("it names more than {MAX_SHARDS} shards"),
-                ));
+                return Err(Error::invalid(path, format!("it names more than {MAX_SHARDS} shards")));
             }
             shard_of.insert(name.as_str(), number);
         }
-        let missing: Vec<&str> = shards
-            .iter()
-            .copied()
-            .filter(|s| !folder.join(s).exists())
-            .collect();
+        let missing: Vec<&str> = shards.iter().copied().filter(|s| !folder.join(s).exists()).collect();
         if !missing.is_empty() {
             return Err(Error::invalid(
                 path,
@@ -160,8 +147,7 @@ impl Checkpoint {
                     "it is not a safetensors file, as its index says",
                 ));
             }
-            let contents =
-                safetensors::read(&map).map_err(|reason| Error::invalid(&shard_path, reason))?;
+            let contents = safetensors::read(&map).map_err(|reason| Error::invalid(&shard_path, reason))?;
             for mut tensor in contents.tensors {
                 match shard_of.remove(tensor.name.as_str()) {
                     Some(n) if n == number => {}
@@ -187,21 +173,13 @@ impl Checkpoint {
             files.push((shard_path, map));
         }
         if let Some((name, &number)) = shard_of.iter().min() {
-            let reason = format!(
-                "it puts tensor \"{name}\" in {}, which lacks it",
-                shards[number]
-            );
+            let reason = format!("it puts tensor \"{name}\" in {}, which lacks it", shards[number]);
             return Err(Error::invalid(path, reason));
         }
         Ok(Self::new(path, Container::Safetensors, files, all))
     }
 
-    fn new(
-        path: &Path,
-        container: Container,
-        files: Vec<(PathBuf, Mmap)>,
-        contents: Contents,
-    ) -> Self {
+    fn new(path: &Path, container: Container, files: Vec<(PathBuf, Mmap)>, contents: Contents) -> Self {
         let (files, maps) = files
             .into_iter()
             .map(|(path, map)| {
@@ -300,11 +278,7 @@ impl Checkpoint {
             // SAFETY: the map is read-only and backed by its file, so dropped pages come back with the same bytes.
             // A failure only leaves the pages where they are.
             let _ = unsafe {
-                map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    tensor.start,
-                    tensor.byte_len(),
-                )
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, tensor.start, tensor.byte_len())
             };
         }
     }
@@ -336,10 +310,7 @@ fn check_name(name: &str) -> Result<(), String> {
 /// Other words in messages come from the file too: keeps them short.
 fn clip(words: &str) -> &str {
     let end = (0..=words.len().min(80)).rev();
-    &words[..end
-        .into_iter()
-        .find(|&i| words.is_char_boundary(i))
-        .unwrap_or(0)]
+    &words[..end.into_iter().find(|&i| words.is_char_boundary(i)).unwrap_or(0)]
 }
 
 /// Maps a regular file of at least one byte.
@@ -356,10 +327,7 @@ fn map(path: &Path) -> Result<Mmap> {
         ));
     }
     if meta.len() == 0 {
-        return Err(Error::invalid(
-            path,
-            "it is empty: copy or download it again",
-        ));
+        return Err(Error::invalid(path, "it is empty: copy or download it again"));
     }
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
     // SAFETY: the map is read-only and private to this process; as with every mmap, a file that another process

@@ -55,14 +55,11 @@ impl<'a> Pickle<'a> {
     /// Runs the opcodes up to STOP.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         if u32::try_from(bytes.len()).is_err() {
-            return Err(format!(
-                "the pickle has {} bytes; at most 4 GiB are read",
-                bytes.len()
-            ));
+            return Err(format!("the pickle has {} bytes; at most 4 GiB are read", bytes.len()));
         }
-        let (root, nodes) = Machine::new(bytes).run().map_err(|(reason, at)| {
-            format!("the pickle {reason} (at byte {at} of {})", bytes.len())
-        })?;
+        let (root, nodes) = Machine::new(bytes)
+            .run()
+            .map_err(|(reason, at)| format!("the pickle {reason} (at byte {at} of {})", bytes.len()))?;
         Ok(Self { bytes, nodes, root })
     }
 
@@ -106,9 +103,7 @@ impl<'a> Pickle<'a> {
 
 fn text(bytes: &[u8], value: Value) -> Option<&str> {
     match value {
-        Value::Text(start, len) => {
-            std::str::from_utf8(bytes.get(start as usize..start as usize + len as usize)?).ok()
-        }
+        Value::Text(start, len) => std::str::from_utf8(bytes.get(start as usize..start as usize + len as usize)?).ok(),
         _ => None,
     }
 }

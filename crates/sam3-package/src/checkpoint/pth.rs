@@ -29,38 +29,25 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
         Ok(entries) => entries,
         Err(reason) => return Err(truncation(file).unwrap_or(reason)),
     };
-    let mut pickles = entries.iter().filter(|e| {
-        e.name
-            .split_once('/')
-            .is_some_and(|(_, rest)| rest == "data.pkl")
-    });
+    let mut pickles = entries
+        .iter()
+        .filter(|e| e.name.split_once('/').is_some_and(|(_, rest)| rest == "data.pkl"));
     let pickle = match (pickles.next(), pickles.next()) {
         (Some(entry), None) => entry,
         (None, _) => {
             return Err("it is a zip, but not PyTorch's: it has no ARCHIVE/data.pkl".into());
         }
         (Some(a), Some(b)) => {
-            return Err(format!(
-                "it holds two checkpoints, \"{}\" and \"{}\"",
-                a.name, b.name
-            ));
+            return Err(format!("it holds two checkpoints, \"{}\" and \"{}\"", a.name, b.name));
         }
     };
     let archive = pickle.name.split_once('/').expect("found by its slash").0;
     let by_name: HashMap<&str, Range<usize>> = entries
         .iter()
-        .filter_map(|e| {
-            Some((
-                e.name.strip_prefix(archive)?.strip_prefix('/')?,
-                e.data.clone(),
-            ))
-        })
+        .filter_map(|e| Some((e.name.strip_prefix(archive)?.strip_prefix('/')?, e.data.clone())))
         .collect();
     if by_name.contains_key("constants.pkl") {
-        return Err(
-            "it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save"
-                .into(),
-        );
+        return Err("it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save".into());
     }
     match by_name.get("byteorder").map(|r| &file[r.clone()]) {
         None | Some(b"little") => {}
@@ -86,12 +73,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
 
 /// For a zip without its end: what the pickle, which torch.save writes first, says should have been there.
 fn truncation(file: &[u8]) -> Option<String> {
-    let local = |at| {
-        Some(usize::from(u16::from_le_bytes([
-            *file.get(at)?,
-            *file.get(at + 1)?,
-        ])))
-    };
+    let local = |at| Some(usize::from(u16::from_le_bytes([*file.get(at)?, *file.get(at + 1)?])));
     let start = 30 + local(26)? + local(28)?;
     if !file.get(30..30 + local(26)?)?.ends_with(b"/data.pkl") {
         return None;
@@ -142,8 +124,7 @@ impl Reader<'_, '_> {
                 if found.next().is_some() {
                     return Err(format!("its pickle has the key \"{key}\" twice"));
                 }
-                inner = inner
-                    .or(first.filter(|v| self.pickle.dict(*v).is_some() || self.is_foreign(*v)));
+                inner = inner.or(first.filter(|v| self.pickle.dict(*v).is_some() || self.is_foreign(*v)));
             }
             match inner {
                 Some(value) => root = value,
@@ -162,11 +143,7 @@ impl Reader<'_, '_> {
         self.tensors(entries, file_len)
     }
 
-    fn tensors(
-        &self,
-        entries: &[(Value, Value)],
-        file_len: usize,
-    ) -> Result<(Vec<Stored>, Vec<String>), String> {
+    fn tensors(&self, entries: &[(Value, Value)], file_len: usize) -> Result<(Vec<Stored>, Vec<String>), String> {
         let mut names = HashSet::new();
         let mut tensors = Vec::new();
         let mut warnings = Vec::new();
@@ -174,10 +151,7 @@ impl Reader<'_, '_> {
         for &(key, value) in entries {
             let Some(name) = self.pickle.text(key) else {
                 if self.is_foreign(value) {
-                    return Err(
-                        "its state dict has a key that is not a string, or is a very long one"
-                            .into(),
-                    );
+                    return Err("its state dict has a key that is not a string, or is a very long one".into());
                 }
                 continue;
             };
@@ -203,9 +177,7 @@ impl Reader<'_, '_> {
         if tensors.is_empty() {
             let keys = entries.iter().filter_map(|(k, _)| self.pickle.text(*k));
             let keys: Vec<_> = keys.map(clip).take(8).collect();
-            return Err(format!(
-                "it holds no tensors; the keys of its dictionary are {keys:?}"
-            ));
+            return Err(format!("it holds no tensors; the keys of its dictionary are {keys:?}"));
         }
         if total / 8 > file_len {
             return Err(format!(

@@ -32,9 +32,7 @@ fn header_len(file: &[u8]) -> Option<u64> {
 pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
     let len = header_len(file).ok_or("it is too short for a safetensors header")?;
     if len > MAX_HEADER {
-        return Err(format!(
-            "its header claims {len} bytes; at most {MAX_HEADER} are read"
-        ));
+        return Err(format!("its header claims {len} bytes; at most {MAX_HEADER} are read"));
     }
     let start = 8 + len as usize;
     let header = file.get(8..start).ok_or_else(|| {
@@ -43,24 +41,15 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
             file.len()
         )
     })?;
-    let header: Header =
-        serde_json::from_slice(header).map_err(|e| format!("its header is malformed: {e}"))?;
+    let header: Header = serde_json::from_slice(header).map_err(|e| format!("its header is malformed: {e}"))?;
     let found = file.len() - start;
     let mut tensors = Vec::with_capacity(header.tensors.len());
     for (name, info) in header.tensors {
-        let dtype = Dtype::from_safetensors(&info.dtype).ok_or_else(|| {
-            format!(
-                "tensor \"{name}\" has dtype {:?}, which is not read",
-                clip(&info.dtype)
-            )
-        })?;
+        let dtype = Dtype::from_safetensors(&info.dtype)
+            .ok_or_else(|| format!("tensor \"{name}\" has dtype {:?}, which is not read", clip(&info.dtype)))?;
         let [begin, end] = info.data_offsets;
-        let expected = byte_len(&info.shape.0, dtype).ok_or_else(|| {
-            format!(
-                "tensor \"{name}\" has the impossible shape {:?}",
-                info.shape.0
-            )
-        })?;
+        let expected = byte_len(&info.shape.0, dtype)
+            .ok_or_else(|| format!("tensor \"{name}\" has the impossible shape {:?}", info.shape.0))?;
         if end.checked_sub(begin) != Some(expected) {
             return Err(format!(
                 "tensor \"{name}\" of {dtype} {:?} needs {expected} bytes, but its offsets are {begin} to {end}",
@@ -91,9 +80,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
                 tensor.name, tensor.start
             ));
         }
-        at = at
-            .checked_add(tensor.byte_len())
-            .ok_or("its offsets overflow")?;
+        at = at.checked_add(tensor.byte_len()).ok_or("its offsets overflow")?;
     }
     match at - start {
         expected if expected > found => Err(format!(
@@ -101,10 +88,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
             at,
             file.len()
         )),
-        expected if expected < found => Err(format!(
-            "it has {} bytes after its last tensor",
-            found - expected
-        )),
+        expected if expected < found => Err(format!("it has {} bytes after its last tensor", found - expected)),
         _ => Ok(Contents {
             tensors,
             warnings: Vec::new(),
@@ -121,8 +105,9 @@ pub(super) fn read_index(text: &[u8]) -> Result<Vec<(String, String)>, String> {
             text.len()
         ));
     }
-    let index: Index = serde_json::from_slice(text)
-        .map_err(|e| format!("it is JSON, but not the index of a sharded checkpoint ({e}): name the checkpoint file itself"))?;
+    let index: Index = serde_json::from_slice(text).map_err(|e| {
+        format!("it is JSON, but not the index of a sharded checkpoint ({e}): name the checkpoint file itself")
+    })?;
     for (name, shard) in &index.weight_map.0 {
         let is_plain = !shard.is_empty()
             && shard.len() < 256
@@ -169,9 +154,7 @@ impl<'de> Deserialize<'de> for Shape {
                 let mut shape = Vec::new();
                 while let Some(extent) = seq.next_element()? {
                     if shape.len() == MAX_RANK {
-                        return Err(de::Error::custom(format_args!(
-                            "a shape has more than {MAX_RANK} axes"
-                        )));
+                        return Err(de::Error::custom(format_args!("a shape has more than {MAX_RANK} axes")));
                     }
                     shape.push(extent);
                 }
@@ -256,9 +239,7 @@ fn next_name<E: de::Error>(name: &str, seen: &mut HashSet<String>) -> Result<(),
         return Err(E::custom(format_args!("the key \"{name}\" is there twice")));
     }
     if seen.len() > MAX_TENSORS + 1 {
-        return Err(E::custom(format_args!(
-            "it lists more than {MAX_TENSORS} tensors"
-        )));
+        return Err(E::custom(format_args!("it lists more than {MAX_TENSORS} tensors")));
     }
     Ok(())
 }

@@ -32,16 +32,12 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, String> {
     }
     Err(
         if file.starts_with(&[0x80]) && file.get(2..).is_some_and(|rest| rest.starts_with(LEGACY)) {
-            format!(
-                "it is a PyTorch file of the form used before torch 1.6, which is not read: {RESAVE}"
-            )
+            format!("it is a PyTorch file of the form used before torch 1.6, which is not read: {RESAVE}")
         } else if file.starts_with(&[0x80]) && file.get(1).is_some_and(|v| (2..=5).contains(v)) {
             format!("it is a bare Python pickle, which is not read: {RESAVE}")
         } else if file.get(257..262) == Some(b"ustar") {
             if legacy_tar(file) {
-                format!(
-                    "it is a PyTorch file of the tar form used before torch 0.2, which is not read: {RESAVE}"
-                )
+                format!("it is a PyTorch file of the tar form used before torch 0.2, which is not read: {RESAVE}")
             } else {
                 "it is a tar archive: unpack it first and name the checkpoint in it".into()
             }
@@ -50,8 +46,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, String> {
         } else if file.starts_with(b"version https://git-lfs") {
             "it is a git-lfs pointer, not the file itself: run git lfs pull".into()
         } else if text.starts_with(b"<") {
-            "it is a web page, not a checkpoint: the download needs a login or another address"
-                .into()
+            "it is a web page, not a checkpoint: the download needs a login or another address".into()
         } else if file.iter().take(4096).all(|&b| b == 0) {
             "it begins with zeros: the copy or download was interrupted".into()
         } else {
@@ -64,9 +59,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, String> {
 
 fn legacy_tar(file: &[u8]) -> bool {
     let first = |name: &str| file.starts_with(name.as_bytes()) && file.get(name.len()) == Some(&0);
-    ["sys_info", "pickle", "storages", "tensors"]
-        .into_iter()
-        .any(first)
+    ["sys_info", "pickle", "storages", "tensors"].into_iter().any(first)
 }
 
 /// For a path that is a folder: which of its files to name.
@@ -91,9 +84,6 @@ pub(super) fn directory_hint(path: &Path) -> String {
     match found.as_slice() {
         [] => "it is a folder, and holds no checkpoint (.pt, .pth or .safetensors)".into(),
         [one] => format!("it is a folder: name the file in it, {one}"),
-        many => format!(
-            "it is a folder: name one of the files in it ({})",
-            many.join(", ")
-        ),
+        many => format!("it is a folder: name one of the files in it ({})", many.join(", ")),
     }
 }

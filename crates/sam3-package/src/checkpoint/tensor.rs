@@ -8,10 +8,7 @@ use half::{bf16, f16};
 /// (an `int64` counter), where they are listed and left to whoever asks for them to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-#[allow(
-    missing_docs,
-    reason = "the last group is named as in the safetensors format"
-)]
+#[allow(missing_docs, reason = "the last group is named as in the safetensors format")]
 pub enum Dtype {
     /// IEEE single precision.
     F32,
@@ -133,12 +130,7 @@ impl Stored {
     pub fn bytes<'a>(&self, file: &'a [u8]) -> Cow<'a, [u8]> {
         match &self.strides {
             None => Cow::Borrowed(&file[self.start..self.start + self.byte_len()]),
-            Some(strides) => Cow::Owned(gather(
-                &file[self.start..],
-                &self.shape,
-                strides,
-                self.dtype.size(),
-            )),
+            Some(strides) => Cow::Owned(gather(&file[self.start..], &self.shape, strides, self.dtype.size())),
         }
     }
 }
@@ -194,24 +186,9 @@ impl TensorView<'_> {
         let mut out = Vec::with_capacity(self.numel());
         for part in &self.parts {
             match self.dtype {
-                Dtype::F32 => out.extend(
-                    part.as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|b| f32::from_le_bytes(*b)),
-                ),
-                Dtype::F16 => out.extend(
-                    part.as_chunks::<2>()
-                        .0
-                        .iter()
-                        .map(|b| f16::from_le_bytes(*b).to_f32()),
-                ),
-                Dtype::BF16 => out.extend(
-                    part.as_chunks::<2>()
-                        .0
-                        .iter()
-                        .map(|b| bf16::from_le_bytes(*b).to_f32()),
-                ),
+                Dtype::F32 => out.extend(part.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
+                Dtype::F16 => out.extend(part.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+                Dtype::BF16 => out.extend(part.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
                 _ => return None,
             }
         }

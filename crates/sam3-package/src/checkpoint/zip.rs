@@ -39,13 +39,10 @@ pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, String> {
             )
         })?;
         at = next;
-        let name = std::str::from_utf8(raw.name)
-            .map_err(|_| format!("zip entry {index} has a name that is not UTF-8"))?;
+        let name =
+            std::str::from_utf8(raw.name).map_err(|_| format!("zip entry {index} has a name that is not UTF-8"))?;
         if name.len() > MAX_NAME {
-            return Err(format!(
-                "zip entry {index} has a name of {} bytes",
-                name.len()
-            ));
+            return Err(format!("zip entry {index} has a name of {} bytes", name.len()));
         }
         if raw.flags & 1 != 0 {
             return Err(format!("zip entry {name:?} is encrypted"));
@@ -63,8 +60,7 @@ pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, String> {
                 raw.stored, raw.size
             ));
         }
-        let (header, data) = local_range(file, &raw, directory.start)
-            .map_err(|e| format!("zip entry {name:?} {e}"))?;
+        let (header, data) = local_range(file, &raw, directory.start).map_err(|e| format!("zip entry {name:?} {e}"))?;
         if !names.insert(name) {
             return Err(format!("two zip entries are named {name:?}"));
         }
@@ -210,12 +206,8 @@ fn local_range(file: &[u8], raw: &Raw<'_>, limit: usize) -> Result<(usize, Range
     let header = usize::try_from(raw.header)
         .ok()
         .filter(|&h| h.checked_add(30).is_some_and(|e| e <= limit));
-    let header = header.ok_or_else(|| {
-        format!(
-            "should begin at byte {} but the data ends at byte {limit}",
-            raw.header
-        )
-    })?;
+    let header =
+        header.ok_or_else(|| format!("should begin at byte {} but the data ends at byte {limit}", raw.header))?;
     let local = &file[header..limit];
     if !local.starts_with(LOCAL) {
         return Err(format!("has no local header at byte {header}"));
@@ -223,15 +215,10 @@ fn local_range(file: &[u8], raw: &Raw<'_>, limit: usize) -> Result<(usize, Range
     let name_len = usize::from(u16_at(local, 26).unwrap_or(0));
     let extra_len = usize::from(u16_at(local, 28).unwrap_or(0));
     if local.get(30..30 + name_len) != Some(raw.name) {
-        return Err(format!(
-            "has another name in its local header at byte {header}"
-        ));
+        return Err(format!("has another name in its local header at byte {header}"));
     }
     let start = header + 30 + name_len + extra_len;
-    match usize::try_from(raw.size)
-        .ok()
-        .and_then(|n| start.checked_add(n))
-    {
+    match usize::try_from(raw.size).ok().and_then(|n| start.checked_add(n)) {
         Some(end) if end <= limit => Ok((header, start..end)),
         _ => Err(format!(
             "should hold {} bytes from byte {start}, but only {} are there",
@@ -242,19 +229,13 @@ fn local_range(file: &[u8], raw: &Raw<'_>, limit: usize) -> Result<(usize, Range
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
+    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(
-        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
-    ))
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(
-        bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
-    ))
+    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }

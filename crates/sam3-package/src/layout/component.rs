@@ -24,10 +24,7 @@ pub enum Component {
 const PREFIXES: [(&str, Component); 12] = [
     ("detector.backbone.vision_backbone.trunk.", Component::Vit),
     ("detector.backbone.vision_backbone.convs.", Component::Neck),
-    (
-        "detector.backbone.vision_backbone.sam2_convs.",
-        Component::TrackerNeck,
-    ),
+    ("detector.backbone.vision_backbone.sam2_convs.", Component::TrackerNeck),
     (
         "detector.backbone.vision_backbone.propagation_convs.",
         Component::TrackerNeck,

@@ -6,9 +6,7 @@
 /// Angles are rounded to f32 where the official code (`compute_axial_cis`) rounds them.
 pub(super) fn freqs_cis(side: usize, pairs: usize, scale: f32) -> Vec<u8> {
     let half = pairs / 2;
-    let theta: Vec<f32> = (0..half)
-        .map(|j| 1.0 / 10000f32.powf(j as f32 / half as f32))
-        .collect();
+    let theta: Vec<f32> = (0..half).map(|j| 1.0 / 10000f32.powf(j as f32 / half as f32)).collect();
     let mut out = Vec::with_capacity(side * side * pairs * 8);
     for position in 0..side * side {
         for at in [position % side, position / side] {

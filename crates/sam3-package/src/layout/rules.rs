@@ -50,11 +50,7 @@ pub(in crate::layout) struct Section {
 }
 
 /// A section, on fewer lines.
-const fn section(
-    official: &'static str,
-    transformers: &'static str,
-    rules: &'static [Rule],
-) -> Section {
+const fn section(official: &'static str, transformers: &'static str, rules: &'static [Rule]) -> Section {
     Section {
         official,
         transformers,

@@ -20,11 +20,7 @@ fn keys() -> Vec<Key> {
         .map(|l| l.split(' ').collect())
         .collect();
     let mut keys = Vec::new();
-    let group = |line: &[&str]| {
-        line[1]
-            .split_once("{}")
-            .map(|(prefix, _)| prefix.to_owned())
-    };
+    let group = |line: &[&str]| line[1].split_once("{}").map(|(prefix, _)| prefix.to_owned());
     for lines in lines.chunk_by(|a, b| group(a).is_some() && group(a) == group(b)) {
         let layers: usize = lines[0][0].parse().unwrap();
         for n in 0..layers {
@@ -100,10 +96,7 @@ fn transformers_names_become_the_official_state_dict_in_its_order() {
     assert_eq!(warnings, Vec::<String>::new());
     for (entry, key) in entries.iter().zip(&keys) {
         assert_eq!((&entry.name, &entry.shape), (&key.official, &key.shape));
-        let from: Vec<&String> = indices(entry.source)
-            .into_iter()
-            .map(|i| &names[i])
-            .collect();
+        let from: Vec<&String> = indices(entry.source).into_iter().map(|i| &names[i]).collect();
         let expected: Vec<&String> = key
             .transformers
             .iter()
@@ -124,8 +117,7 @@ fn every_official_name_has_a_component() {
     for key in keys() {
         let component = Component::of(&key.official);
         assert_ne!(component, Component::Other, "{}", key.official);
-        let of_tracker =
-            key.official.starts_with("tracker.") || key.official.contains(".sam2_convs.");
+        let of_tracker = key.official.starts_with("tracker.") || key.official.contains(".sam2_convs.");
         assert_eq!(component.is_tracker(), of_tracker, "{}", key.official);
     }
 }
@@ -141,7 +133,10 @@ fn file(test: &str, tensors: &[(&str, &[usize])], config: Option<&str>) -> PathB
         for i in 0..shape.iter().product() {
             data.extend_from_slice(&(i as f32).to_le_bytes());
         }
-        header.insert((*name).into(), serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]}));
+        header.insert(
+            (*name).into(),
+            serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]}),
+        );
     }
     let header = serde_json::to_vec(&header).unwrap();
     let mut out = std::fs::File::create(&path).unwrap();
@@ -188,16 +183,10 @@ fn training_prefixes_become_official() {
 
 #[test]
 fn two_tensors_of_one_official_name_are_refused() {
-    let path = file(
-        "twice",
-        &[("backbone.x", &[1]), ("detector.backbone.x", &[1])],
-        None,
-    );
+    let path = file("twice", &[("backbone.x", &[1]), ("detector.backbone.x", &[1])], None);
     let message = StateDict::open(&path).unwrap_err().to_string();
     assert!(
-        message.contains(
-            "\"backbone.x\" and \"detector.backbone.x\" are both \"detector.backbone.x\""
-        ),
+        message.contains("\"backbone.x\" and \"detector.backbone.x\" are both \"detector.backbone.x\""),
         "{message}"
     );
 }
@@ -207,22 +196,10 @@ const SMALL: &[(&str, &[usize])] = &[
     ("geometry_encoder.boxes_direct_project.bias", &[3]),
     ("geometry_encoder.boxes_direct_project.weight", &[3, 4]),
     ("text_encoder.text_projection.weight", &[2, 3]),
-    (
-        "vision_encoder.backbone.embeddings.position_embeddings",
-        &[1, 4, 2],
-    ),
-    (
-        "vision_encoder.backbone.layers.0.attention.k_proj.weight",
-        &[4, 4],
-    ),
-    (
-        "vision_encoder.backbone.layers.0.attention.q_proj.weight",
-        &[4, 4],
-    ),
-    (
-        "vision_encoder.backbone.layers.0.attention.v_proj.weight",
-        &[4, 4],
-    ),
+    ("vision_encoder.backbone.embeddings.position_embeddings", &[1, 4, 2]),
+    ("vision_encoder.backbone.layers.0.attention.k_proj.weight", &[4, 4]),
+    ("vision_encoder.backbone.layers.0.attention.q_proj.weight", &[4, 4]),
+    ("vision_encoder.backbone.layers.0.attention.v_proj.weight", &[4, 4]),
 ];
 
 const CONFIG: &str = r#"{"detector_config": {"vision_config": {"backbone_config":
@@ -247,10 +224,7 @@ fn views_of_a_transformers_checkpoint() {
         qkv.parts.iter().all(|p| matches!(p, Cow::Borrowed(_))),
         "q, k and v are not copied"
     );
-    assert_eq!(
-        qkv.to_f32().unwrap(),
-        [count(16), count(16), count(16)].concat()
-    );
+    assert_eq!(qkv.to_f32().unwrap(), [count(16), count(16), count(16)].concat());
 
     let pos = view("detector.backbone.vision_backbone.trunk.pos_embed");
     assert_eq!(pos.shape, [1, 5, 2]);
@@ -263,10 +237,7 @@ fn views_of_a_transformers_checkpoint() {
     );
 
     let points = view("detector.geometry_encoder.points_direct_project.weight");
-    assert_eq!(
-        (points.shape, points.to_f32().unwrap()),
-        (&[3, 2][..], vec![0.0; 6])
-    );
+    assert_eq!((points.shape, points.to_f32().unwrap()), (&[3, 2][..], vec![0.0; 6]));
     let made: Vec<_> = state.synthesised().collect();
     assert_eq!(made.len(), 3, "{made:?}");
 
@@ -300,8 +271,7 @@ fn a_torn_qkv_is_named() {
     let state = StateDict::open(&file("torn", &SMALL[..6], Some(CONFIG))).unwrap();
     let warning = &state.warnings()[0];
     assert!(
-        warning.contains("qkv.weight\" is incomplete")
-            && warning.contains("v_proj.weight\" is missing"),
+        warning.contains("qkv.weight\" is incomplete") && warning.contains("v_proj.weight\" is missing"),
         "{warning}"
     );
 
@@ -357,9 +327,7 @@ fn impossible_extents_are_refused_before_anything_is_made_of_them() {
         ),
     ] {
         let tensors = [(name, shape), ("vision_encoder.x", &[1][..])];
-        let message = StateDict::open(&file("huge", &tensors, None))
-            .unwrap_err()
-            .to_string();
+        let message = StateDict::open(&file("huge", &tensors, None)).unwrap_err().to_string();
         assert!(message.contains(expected), "{name} {shape:?}: {message}");
     }
 }

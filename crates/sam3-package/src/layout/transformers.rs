@@ -93,11 +93,7 @@ pub(super) fn official<'a>(
     stored: impl Fn(usize) -> &'a Stored,
     config: Option<&Value>,
 ) -> Result<(Vec<Entry>, Vec<String>), String> {
-    let by_name: HashMap<&str, usize> = names
-        .iter()
-        .enumerate()
-        .map(|(i, n)| (n.as_str(), i))
-        .collect();
+    let by_name: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
     let patch = by_name
         .get("detector_model.vision_encoder.backbone.embeddings.patch_embeddings.projection.weight")
         .and_then(|&i| stored(i).shape.last().copied())
@@ -121,13 +117,7 @@ pub(super) fn official<'a>(
             };
             let (official, theirs) = (fill(section.official), fill(section.transformers));
             for &(to, from, op) in section.rules {
-                builder.apply(
-                    op,
-                    n,
-                    &format!("{official}{to}"),
-                    &format!("{theirs}{from}"),
-                    &theirs,
-                )?;
+                builder.apply(op, n, &format!("{official}{to}"), &format!("{theirs}{from}"), &theirs)?;
             }
             if !repeats || builder.entries.len() == before {
                 break;
@@ -157,14 +147,7 @@ struct Builder<'n, F> {
 }
 
 impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
-    fn apply(
-        &mut self,
-        op: Op,
-        n: usize,
-        to: &str,
-        from: &str,
-        section: &str,
-    ) -> Result<(), String> {
+    fn apply(&mut self, op: Op, n: usize, to: &str, from: &str, section: &str) -> Result<(), String> {
         match op {
             Op::Same => self.same(to, from),
             Op::Duplicate(copy) => {
@@ -178,10 +161,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             }
             Op::Pair => self.pair(to, from),
             Op::PairBeside(sibling) => {
-                if self
-                    .by_name
-                    .contains_key(format!("{section}{sibling}").as_str())
-                {
+                if self.by_name.contains_key(format!("{section}{sibling}").as_str()) {
                     self.pair(to, from);
                 }
             }
@@ -210,12 +190,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                             "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
                         ));
                     }
-                    self.push(
-                        to,
-                        i,
-                        vec![shape[0], shape[1] + 1, shape[2]],
-                        Source::ClassRow(i),
-                    );
+                    self.push(to, i, vec![shape[0], shape[1] + 1, shape[2]], Source::ClassRow(i));
                 }
             }
             Op::Transpose => {
@@ -224,8 +199,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                 }
             }
             Op::Row => {
-                if let Some((i, [rows, width])) = self.shaped::<2>(from)?.filter(|(_, s)| n < s[0])
-                {
+                if let Some((i, [rows, width])) = self.shaped::<2>(from)?.filter(|(_, s)| n < s[0]) {
                     if rows > MAX_ROWS {
                         return Err(format!(
                             "tensor \"{from}\" has {rows} rows, expected one for each kind of point (4)"
@@ -242,10 +216,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                         (self.stored)(i).shape.first().copied().unwrap_or(0),
                         (self.stored)(i).dtype,
                     );
-                    let shapes = [
-                        ("weight", vec![width, input.unwrap_or(width)]),
-                        ("bias", vec![width]),
-                    ];
+                    let shapes = [("weight", vec![width, input.unwrap_or(width)]), ("bias", vec![width])];
                     if width > MAX_WIDTH {
                         return Err(format!("tensor \"{from}\" is {width} wide, expected 256"));
                     }
@@ -271,8 +242,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
 
     fn same(&mut self, to: &str, from: &str) {
         if let Some(i) = self.take(from) {
-            self.entries
-                .push(Entry::stored(to.to_owned(), i, (self.stored)(i)));
+            self.entries.push(Entry::stored(to.to_owned(), i, (self.stored)(i)));
         }
     }
 
@@ -283,9 +253,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
 
     fn fused(&mut self, to: &str, from: &str, leaf: &str) -> Result<(), String> {
         let names = ["q", "k", "v"].map(|x| format!("{from}{x}_proj.{leaf}"));
-        let found = names
-            .each_ref()
-            .map(|name| self.by_name.get(name.as_str()).copied());
+        let found = names.each_ref().map(|name| self.by_name.get(name.as_str()).copied());
         let [Some(q), Some(k), Some(v)] = found else {
             if let Some(missing) = names
                 .iter()
@@ -293,17 +261,13 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                 .find(|(_, i)| i.is_none())
                 .filter(|_| found != [None; 3])
             {
-                self.warnings.push(format!(
-                    "\"{to}\" is incomplete: \"{}\" is missing",
-                    missing.0
-                ));
+                self.warnings
+                    .push(format!("\"{to}\" is incomplete: \"{}\" is missing", missing.0));
             }
             return Ok(());
         };
         let [a, b, c] = [q, k, v].map(&self.stored);
-        if [b, c]
-            .iter()
-            .any(|t| (t.dtype, &t.shape) != (a.dtype, &a.shape))
+        if [b, c].iter().any(|t| (t.dtype, &t.shape) != (a.dtype, &a.shape))
             || a.shape.is_empty()
             || a.shape.contains(&0)
         {
@@ -342,9 +306,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
         sized
             .filter(|_| !shape.contains(&0))
             .map(|s| Some((i, s)))
-            .ok_or_else(|| {
-                format!("tensor \"{from}\" has shape {shape:?}, expected {N} axes, none empty")
-            })
+            .ok_or_else(|| format!("tensor \"{from}\" has shape {shape:?}, expected {N} axes, none empty"))
     }
 
     fn push(&mut self, to: &str, i: usize, shape: Vec<usize>, source: Source) {
@@ -363,10 +325,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             return Ok(());
         };
         let Rotary {
-            heads,
-            window,
-            grid,
-            ..
+            heads, window, grid, ..
         } = self.rotary;
         let is_global = self.rotary.global.contains(&block);
         let (side, scale) = if is_global {
@@ -376,13 +335,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
         };
         // A head's width is split in pairs, half of them for x and half for y.
         let pairs = width / heads / 2;
-        if pairs == 0
-            || pairs % 2 != 0
-            || width % heads != 0
-            || side == 0
-            || side > MAX_SIDE
-            || width > MAX_WIDTH
-        {
+        if pairs == 0 || pairs % 2 != 0 || width % heads != 0 || side == 0 || side > MAX_SIDE || width > MAX_WIDTH {
             return Err(format!(
                 "a rotary table of {side}×{side} positions for width {width} and {heads} heads is impossible: is config.json \
                  the one of this checkpoint?"

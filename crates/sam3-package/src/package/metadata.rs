@@ -218,8 +218,8 @@ impl Metadata {
             format: String,
             format_version: u32,
         }
-        let head: Head = serde_json::from_slice(text)
-            .map_err(|error| format!("its {RECORD} cannot be read: {error}"))?;
+        let head: Head =
+            serde_json::from_slice(text).map_err(|error| format!("its {RECORD} cannot be read: {error}"))?;
         if head.format != FORMAT {
             return Err(format!(
                 "its {RECORD} says format {:?}, expected {FORMAT:?}",
@@ -232,8 +232,7 @@ impl Metadata {
                 head.format_version
             ));
         }
-        serde_json::from_slice(text)
-            .map_err(|error| format!("its {RECORD} cannot be read: {error}"))
+        serde_json::from_slice(text).map_err(|error| format!("its {RECORD} cannot be read: {error}"))
     }
 }
 
@@ -261,8 +260,7 @@ fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
@@ -306,11 +304,7 @@ impl Formatter for Shallow {
         self.depth -= 1;
         result
     }
-    fn begin_array_value<W: io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         by_depth!(self, begin_array_value(writer, first))
     }
     fn end_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -325,11 +319,7 @@ impl Formatter for Shallow {
         self.depth -= 1;
         result
     }
-    fn begin_object_key<W: io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         by_depth!(self, begin_object_key(writer, first))
     }
     fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -363,24 +353,20 @@ mod tests {
                 Shallow::default(),
             ))
             .unwrap();
-        let expected = "{\n  \"a\": [],\n  \"b\": [\n    {\"c\":[1,2],\"d\":{}}\n  ],\n  \"e\": {\n    \"f\": [1]\n  }\n}";
+        let expected =
+            "{\n  \"a\": [],\n  \"b\": [\n    {\"c\":[1,2],\"d\":{}}\n  ],\n  \"e\": {\n    \"f\": [1]\n  }\n}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]
     fn foreign_and_future_metadata_are_refused_in_words() {
-        assert!(
-            Metadata::from_json(b"{")
-                .unwrap_err()
-                .contains("cannot be read")
-        );
+        assert!(Metadata::from_json(b"{").unwrap_err().contains("cannot be read"));
         assert!(
             Metadata::from_json(br#"{"format":"x","format_version":1}"#)
                 .unwrap_err()
                 .contains("expected")
         );
-        let future =
-            Metadata::from_json(br#"{"format":"sam3-package","format_version":2}"#).unwrap_err();
+        let future = Metadata::from_json(br#"{"format":"sam3-package","format_version":2}"#).unwrap_err();
         assert!(future.contains("newer sam3"), "{future}");
     }
 }

@@ -22,10 +22,7 @@ use crate::{
     staged::Staged,
 };
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
-pub use metadata::{
-    FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord,
-    WorstTensor,
-};
+pub use metadata::{FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord, WorstTensor};
 use plan::Plan;
 pub use plan::{SCALE_SUFFIX, Stored};
 pub(crate) use source::hex;
@@ -74,11 +71,7 @@ pub fn archive_path(package: &Path) -> PathBuf {
 }
 
 fn stem(package: &Path) -> String {
-    package
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    package.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// True for a name that [`write`] knows how to write.
@@ -174,24 +167,19 @@ fn write_package(
     let files = source.checkpoint().files();
     let origin = match source.metadata_json() {
         Some(text) => {
-            let metadata = Metadata::from_json(text)
-                .map_err(|reason| Error::invalid(source.path(), reason))?;
+            let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(source.path(), reason))?;
             Some(metadata.source)
         }
         None => None,
     };
     let describe = |source_info: Source, written: &[Written]| {
-        let records = plan
-            .stored
-            .iter()
-            .zip(written)
-            .map(|(stored, written)| TensorRecord {
-                name: stored.name.clone(),
-                dtype: stored.dtype.name().to_owned(),
-                shape: stored.shape.clone(),
-                sha256: hex(&written.sha256),
-                error: written.cost.error(),
-            });
+        let records = plan.stored.iter().zip(written).map(|(stored, written)| TensorRecord {
+            name: stored.name.clone(),
+            dtype: stored.dtype.name().to_owned(),
+            shape: stored.shape.clone(),
+            sha256: hex(&written.sha256),
+            error: written.cost.error(),
+        });
         Metadata::new(
             options.created,
             source_info,
@@ -210,10 +198,7 @@ fn write_package(
         Format::Pth => Layout::Pth(pth::Layout::new(&stem(&options.output), &plan.stored)),
         Format::Safetensors => {
             let unknown = vec![Written::default(); plan.stored.len()];
-            let draft = describe(
-                Source::unread(source.path(), files, origin.clone()),
-                &unknown,
-            );
+            let draft = describe(Source::unread(source.path(), files, origin.clone()), &unknown);
             Layout::Safetensors(safetensors::Layout::new(&plan.stored, &draft.to_json()))
         }
     };
@@ -251,12 +236,7 @@ fn identity(written: &[Written]) -> [u8; 16] {
 }
 
 /// Values that are lost make an error; with `none` nothing is lost and what is not finite is only told.
-fn judge_losses(
-    source: &StateDict,
-    plan: &Plan,
-    precision: Precision,
-    written: &[Written],
-) -> Result<Vec<String>> {
+fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: &[Written]) -> Result<Vec<String>> {
     let lines: Vec<String> = plan
         .stored
         .iter()
@@ -277,10 +257,7 @@ fn judge_losses(
         })
         .collect();
     if lines.is_empty() || precision == Precision::None {
-        return Ok(lines
-            .iter()
-            .map(|line| line.trim_start().to_owned())
-            .collect());
+        return Ok(lines.iter().map(|line| line.trim_start().to_owned()).collect());
     }
     Err(Error::Unrepresentable {
         path: source.path().to_owned(),
@@ -294,12 +271,7 @@ fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
         (Ok(file), Ok(output)) => file == output,
         _ => false,
     };
-    if source
-        .checkpoint()
-        .files()
-        .iter()
-        .any(|file| same(&file.path))
-    {
+    if source.checkpoint().files().iter().any(|file| same(&file.path)) {
         return Err(Error::invalid(
             output,
             "this is the checkpoint itself: write the package under another name",

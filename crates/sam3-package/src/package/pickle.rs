@@ -35,9 +35,7 @@ pub(super) fn state_dict(stored: &[Stored]) -> Vec<u8> {
         tuple(&mut out, tensor.shape.iter().map(|extent| *extent as u64));
         tuple(&mut out, strides(&tensor.shape).into_iter());
         out.push(0x89); // requires_grad: NEWFALSE
-        memo.shared(&mut out, ORDERED_DICT, |out| {
-            global(out, "collections", "OrderedDict")
-        });
+        memo.shared(&mut out, ORDERED_DICT, |out| global(out, "collections", "OrderedDict"));
         out.extend(b")RtR"); // EMPTY_TUPLE, REDUCE: no hooks; TUPLE, REDUCE: the tensor
     }
     out.extend(b"u."); // SETITEMS, STOP

@@ -80,13 +80,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add(
-        &mut self,
-        source: &StateDict,
-        index: usize,
-        info: TensorInfo<'_>,
-        precision: Precision,
-    ) -> Result<()> {
+    fn add(&mut self, source: &StateDict, index: usize, info: TensorInfo<'_>, precision: Precision) -> Result<()> {
         let dtype = stored_dtype(info.name, info.shape, info.dtype, precision);
         let mut step = Step {
             source: index,
@@ -126,13 +120,9 @@ fn is_scale_of_int8(source: &StateDict, name: &str) -> bool {
 fn scale_of(source: &StateDict, info: TensorInfo<'_>) -> Result<usize> {
     let name = format!("{}{SCALE_SUFFIX}", info.name);
     let rows = info.shape.first().copied().unwrap_or(0);
-    let found = source
-        .position(&name)
-        .map(|position| (position, source.info(position)));
+    let found = source.position(&name).map(|position| (position, source.info(position)));
     match found {
-        Some((position, scale))
-            if scale.dtype == Dtype::F32 && scale.shape.iter().product::<usize>() == rows =>
-        {
+        Some((position, scale)) if scale.dtype == Dtype::F32 && scale.shape.iter().product::<usize>() == rows => {
             Ok(position)
         }
         Some((_, scale)) => Err(Error::invalid(
@@ -156,11 +146,7 @@ fn scale_of(source: &StateDict, info: TensorInfo<'_>) -> Result<usize> {
 fn stored_dtype(name: &str, shape: &[usize], source: Dtype, precision: Precision) -> Dtype {
     let narrow = match precision {
         Precision::None => {
-            return if source == Dtype::I8 {
-                Dtype::F32
-            } else {
-                source
-            };
+            return if source == Dtype::I8 { Dtype::F32 } else { source };
         }
         Precision::Fp16 | Precision::Int8 => Dtype::F16,
         Precision::Bf16 => Dtype::BF16,
@@ -197,17 +183,14 @@ fn stays_full(name: &str, shape: &[usize]) -> bool {
         "boxRPB_embed_x",
         "boxRPB_embed_y",
     ];
-    shape.len() <= 1
-        || name.ends_with(SCALE_SUFFIX)
-        || name.split('.').any(|part| TABLES.contains(&part))
+    shape.len() <= 1 || name.ends_with(SCALE_SUFFIX) || name.split('.').any(|part| TABLES.contains(&part))
 }
 
 /// A Linear weight large enough for int8, or the token embedding.
 fn is_int8_weight(name: &str, shape: &[usize]) -> bool {
     shape.len() == 2
         && !stays_full(name, shape)
-        && (name.ends_with("token_embedding.weight")
-            || (is_linear(name) && shape[0] * shape[1] >= INT8_MIN_ELEMENTS))
+        && (name.ends_with("token_embedding.weight") || (is_linear(name) && shape[0] * shape[1] >= INT8_MIN_ELEMENTS))
 }
 
 /// True for `nn.Linear` weights and the fused input projections of attention, given a 2-D tensor.
@@ -219,16 +202,10 @@ fn is_linear(name: &str) -> bool {
     };
     let module = module.rsplit('.').next().unwrap_or(module);
     let numbered_embedding = name.contains("point_embeddings.");
-    let embedding =
-        module.ends_with("_embed") || module.ends_with("_embedding") || module.ends_with("_token");
+    let embedding = module.ends_with("_embed") || module.ends_with("_embedding") || module.ends_with("_token");
     match parameter {
         "in_proj_weight" => true,
-        "weight" => {
-            !embedding
-                && !numbered_embedding
-                && !module.ends_with("_tokens")
-                && module != "reference_points"
-        }
+        "weight" => !embedding && !numbered_embedding && !module.ends_with("_tokens") && module != "reference_points",
         _ => false,
     }
 }
@@ -283,13 +260,7 @@ mod tests {
                 "none {name}"
             );
         }
-        assert_eq!(
-            stored_dtype("a.fc.weight", &[256, 256], I8, Precision::None),
-            F32
-        );
-        assert_eq!(
-            stored_dtype("a.fc.weight", &[256, 256], I8, Precision::Bf16),
-            BF16
-        );
+        assert_eq!(stored_dtype("a.fc.weight", &[256, 256], I8, Precision::None), F32);
+        assert_eq!(stored_dtype("a.fc.weight", &[256, 256], I8, Precision::Bf16), BF16);
     }
 }

@@ -63,13 +63,7 @@ impl Layout {
 
     /// Writes everything but the tensors' bytes. `crcs` are the tensors' CRC-32, `identity` any 16 bytes that
     /// tell this content from another, for PyTorch's `serialization_id`.
-    pub fn finish(
-        mut self,
-        file: &Staged,
-        crcs: &[u32],
-        identity: [u8; 16],
-        metadata: &[u8],
-    ) -> Result<()> {
+    pub fn finish(mut self, file: &Staged, crcs: &[u32], identity: [u8; 16], metadata: &[u8]) -> Result<()> {
         let mut directory = Vec::new();
         let mut records = 0u64;
         let mut close = |record: &Record, crc: u32| -> Result<()> {
@@ -248,10 +242,7 @@ mod tests {
             let layout = Layout::new("big", &tensors(count, rows));
             for record in &layout.data {
                 assert_eq!(record.start % ALIGNMENT, 0);
-                assert_eq!(
-                    record.header + record.local_header(0).len() as u64,
-                    record.start
-                );
+                assert_eq!(record.header + record.local_header(0).len() as u64, record.start);
                 let central = record.central_header(0);
                 let stored = u32::from_le_bytes(central[42..46].try_into().unwrap());
                 if record.header >= LIMIT_32 {

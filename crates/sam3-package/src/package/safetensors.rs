@@ -39,12 +39,9 @@ impl Layout {
             let shape = Value::from(tensor.shape.clone());
             let end = place + tensor.bytes();
             let dtype = tensor.dtype.name();
-            entries += &format!(
-                ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{place},{end}]}}"
-            );
+            entries += &format!(",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{place},{end}]}}");
         }
-        let room =
-            header(metadata, &entries).len() as u64 + ERROR_ROOM * stored.len() as u64 + SPARE_ROOM;
+        let room = header(metadata, &entries).len() as u64 + ERROR_ROOM * stored.len() as u64 + SPARE_ROOM;
         let start = (8 + room).next_multiple_of(ALIGNMENT);
         Self {
             entries,

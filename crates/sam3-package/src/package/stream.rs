@@ -87,9 +87,7 @@ impl PackageHasher {
             match &mut self.state {
                 State::Rest => return Ok(()),
                 State::Body { left, sink, .. } => {
-                    let take = bytes
-                        .len()
-                        .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let take = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     let (now, later) = bytes.split_at(take);
                     match sink {
                         Sink::Hash(_, sha) => sha.update(now),
@@ -100,10 +98,7 @@ impl PackageHasher {
                     bytes = later;
                     self.settle();
                 }
-                State::Magic
-                | State::ZipHeader
-                | State::ZipNames { .. }
-                | State::SafetensorsHeader { .. } => {
+                State::Magic | State::ZipHeader | State::ZipNames { .. } | State::SafetensorsHeader { .. } => {
                     let missing = self.header_length() - self.head.len();
                     let (now, later) = bytes.split_at(missing.min(bytes.len()));
                     self.head.extend(now);
@@ -155,10 +150,7 @@ impl PackageHasher {
                     let (names, extra) = (self.short(26), self.short(28));
                     self.state = State::ZipNames { names, extra };
                 } else {
-                    return Err(
-                        "its records do not follow each other as sam3 package writes them"
-                            .to_owned(),
-                    );
+                    return Err("its records do not follow each other as sam3 package writes them".to_owned());
                 }
             }
             State::ZipNames { names, .. } => self.zip_record(names)?,
@@ -179,11 +171,7 @@ impl PackageHasher {
                     then,
                 } => {
                     match sink {
-                        Sink::Hash(key, sha) => {
-                            self.found
-                                .tensors
-                                .push((key, length, sha.finalize().into()))
-                        }
+                        Sink::Hash(key, sha) => self.found.tensors.push((key, length, sha.finalize().into())),
                         Sink::Keep(kept) => self.found.metadata = Some(kept),
                         Sink::Skip => {}
                     }
@@ -219,27 +207,21 @@ impl PackageHasher {
     }
 
     fn zip_record(&mut self, names: usize) -> Result<(), String> {
-        let name =
-            String::from_utf8_lossy(&self.head[LOCAL_HEADER..LOCAL_HEADER + names]).into_owned();
+        let name = String::from_utf8_lossy(&self.head[LOCAL_HEADER..LOCAL_HEADER + names]).into_owned();
         let extra = &self.head[LOCAL_HEADER + names..];
         let has_descriptor = self.head[6] & 8 != 0;
         let stored = self.short(8) == 0;
         let size = u32::from_le_bytes(self.head[22..26].try_into().expect("four bytes"));
         let zip64 = extra.starts_with(&[1, 0]);
         let length = match (size, extra.get(4..12)) {
-            (u32::MAX, Some(long)) if zip64 => {
-                u64::from_le_bytes(long.try_into().expect("eight bytes"))
-            }
+            (u32::MAX, Some(long)) if zip64 => u64::from_le_bytes(long.try_into().expect("eight bytes")),
             _ => u64::from(size),
         };
         let record = name.split_once('/').map_or("", |(_, record)| record);
         if !stored || (length == 0 && has_descriptor && record == "data.pkl") {
             return Err("it was not written by sam3 package".to_owned());
         }
-        let sink = if let Some(number) = record
-            .strip_prefix("data/")
-            .and_then(|number| number.parse().ok())
-        {
+        let sink = if let Some(number) = record.strip_prefix("data/").and_then(|number| number.parse().ok()) {
             Sink::Hash(Key::Position(number), Sha256::new())
         } else if record == RECORD && length <= MAX_BYTES {
             Sink::Keep(Vec::new())
@@ -268,17 +250,14 @@ impl PackageHasher {
         struct Place {
             data_offsets: (u64, u64),
         }
-        let broken =
-            |error: serde_json::Error| format!("its safetensors header is malformed: {error}");
+        let broken = |error: serde_json::Error| format!("its safetensors header is malformed: {error}");
         let header: Map<String, Value> = serde_json::from_slice(&self.head).map_err(broken)?;
         self.head = Vec::new();
         let mut cursor = 0;
         let mut places = Vec::with_capacity(header.len());
         for (name, value) in header {
             if name == "__metadata__" {
-                let text = value
-                    .get(RECORD.trim_end_matches(".json"))
-                    .and_then(Value::as_str);
+                let text = value.get(RECORD.trim_end_matches(".json")).and_then(Value::as_str);
                 self.found.metadata = text.map(|text| text.as_bytes().to_vec());
                 continue;
             }
@@ -293,9 +272,7 @@ impl PackageHasher {
         places.sort_by_key(|(begin, length, _)| (*begin, *length));
         for (begin, length, key) in &places {
             if *begin != cursor {
-                return Err(format!(
-                    "{key:?}: expected its bytes at {cursor}, found {begin}"
-                ));
+                return Err(format!("{key:?}: expected its bytes at {cursor}, found {begin}"));
             }
             cursor = begin
                 .checked_add(*length)

@@ -39,9 +39,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     }
     let checkpoint = Checkpoint::open(path)?;
     let Some(text) = checkpoint.metadata_json() else {
-        return Err(Error::NotAPackage {
-            path: path.to_owned(),
-        });
+        return Err(Error::NotAPackage { path: path.to_owned() });
     };
     let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(path, reason))?;
     let mut mismatches = structure(&checkpoint, &metadata);
@@ -54,18 +52,11 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 
 /// Compares names, dtypes and shapes; reads no tensor.
 pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<String> {
-    let recorded: HashMap<&str, &TensorRecord> = metadata
-        .tensors
-        .iter()
-        .map(|t| (t.name.as_str(), t))
-        .collect();
+    let recorded: HashMap<&str, &TensorRecord> = metadata.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let mut mismatches = Vec::new();
     for tensor in checkpoint.tensors() {
         match recorded.get(tensor.name) {
-            None => mismatches.push(format!(
-                "  {}: in the file, not in its metadata",
-                tensor.name
-            )),
+            None => mismatches.push(format!("  {}: in the file, not in its metadata", tensor.name)),
             Some(record) if record.dtype != tensor.dtype.name() || record.shape != tensor.shape => {
                 mismatches.push(format!(
                     "  {}: expected {} {:?}, found {} {:?}",
@@ -77,10 +68,7 @@ pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<Str
     }
     for record in &metadata.tensors {
         if checkpoint.position(&record.name).is_none() {
-            mismatches.push(format!(
-                "  {}: in the metadata, not in the file",
-                record.name
-            ));
+            mismatches.push(format!("  {}: in the metadata, not in the file", record.name));
         }
     }
     mismatches
@@ -97,9 +85,7 @@ fn digests(checkpoint: &Checkpoint, metadata: &Metadata, progress: &dyn Progress
             let Some(record) = metadata.tensors.get(index) else {
                 return mismatches;
             };
-            let position = checkpoint
-                .position(&record.name)
-                .expect("the structure was compared");
+            let position = checkpoint.position(&record.name).expect("the structure was compared");
             let mut sha = Sha256::new();
             for piece in checkpoint
                 .view(position)
@@ -120,20 +106,11 @@ fn digests(checkpoint: &Checkpoint, metadata: &Metadata, progress: &dyn Progress
 }
 
 fn differs(record: &TensorRecord, found: &str) -> Option<String> {
-    (record.sha256 != found).then(|| {
-        format!(
-            "  {}: expected sha256 {}, found {found}",
-            record.name, record.sha256
-        )
-    })
+    (record.sha256 != found).then(|| format!("  {}: expected sha256 {}, found {found}", record.name, record.sha256))
 }
 
 /// `X_metadata.json` beside `X.pth` must hold the same bytes as the metadata inside.
-fn check_beside(
-    package: &Path,
-    inside: &[u8],
-    mismatches: &mut Vec<String>,
-) -> Result<Option<PathBuf>> {
+fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> Result<Option<PathBuf>> {
     let beside = metadata_path(package);
     match std::fs::read(&beside) {
         Ok(text) if text == inside => Ok(Some(beside)),
@@ -164,10 +141,7 @@ pub(crate) fn compare(metadata: &Metadata, found: &Digests) -> Vec<String> {
             .or_else(|| by_key.remove(&Key::Name(record.name.clone())));
         match found {
             Some(sha256) => mismatches.extend(differs(record, &hex(sha256))),
-            None => mismatches.push(format!(
-                "  {}: in the metadata, not in the file",
-                record.name
-            )),
+            None => mismatches.push(format!("  {}: in the metadata, not in the file", record.name)),
         }
     }
     mismatches.extend(

@@ -62,13 +62,7 @@ pub(super) fn tensors<T: Send>(
             if step.makes_scale {
                 slots.push(Slot::new(file, offset(step.output + 1), progress));
             }
-            let result = store(
-                source,
-                *step,
-                &plan.stored[step.output],
-                &mut scratch,
-                &mut slots,
-            );
+            let result = store(source, *step, &plan.stored[step.output], &mut scratch, &mut slots);
             if result.is_err() {
                 // The others need not go on with a package that will not be.
                 next.store(plan.steps.len(), Ordering::Relaxed);
@@ -81,9 +75,7 @@ pub(super) fn tensors<T: Send>(
             written[step.output].cost = cost;
         }
     };
-    rayon::broadcast(worker)
-        .into_iter()
-        .collect::<Result<()>>()?;
+    rayon::broadcast(worker).into_iter().collect::<Result<()>>()?;
     let first = first_result
         .into_inner()
         .expect("no thread panicked")
@@ -179,11 +171,7 @@ fn restore(
     let scales = scales.to_f32().expect("the plan asks for F32 scales");
     let columns = view.numel() / scales.len().max(1);
     let parts = whole_rows(&view.parts, columns);
-    for (row, scale) in parts
-        .iter()
-        .flat_map(|part| part.chunks(columns.max(1)))
-        .zip(scales)
-    {
+    for (row, scale) in parts.iter().flat_map(|part| part.chunks(columns.max(1))).zip(scales) {
         scratch.values.clear();
         restore_row(row, scale, &mut scratch.values);
         scratch.narrow(dtype, out, cost);

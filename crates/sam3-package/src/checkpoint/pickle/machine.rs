@@ -111,10 +111,7 @@ impl<'a> Machine<'a> {
             b'I' | b'L' => match self.line()? {
                 "00" => Value::Bool(false),
                 "01" => Value::Bool(true),
-                digits => digits
-                    .trim_end_matches('L')
-                    .parse()
-                    .map_or(Value::Opaque, Value::Int),
+                digits => digits.trim_end_matches('L').parse().map_or(Value::Opaque, Value::Int),
             },
             b'G' => {
                 self.take(8)?;
@@ -139,9 +136,8 @@ impl<'a> Machine<'a> {
         let start = self.at;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let bytes = self.take(len)?;
-        let is_text = len <= MAX_TEXT
-            && matches!(op, 0x8c | 0x8d | b'X' | b'U' | b'T')
-            && std::str::from_utf8(bytes).is_ok();
+        let is_text =
+            len <= MAX_TEXT && matches!(op, 0x8c | 0x8d | b'X' | b'U' | b'T') && std::str::from_utf8(bytes).is_ok();
         let value = if is_text {
             Value::Text(start as u32, len as u32)
         } else {
@@ -264,10 +260,7 @@ impl<'a> Machine<'a> {
                     u32::from_le_bytes(self.array()?) as usize
                 };
                 let value = self.memo.get(index).copied().flatten();
-                self.push(
-                    value
-                        .ok_or_else(|| format!("recalls object {index}, which it never stored"))?,
-                )?;
+                self.push(value.ok_or_else(|| format!("recalls object {index}, which it never stored"))?)?;
             }
             _ => return Ok(false),
         }
@@ -278,8 +271,7 @@ impl<'a> Machine<'a> {
         let is_ordered_dict = match callable {
             Value::Node(i) => match self.nodes[i as usize] {
                 Node::Global { module, name } => {
-                    text(self.bytes, module) == Some("collections")
-                        && text(self.bytes, name) == Some("OrderedDict")
+                    text(self.bytes, module) == Some("collections") && text(self.bytes, name) == Some("OrderedDict")
                 }
                 _ => false,
             },
@@ -298,9 +290,7 @@ impl<'a> Machine<'a> {
             return Err("sets a dict key without a value".into());
         }
         match self.top_node()? {
-            Some(Node::Dict(entries)) => {
-                entries.extend(items.chunks_exact(2).map(|kv| (kv[0], kv[1])))
-            }
+            Some(Node::Dict(entries)) => entries.extend(items.chunks_exact(2).map(|kv| (kv[0], kv[1]))),
             Some(Node::Call { .. }) => {}
             _ => return Err("sets items of something that is not a dict".into()),
         }
@@ -387,10 +377,7 @@ impl<'a> Machine<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        Ok(self
-            .take(N)?
-            .try_into()
-            .expect("take returns what it was asked for"))
+        Ok(self.take(N)?.try_into().expect("take returns what it was asked for"))
     }
 
     fn line_value(&mut self) -> Result<Value, String> {

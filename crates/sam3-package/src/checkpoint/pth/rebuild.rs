@@ -25,21 +25,16 @@ impl Reader<'_, '_> {
             };
             let args = self.pickle.items(args).unwrap_or(&[]);
             match self.pickle.global(callable) {
-                Some(("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state"))
-                    if !args.is_empty() =>
-                {
+                Some(("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")) if !args.is_empty() => {
                     value = args[0];
                 }
-                Some(("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2"))
-                    if args.len() >= 4 =>
-                {
+                Some(("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2")) if args.len() >= 4 => {
                     return self.rebuild(name, args, None, args.get(6));
                 }
                 Some(("torch._utils", "_rebuild_tensor_v3")) if args.len() >= 7 => {
                     let dtype = match self.pickle.global(args[6]) {
-                        Some(("torch", name)) => Dtype::from_torch(name).ok_or_else(|| {
-                            format!("has dtype torch.{}, which is not read", clip(name))
-                        })?,
+                        Some(("torch", name)) => Dtype::from_torch(name)
+                            .ok_or_else(|| format!("has dtype torch.{}, which is not read", clip(name)))?,
                         _ => return Err("has no dtype".into()),
                     };
                     return self.rebuild(name, args, Some(dtype), args.get(7));
@@ -65,37 +60,27 @@ impl Reader<'_, '_> {
         bits: Option<&Value>,
     ) -> Result<Stored, String> {
         let storage = self.storage(args[0])?;
-        let dtype = dtype
-            .or(storage.dtype)
-            .ok_or("lies in a storage without a dtype")?;
-        let offset =
-            extent(args[1]).ok_or_else(|| format!("has storage offset {:?}", Plain(args[1])))?;
+        let dtype = dtype.or(storage.dtype).ok_or("lies in a storage without a dtype")?;
+        let offset = extent(args[1]).ok_or_else(|| format!("has storage offset {:?}", Plain(args[1])))?;
         let shape = self.extents(args[2], "shape")?;
         let mut strides = self.extents(args[3], "strides")?;
         if strides.len() != shape.len() {
-            return Err(format!(
-                "has {} axes but {} strides",
-                shape.len(),
-                strides.len()
-            ));
+            return Err(format!("has {} axes but {} strides", shape.len(), strides.len()));
         }
         // Lazy conjugation and negation of complex tensors: {"conj": True}.
         let bits = bits.and_then(|b| self.pickle.dict(*b)).unwrap_or(&[]);
         if bits.iter().any(|(_, v)| *v == Value::Bool(true)) {
-            return Err(
-                "is a lazily conjugated or negated view: save tensor.resolve_conj().resolve_neg()"
-                    .into(),
-            );
+            return Err("is a lazily conjugated or negated view: save tensor.resolve_conj().resolve_neg()".into());
         }
-        let bytes =
-            byte_len(&shape, dtype).ok_or_else(|| format!("has the impossible shape {shape:?}"))?;
+        let bytes = byte_len(&shape, dtype).ok_or_else(|| format!("has the impossible shape {shape:?}"))?;
         let last = if bytes == 0 {
             strides = dense(&shape);
             Some(offset)
         } else {
-            shape.iter().zip(&strides).try_fold(offset, |at, (&d, &s)| {
-                at.checked_add((d - 1).checked_mul(s)?)
-            })
+            shape
+                .iter()
+                .zip(&strides)
+                .try_fold(offset, |at, (&d, &s)| at.checked_add((d - 1).checked_mul(s)?))
         };
         let end = last
             .and_then(|l| l.checked_add(usize::from(bytes > 0)))
@@ -131,22 +116,16 @@ impl Reader<'_, '_> {
         let Some(&[tag, class, key, _, numel]) = self.pickle.items(id) else {
             return Err(malformed.into());
         };
-        let (Some("storage"), Some((module, class)), Some(key)) = (
-            self.pickle.text(tag),
-            self.pickle.global(class),
-            self.pickle.text(key),
-        ) else {
+        let (Some("storage"), Some((module, class)), Some(key)) =
+            (self.pickle.text(tag), self.pickle.global(class), self.pickle.text(key))
+        else {
             return Err(malformed.into());
         };
         let dtype = match (module, class) {
             ("torch", class) if Dtype::from_storage(class).is_some() => Dtype::from_storage(class),
             ("torch" | "torch.storage", "UntypedStorage") => None,
             _ => {
-                return Err(format!(
-                    "lies in a {}.{}, which is not read",
-                    clip(module),
-                    clip(class)
-                ));
+                return Err(format!("lies in a {}.{}, which is not read", clip(module), clip(class)));
             }
         };
         let bytes = extent(numel)
@@ -164,10 +143,7 @@ impl Reader<'_, '_> {
             .get(name.as_str())
             .ok_or_else(|| format!("has its data in \"{name}\", which the zip lacks"))?;
         if data.len() != bytes {
-            return Err(format!(
-                "should have {bytes} bytes in \"{name}\", found {}",
-                data.len()
-            ));
+            return Err(format!("should have {bytes} bytes in \"{name}\", found {}", data.len()));
         }
         Ok(Storage {
             dtype,
@@ -177,15 +153,9 @@ impl Reader<'_, '_> {
     }
 
     fn extents(&self, value: Value, what: &str) -> Result<Vec<usize>, String> {
-        let items = self
-            .pickle
-            .items(value)
-            .ok_or_else(|| format!("has no {what}"))?;
+        let items = self.pickle.items(value).ok_or_else(|| format!("has no {what}"))?;
         if items.len() > MAX_RANK {
-            return Err(format!(
-                "has {} axes; at most {MAX_RANK} are read",
-                items.len()
-            ));
+            return Err(format!("has {} axes; at most {MAX_RANK} are read", items.len()));
         }
         items
             .iter()

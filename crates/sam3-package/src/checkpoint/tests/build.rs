@@ -58,12 +58,7 @@ pub fn zip(entries: &[Entry]) -> Vec<u8> {
 
 /// Opcodes of a string.
 pub fn text(s: &str) -> Vec<u8> {
-    [
-        b"X".as_slice(),
-        &(s.len() as u32).to_le_bytes(),
-        s.as_bytes(),
-    ]
-    .concat()
+    [b"X".as_slice(), &(s.len() as u32).to_le_bytes(), s.as_bytes()].concat()
 }
 
 /// Opcodes of an integer.
@@ -81,14 +76,7 @@ pub fn ints(items: &[i64]) -> Vec<u8> {
 }
 
 /// Opcodes of `torch._utils._rebuild_tensor_v2` over storage `key`.
-pub fn tensor(
-    class: &str,
-    key: &str,
-    numel: i64,
-    offset: i64,
-    shape: &[i64],
-    strides: &[i64],
-) -> Vec<u8> {
+pub fn tensor(class: &str, key: &str, numel: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
     let class = format!("ctorch\n{class}\n").into_bytes();
     let storage = tuple(&[text("storage"), class, text(key), text("cpu"), int(numel)]);
     let args = [
@@ -99,12 +87,7 @@ pub fn tensor(
         b"\x89".to_vec(),
         b"}".to_vec(),
     ];
-    [
-        b"ctorch._utils\n_rebuild_tensor_v2\n".as_slice(),
-        &tuple(&args),
-        b"R",
-    ]
-    .concat()
+    [b"ctorch._utils\n_rebuild_tensor_v2\n".as_slice(), &tuple(&args), b"R"].concat()
 }
 
 /// A pickled dict.
@@ -127,12 +110,7 @@ pub fn pth(pickle: &[u8]) -> Vec<u8> {
 
 /// A safetensors file with this header.
 pub fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
-    [
-        &(header.len() as u64).to_le_bytes(),
-        header.as_bytes(),
-        data,
-    ]
-    .concat()
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
 /// A file of this test run.
@@ -147,18 +125,9 @@ pub fn write(name: &str, bytes: &[u8]) -> PathBuf {
 /// Opens the bytes; the error's words must hold each of `expected`.
 #[track_caller]
 pub fn refused(name: &str, bytes: &[u8], expected: &[&str]) {
-    let message = Checkpoint::open(&write(name, bytes))
-        .expect_err(name)
-        .to_string();
+    let message = Checkpoint::open(&write(name, bytes)).expect_err(name).to_string();
     for words in expected {
-        assert!(
-            message.contains(words),
-            "{name}: {message:?} lacks {words:?}"
-        );
+        assert!(message.contains(words), "{name}: {message:?} lacks {words:?}");
     }
-    assert!(
-        message.len() < 2000,
-        "{name}: a message of {} bytes",
-        message.len()
-    );
+    assert!(message.len() < 2000, "{name}: a message of {} bytes", message.len());
 }

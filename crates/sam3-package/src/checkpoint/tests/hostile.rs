@@ -15,51 +15,25 @@ fn the_builder_makes_a_good_file() {
 
 #[test]
 fn tensors_that_lie() {
-    let float = |offset, shape: &[i64], strides: &[i64]| {
-        one(tensor("FloatStorage", "0", 6, offset, shape, strides))
-    };
+    let float = |offset, shape: &[i64], strides: &[i64]| one(tensor("FloatStorage", "0", 6, offset, shape, strides));
     for (name, bytes, expected) in [
         (
             "past the end",
             float(3, &[2, 2], &[2, 1]),
             "needs more than the 24 bytes",
         ),
-        (
-            "negative stride",
-            float(0, &[2, 2], &[-2, 1]),
-            "has -2 in its strides",
-        ),
-        (
-            "negative size",
-            float(0, &[-1], &[1]),
-            "has -1 in its shape",
-        ),
-        (
-            "negative offset",
-            float(-1, &[2], &[1]),
-            "storage offset -1",
-        ),
-        (
-            "huge",
-            float(0, &[1 << 40, 1 << 40], &[0, 0]),
-            "impossible shape",
-        ),
-        (
-            "expanded",
-            float(0, &[1 << 20], &[0]),
-            "needs more than the 24 bytes",
-        ),
+        ("negative stride", float(0, &[2, 2], &[-2, 1]), "has -2 in its strides"),
+        ("negative size", float(0, &[-1], &[1]), "has -1 in its shape"),
+        ("negative offset", float(-1, &[2], &[1]), "storage offset -1"),
+        ("huge", float(0, &[1 << 40, 1 << 40], &[0, 0]), "impossible shape"),
+        ("expanded", float(0, &[1 << 20], &[0]), "needs more than the 24 bytes"),
         (
             "wrapping stride",
             float(0, &[3, 2], &[i64::MAX, i64::MAX]),
             "needs more than",
         ),
         ("too many axes", float(0, &[1; 9], &[1; 9]), "9 axes"),
-        (
-            "axes without strides",
-            float(0, &[2, 2], &[1]),
-            "2 axes but 1 strides",
-        ),
+        ("axes without strides", float(0, &[2, 2], &[1]), "2 axes but 1 strides"),
         ("empty beyond", float(7, &[0], &[1]), "offset 7"),
         (
             "lying storage",
@@ -88,22 +62,13 @@ fn tensors_that_lie() {
 
 #[test]
 fn pickles_that_call() {
-    let system = [
-        b"cos\nsystem\n".as_slice(),
-        &tuple(&[text("touch /tmp/pwned")]),
-        b"R",
-    ]
-    .concat();
+    let system = [b"cos\nsystem\n".as_slice(), &tuple(&[text("touch /tmp/pwned")]), b"R"].concat();
     refused(
         "os.system",
         &one(system.clone()),
         &["tensor \"w\"", "os.system", "not allowed"],
     );
-    refused(
-        "as model",
-        &pth(&dict(&[("model", system.clone())])),
-        &["os.system"],
-    );
+    refused("as model", &pth(&dict(&[("model", system.clone())])), &["os.system"]);
     refused(
         "as root",
         &pth(&[b"\x80\x02", &system[..], b"."].concat()),
@@ -125,22 +90,14 @@ fn calls_outside_the_state_dict_are_data() {
     let system = [b"cos\nsystem\n".as_slice(), &tuple(&[text("true")]), b"R}b"].concat();
     let good = dict(&[("w", tensor("FloatStorage", "0", 6, 0, &[6], &[1]))]);
     let model = good[2..good.len() - 1].to_vec();
-    let checkpoint = Checkpoint::open(&write(
-        "aside.pt",
-        &pth(&dict(&[("hook", system), ("model", model)])),
-    ))
-    .unwrap();
+    let checkpoint = Checkpoint::open(&write("aside.pt", &pth(&dict(&[("hook", system), ("model", model)])))).unwrap();
     assert_eq!(checkpoint.len(), 1);
 }
 
 #[test]
 fn duplicate_keys() {
     let t = || tensor("FloatStorage", "0", 6, 0, &[6], &[1]);
-    refused(
-        "twice.pt",
-        &pth(&dict(&[("w", t()), ("w", t())])),
-        &["key \"w\" twice"],
-    );
+    refused("twice.pt", &pth(&dict(&[("w", t()), ("w", t())])), &["key \"w\" twice"]);
     let inner = dict(&[("w", t())]);
     let model = inner[2..inner.len() - 1].to_vec();
     refused(
@@ -160,16 +117,8 @@ fn pickles_that_swell_or_stop() {
             [b"\x80\x02)".as_slice(), &b"\x85".repeat(1_000_000), b"."].concat(),
             "more than 250000 objects",
         ),
-        (
-            "many values",
-            repeat(b"N", 1_000_000),
-            "more than 250000 objects",
-        ),
-        (
-            "many dicts",
-            repeat(b"}0", 1_000_000),
-            "more than 250000 objects",
-        ),
+        ("many values", repeat(b"N", 1_000_000), "more than 250000 objects"),
+        ("many dicts", repeat(b"}0", 1_000_000), "more than 250000 objects"),
         (
             "long list",
             [b"\x80\x02]".as_slice(), &b"Na".repeat(1_000_000), b"."].concat(),
@@ -192,26 +141,14 @@ fn pickles_that_swell_or_stop() {
         ),
         ("no stop", b"\x80\x02N".to_vec(), "is cut off"),
         ("empty stack", b"\x80\x02.".to_vec(), "takes more values"),
-        (
-            "under a mark",
-            b"\x80\x02N(R.".to_vec(),
-            "takes more values",
-        ),
+        ("under a mark", b"\x80\x02N(R.".to_vec(), "takes more values"),
         ("no mark", b"\x80\x02t.".to_vec(), "never opened"),
         ("no memo", b"\x80\x02h\x07.".to_vec(), "recalls object 7"),
-        (
-            "odd items",
-            b"\x80\x02}(Nu.".to_vec(),
-            "key without a value",
-        ),
+        ("odd items", b"\x80\x02}(Nu.".to_vec(), "key without a value"),
         ("items of a tuple", b"\x80\x02)NNs.".to_vec(), "not a dict"),
         ("extension", b"\x80\x02\x82\x01.".to_vec(), "opcode 0x82"),
         ("protocol 9", b"\x80\x09N.".to_vec(), "protocol 9"),
-        (
-            "a number",
-            b"\x80\x02K\x01.".to_vec(),
-            "not a dictionary of tensors",
-        ),
+        ("a number", b"\x80\x02K\x01.".to_vec(), "not a dictionary of tensors"),
         (
             "no tensors",
             dict(&[("a", int(1))]),
@@ -246,14 +183,8 @@ fn many_views_of_one_storage() {
     let big = vec![0; 1 << 20];
     let t = tensor("ByteStorage", "0", 1 << 20, 0, &[1 << 20], &[1]);
     let entries: Vec<(String, Vec<u8>)> = (0..100).map(|i| (i.to_string(), t.clone())).collect();
-    let entries: Vec<(&str, Vec<u8>)> = entries
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.clone()))
-        .collect();
-    let bytes = zip(&[
-        entry("x/data.pkl", &dict(&entries)),
-        entry("x/data/0", &big),
-    ]);
+    let entries: Vec<(&str, Vec<u8>)> = entries.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    let bytes = zip(&[entry("x/data.pkl", &dict(&entries)), entry("x/data/0", &big)]);
     refused("unfold.pt", &bytes, &["would unfold to 104857600 bytes"]);
 }
 
@@ -267,16 +198,8 @@ fn zips_that_lie() {
         zip(&entries)
     };
     for (name, bytes, expected) in [
-        (
-            "compressed",
-            with(&|e| e[1].method = 8),
-            "\"x/data/0\" is compressed",
-        ),
-        (
-            "encrypted",
-            with(&|e| e[1].flags |= 1),
-            "\"x/data/0\" is encrypted",
-        ),
+        ("compressed", with(&|e| e[1].method = 8), "\"x/data/0\" is compressed"),
+        ("encrypted", with(&|e| e[1].flags |= 1), "\"x/data/0\" is encrypted"),
         (
             "overlapping",
             with(&|e| e[0].claims += 40),
@@ -317,8 +240,7 @@ fn zips_that_lie() {
     }
     let mut trailing = zip(&good());
     trailing.extend_from_slice(b"more");
-    Checkpoint::open(&write("comment.pt", &trailing))
-        .expect("bytes after the end record are a comment");
+    Checkpoint::open(&write("comment.pt", &trailing)).expect("bytes after the end record are a comment");
     let mut shifted = zip(&good());
     shifted.insert(10, 0);
     refused("shifted", &shifted, &["lost or added"]);
@@ -326,33 +248,15 @@ fn zips_that_lie() {
 
 #[test]
 fn files_cut_short_say_what_was_expected() {
-    let pickle = dict(&[(
-        "w",
-        tensor("FloatStorage", "0", 100_000, 0, &[100_000], &[1]),
-    )]);
-    let bytes = zip(&[
-        entry("x/data.pkl", &pickle),
-        entry("x/data/0", &[0; 400_000]),
-    ]);
-    refused(
-        "cut.pt",
-        &bytes[..1000],
-        &["cut off", "400000 bytes", "a file of 1000"],
-    );
+    let pickle = dict(&[("w", tensor("FloatStorage", "0", 100_000, 0, &[100_000], &[1]))]);
+    let bytes = zip(&[entry("x/data.pkl", &pickle), entry("x/data/0", &[0; 400_000])]);
+    refused("cut.pt", &bytes[..1000], &["cut off", "400000 bytes", "a file of 1000"]);
     refused("cut short.pt", &bytes[..60], &["cut off"]);
     let header = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
     let bytes = safetensors(header, &[0; 16]);
     let expected = format!("expected {} bytes, found {}", bytes.len(), bytes.len() - 1);
-    refused(
-        "cut.safetensors",
-        &bytes[..bytes.len() - 1],
-        &["cut off", &expected],
-    );
-    refused(
-        "header.safetensors",
-        &bytes[..20],
-        &["cut off", "a file of 20"],
-    );
+    refused("cut.safetensors", &bytes[..bytes.len() - 1], &["cut off", &expected]);
+    refused("header.safetensors", &bytes[..20], &["cut off", "a file of 20"]);
     // Every prefix ends in an error, none in a panic.
     let bytes = std::fs::read(fixture("wrapped.pt")).unwrap();
     for end in 0..bytes.len() {
@@ -367,11 +271,7 @@ fn safetensors_that_lie() {
     };
     let a = info("F32", "[4]", "[0,16]");
     for (name, header, expected) in [
-        (
-            "twice",
-            format!(r#"{{"a":{a},"a":{a}}}"#),
-            "\"a\" is there twice",
-        ),
+        ("twice", format!(r#"{{"a":{a},"a":{a}}}"#), "\"a\" is there twice"),
         (
             "overlap",
             format!(r#"{{"a":{a},"b":{}}}"#, info("F32", "[2]", "[8,16]")),
@@ -399,10 +299,7 @@ fn safetensors_that_lie() {
         ),
         (
             "overflow",
-            format!(
-                r#"{{"a":{}}}"#,
-                info("F32", "[4611686018427387905]", "[0,4]")
-            ),
+            format!(r#"{{"a":{}}}"#, info("F32", "[4611686018427387905]", "[0,4]")),
             "impossible shape",
         ),
         (
@@ -420,10 +317,7 @@ fn safetensors_that_lie() {
         ),
         (
             "axes",
-            format!(
-                r#"{{"a":{}}}"#,
-                info("F32", "[1,1,1,1,1,1,1,1,4]", "[0,16]")
-            ),
+            format!(r#"{{"a":{}}}"#, info("F32", "[1,1,1,1,1,1,1,1,4]", "[0,16]")),
             "more than 8 axes",
         ),
         (
@@ -432,11 +326,7 @@ fn safetensors_that_lie() {
             "dtype \"F4\"",
         ),
         ("not json", "{\"a\":".to_owned(), "malformed"),
-        (
-            "deep",
-            format!("{{\"a\":{}", "[".repeat(100_000)),
-            "malformed",
-        ),
+        ("deep", format!("{{\"a\":{}", "[".repeat(100_000)), "malformed"),
         (
             "long name",
             format!(r#"{{"{}":{a}}}"#, "n".repeat(1000)),
@@ -477,21 +367,13 @@ fn other_files_are_recognised() {
         ("html", b"<!DOCTYPE html><html>".to_vec(), "web page"),
         ("zeros", vec![0; 10_000], "zeros"),
         ("noise", b"what is this".to_vec(), "not a checkpoint"),
-        (
-            "config",
-            br#"{"model_type": "sam3"}"#.to_vec(),
-            "not the index",
-        ),
+        ("config", br#"{"model_type": "sam3"}"#.to_vec(), "not the index"),
         ("empty", vec![], "empty"),
     ] {
         refused(name, &bytes, &[expected]);
     }
     let module = std::fs::read(fixture("module.pt")).unwrap();
-    refused(
-        "module",
-        &module,
-        &["torch.nn.modules.linear.Linear", "state_dict"],
-    );
+    refused("module", &module, &["torch.nn.modules.linear.Linear", "state_dict"]);
     refused(
         "conj",
         &std::fs::read(fixture("conj.pt")).unwrap(),
@@ -505,9 +387,5 @@ fn other_files_are_recognised() {
         message.contains("folder: name the file in it, model.safetensors"),
         "{message}"
     );
-    assert!(
-        Checkpoint::open(&folder.join("absent.pt"))
-            .unwrap_err()
-            .is_input()
-    );
+    assert!(Checkpoint::open(&folder.join("absent.pt")).unwrap_err().is_input());
 }

@@ -42,22 +42,14 @@ fn shards_are_one_checkpoint() {
             r#"{"a":"s-2.safetensors"}"#,
             "\"b\", which its index does not list",
         ),
-        (
-            "path",
-            r#"{"a":"../s-1.safetensors"}"#,
-            "not a plain file name",
-        ),
+        ("path", r#"{"a":"../s-1.safetensors"}"#, "not a plain file name"),
         (
             "twice",
             r#"{"a":"s-1.safetensors","a":"s-2.safetensors"}"#,
             "\"a\" is there twice",
         ),
     ] {
-        refused(
-            &format!("{name}.index.json"),
-            index(map).as_bytes(),
-            &[expected],
-        );
+        refused(&format!("{name}.index.json"), index(map).as_bytes(), &[expected]);
     }
 }
 
@@ -77,11 +69,7 @@ fn metadata_is_found_in_both_containers() {
     let header = format!(
         r#"{{"__metadata__":{{"format":"pt","sam3_metadata":{quoted}}},"a":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#
     );
-    let file = Checkpoint::open(&write(
-        "package.safetensors",
-        &safetensors(&header, &[0; 4]),
-    ))
-    .unwrap();
+    let file = Checkpoint::open(&write("package.safetensors", &safetensors(&header, &[0; 4]))).unwrap();
     assert_eq!(file.metadata_json(), Some(&json[..]));
     let state = crate::StateDict::new(file).unwrap();
     assert_eq!(state.config(), Some(&serde_json::json!({"a": 1})));

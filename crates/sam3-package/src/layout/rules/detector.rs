@@ -8,11 +8,7 @@ use super::{
 
 /// One FPN level: the first has two deconvolutions, the second one, the others none.
 const FPN_LEVEL: &[Rule] = &[
-    (
-        "dconv_2x2_0",
-        "scale_layers.0",
-        PairBeside("scale_layers.2.weight"),
-    ),
+    ("dconv_2x2_0", "scale_layers.0", PairBeside("scale_layers.2.weight")),
     ("dconv_2x2_1", "scale_layers.2", Pair),
     ("dconv_2x2", "scale_layers.0", Pair),
     ("conv_1x1", "proj1", Pair),
@@ -107,11 +103,7 @@ pub(super) const SECTIONS: &[Section] = &[
         "detector.backbone.language_backbone.",
         "detector_model.",
         &[
-            (
-                "encoder.ln_final",
-                "text_encoder.text_model.final_layer_norm",
-                Pair,
-            ),
+            ("encoder.ln_final", "text_encoder.text_model.final_layer_norm", Pair),
             // Not `text_encoder.text_projection`, which is another matrix.
             ("resizer", "text_projection", Pair),
         ],
@@ -122,21 +114,9 @@ pub(super) const SECTIONS: &[Section] = &[
         &[
             ("label_embed.weight", "label_embed.weight", Same),
             ("cls_embed.weight", "cls_embed.weight", Same),
-            (
-                "points_direct_project",
-                "boxes_direct_project.bias",
-                Points(Some(2)),
-            ),
-            (
-                "points_pool_project",
-                "boxes_pool_project.bias",
-                Points(None),
-            ),
-            (
-                "points_pos_enc_project",
-                "boxes_pos_enc_project.bias",
-                Points(None),
-            ),
+            ("points_direct_project", "boxes_direct_project.bias", Points(Some(2))),
+            ("points_pool_project", "boxes_pool_project.bias", Points(None)),
+            ("points_pos_enc_project", "boxes_pos_enc_project.bias", Points(None)),
             ("boxes_direct_project", "boxes_direct_project", Pair),
             ("boxes_pool_project", "boxes_pool_project", Pair),
             ("boxes_pos_enc_project", "boxes_pos_enc_project", Pair),
@@ -246,11 +226,7 @@ pub(super) const SECTIONS: &[Section] = &[
         "detector_model.mask_decoder.",
         &[
             ("cross_attend_prompt.", "prompt_cross_attn.", InProj),
-            (
-                "cross_attend_prompt.out_proj",
-                "prompt_cross_attn.o_proj",
-                Pair,
-            ),
+            ("cross_attend_prompt.out_proj", "prompt_cross_attn.o_proj", Pair),
             ("cross_attn_norm", "prompt_cross_attn_norm", Pair),
             ("semantic_seg_head", "semantic_projection", Pair),
             ("instance_seg_head", "instance_projection", Pair),

@@ -19,19 +19,11 @@ pub(super) const SECTIONS: &[Section] = &[
         "tracker.",
         "tracker_model.",
         &[
-            (
-                "maskmem_tpos_enc",
-                "memory_temporal_positional_encoding",
-                Same,
-            ),
+            ("maskmem_tpos_enc", "memory_temporal_positional_encoding", Same),
             ("no_mem_embed", "no_memory_embedding", Same),
             ("no_mem_pos_enc", "no_memory_positional_encoding", Same),
             ("no_obj_ptr", "no_object_pointer", Same),
-            (
-                "no_obj_embed_spatial",
-                "occlusion_spatial_embedding_parameter",
-                Same,
-            ),
+            ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter", Same),
             ("mask_downsample", "mask_downsample", Pair),
         ],
     ),
@@ -122,21 +114,13 @@ pub(super) const SECTIONS: &[Section] = &[
         &[
             ("self_attn.", "self_attn.", Projections),
             ("norm1", "layer_norm1", Pair),
-            (
-                "cross_attn_token_to_image.",
-                "cross_attn_token_to_image.",
-                Projections,
-            ),
+            ("cross_attn_token_to_image.", "cross_attn_token_to_image.", Projections),
             ("norm2", "layer_norm2", Pair),
             ("mlp.lin1", "mlp.proj_in", Pair),
             ("mlp.lin2", "mlp.proj_out", Pair),
             ("norm3", "layer_norm3", Pair),
             ("norm4", "layer_norm4", Pair),
-            (
-                "cross_attn_image_to_token.",
-                "cross_attn_image_to_token.",
-                Projections,
-            ),
+            ("cross_attn_image_to_token.", "cross_attn_image_to_token.", Projections),
         ],
     ),
     section(
@@ -148,11 +132,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 "transformer.final_attn_token_to_image.",
                 Projections,
             ),
-            (
-                "transformer.norm_final_attn",
-                "transformer.layer_norm_final_attn",
-                Pair,
-            ),
+            ("transformer.norm_final_attn", "transformer.layer_norm_final_attn", Pair),
             ("iou_token.weight", "iou_token.weight", Same),
             ("mask_tokens.weight", "mask_tokens.weight", Same),
             ("obj_score_token.weight", "obj_score_token.weight", Same),
@@ -178,11 +158,7 @@ pub(super) const SECTIONS: &[Section] = &[
         "tracker_model.mask_decoder.pred_obj_score_head.",
         MLP3,
     ),
-    section(
-        "tracker.obj_ptr_proj.",
-        "tracker_model.object_pointer_proj.",
-        MLP3,
-    ),
+    section("tracker.obj_ptr_proj.", "tracker_model.object_pointer_proj.", MLP3),
     section(
         "tracker.obj_ptr_tpos_proj",
         "tracker_model.temporal_positional_encoding_projection_layer",
