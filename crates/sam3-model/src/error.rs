@@ -17,14 +17,9 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
-    /// The picture could not be read.
-    #[error("{}: {reason}", path.display())]
-    Image {
-        /// The file at fault.
-        path: PathBuf,
-        /// What was expected and what was found.
-        reason: String,
-    },
+    /// The picture could not be read or written.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
     /// The prompt asks for something that cannot be.
     #[error("{0}")]
     Prompt(String),

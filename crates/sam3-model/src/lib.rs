@@ -9,9 +9,13 @@ pub mod image;
 pub mod masks;
 mod model;
 mod ops;
+mod segmenter;
 pub mod tokenizer;
 mod weights;
 
+pub use candle_core::Device;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use model::Detections;
+pub use segmenter::{Encoded, ExemplarBox, Instance, Prompt, Segmenter};
 pub use weights::{Weight, Weights};

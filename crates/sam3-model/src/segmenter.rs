@@ -117,7 +117,11 @@ impl Segmenter {
     pub fn encode(&self, image: &Image) -> Result<Encoded> {
         let size = self.config.vit.image_size;
         let pixels = Tensor::from_vec(image::preprocess(image, size), (3, size, size), &self.device)?;
-        Ok(Encoded { features: self.model.encode_image(&pixels)?, width: image.width, height: image.height })
+        Ok(Encoded {
+            features: self.model.encode_image(&pixels)?,
+            width: image.width,
+            height: image.height,
+        })
     }
 
     /// Encodes a prompt's text ahead of time; later prompts with the same text find it done.
@@ -141,7 +145,11 @@ impl Segmenter {
     /// # Errors
     /// As [`Segmenter::segment`].
     pub fn detect(&self, encoded: &Encoded, prompt: &Prompt) -> Result<Detections> {
-        let boxes = prompt.boxes.iter().map(|exemplar| encoded.normalise(exemplar)).collect::<Result<Vec<_>>>()?;
+        let boxes = prompt
+            .boxes
+            .iter()
+            .map(|exemplar| encoded.normalise(exemplar))
+            .collect::<Result<Vec<_>>>()?;
         let text = self.text_features(prompt)?;
         Ok(self.model.forward_grounding(&encoded.features, &text, &boxes)?)
     }
@@ -149,7 +157,9 @@ impl Segmenter {
     fn text_features(&self, prompt: &Prompt) -> Result<TextFeatures> {
         let text = match &prompt.text {
             Some(text) if text.trim().is_empty() => {
-                return Err(Error::Prompt("the prompt is empty; name what to look for, such as \"boat\"".into()));
+                return Err(Error::Prompt(
+                    "the prompt is empty; name what to look for, such as \"boat\"".into(),
+                ));
             }
             Some(text) => text.as_str(),
             None if prompt.boxes.is_empty() => {

@@ -117,7 +117,7 @@ impl GeometryEncoder {
         let labels = self
             .label_embed
             .index_select(&Tensor::from_vec(labels, boxes.len(), device)?, 0)?;
-        ((direct + pooled)? + (encoded + labels)?)
+        (direct + pooled)? + (encoded + labels)?
     }
 }
 
