@@ -28,6 +28,8 @@ import reference
 REPOSITORY = TOOLS.parent
 FINAL = ("pred_logits", "pred_boxes", "presence_logits", "pred_masks", "semantic_seg")
 SEED = 3
+# Not the demo's scene: here two boats touch and are hard to tell apart.
+TRAINED_SEED = 31
 
 
 def is_image_stage(name):
@@ -83,11 +85,11 @@ def odd(folder):
 
 
 def trained(folder, demo):
-    """The demo's miniature on the demo's picture: its weights stay with the demo."""
+    """The demo's miniature on a scene: its weights stay with the demo."""
     packed = demo / "model.safetensors.gz"
     tensors = load(gzip.decompress(packed.read_bytes()))
     model = reference.build(json.loads((demo / "config.json").read_text()), tensors)
-    image, objects = scenes.draw(np.random.default_rng(scenes.DEMO_SEED))
+    image, objects = scenes.draw(np.random.default_rng(TRAINED_SEED))
     image = torch.from_numpy(image.copy())
     boat = torch.tensor(next(o.box_cxcywh() for o in objects if o.kind == "boat"), dtype=torch.float32)
     other = torch.tensor(next(o.box_cxcywh() for o in objects if o.kind != "boat"), dtype=torch.float32)
