@@ -116,6 +116,21 @@ fn every_dependency_in_architecture_md_is_used() {
     );
 }
 
+/// A Rust toolchain and its linker build everything: no crate may compile C, look for a system library or run clang.
+#[test]
+fn no_dependency_needs_more_than_rust() {
+    let lock = read(&root().join("Cargo.lock"));
+    let banned = ["bindgen", "cc", "cmake", "pkg-config", "vcpkg"];
+    assert!(lock.contains("name = \"candle-core\""), "Cargo.lock is read wrongly");
+    none(
+        banned
+            .iter()
+            .filter(|name| lock.contains(&format!("name = \"{name}\"\n")))
+            .map(|name| format!("something needs {name}: cargo tree -i {name}"))
+            .collect(),
+    );
+}
+
 #[test]
 fn every_module_is_named_in_architecture_md() {
     let document = read(&root().join("ARCHITECTURE.md"));
