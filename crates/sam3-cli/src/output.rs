@@ -197,10 +197,7 @@ mod tests {
             source: cause,
         });
         assert_eq!(chain(&error), "cannot write x: no space");
-        assert_eq!(
-            chain(&error.context("demo")),
-            "demo: cannot write x: no space"
-        );
+        assert_eq!(chain(&error.context("demo")), "demo: cannot write x: no space");
     }
 
     #[test]

@@ -46,11 +46,7 @@ impl Staged {
         };
         let folder = folder_of(target);
         remove_stale(folder);
-        let temporary = folder.join(format!(
-            ".{}{MARK}{}",
-            name.to_string_lossy(),
-            std::process::id()
-        ));
+        let temporary = folder.join(format!(".{}{MARK}{}", name.to_string_lossy(), std::process::id()));
         let file = create_locked(&temporary).map_err(refused)?;
         Ok(Self {
             file,
@@ -114,11 +110,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// Creates a file and locks it, so that no other run takes it for one left behind.
 fn create_locked(path: &Path) -> io::Result<File> {
     loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         match file.try_lock() {
             // Another run may have seen the file between its creation and its lock, and removed it.
             Ok(()) if !path.exists() => {}
@@ -143,10 +135,7 @@ fn remove_stale(folder: &Path) {
         let Some((hidden, pid)) = name.to_str().and_then(|name| name.rsplit_once(MARK)) else {
             continue;
         };
-        if !hidden.starts_with('.')
-            || pid.is_empty()
-            || !pid.bytes().all(|digit| digit.is_ascii_digit())
-        {
+        if !hidden.starts_with('.') || pid.is_empty() || !pid.bytes().all(|digit| digit.is_ascii_digit()) {
             continue;
         }
         if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {

@@ -21,10 +21,7 @@ const LENGTH_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 
 /// Appends `data` as deflate blocks that end on a byte boundary and refer to nothing before them, so that pieces
 /// compressed apart can be joined.
 pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
-    let mut blocks = data
-        .chunks(BLOCK)
-        .map(|block| (block, repeats(block)))
-        .peekable();
+    let mut blocks = data.chunks(BLOCK).map(|block| (block, repeats(block))).peekable();
     let mut begin = 0;
     while let Some((block, repeating)) = blocks.next() {
         let mut end = begin + block.len();
@@ -47,11 +44,7 @@ pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
 
 /// Codes bytes as literals, then aligns.
 fn code(data: &[u8], out: &mut Vec<u8>) {
-    let mut writer = BitWriter {
-        out,
-        bits: 0,
-        count: 0,
-    };
+    let mut writer = BitWriter { out, bits: 0, count: 0 };
     for block in data.chunks(BLOCK) {
         writer.block(block);
     }

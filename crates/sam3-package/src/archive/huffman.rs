@@ -3,9 +3,7 @@
 /// Lengths of a Huffman code for these counts, none above `limit`; 0 for what does not occur. A symbol alone gets
 /// a code of one bit and a partner that is never sent.
 pub(super) fn code_lengths(counts: &[u32], limit: usize) -> Vec<u8> {
-    let mut symbols: Vec<usize> = (0..counts.len())
-        .filter(|symbol| counts[*symbol] > 0)
-        .collect();
+    let mut symbols: Vec<usize> = (0..counts.len()).filter(|symbol| counts[*symbol] > 0).collect();
     for symbol in 0..counts.len() {
         if symbols.len() >= 2 {
             break;
@@ -68,9 +66,7 @@ fn shorten(per_length: &mut Vec<usize>, limit: usize) {
     let deep: usize = per_length.drain(limit + 1..).sum();
     per_length[limit] += deep;
     // Kraft's sum in units of 2^-limit; a complete code has exactly 2^limit.
-    let mut sum: usize = (1..=limit)
-        .map(|length| per_length[length] << (limit - length))
-        .sum();
+    let mut sum: usize = (1..=limit).map(|length| per_length[length] << (limit - length)).sum();
     while sum > 1 << limit {
         // A leaf from the deepest level above the last becomes an inner node: it and one from the last are its children.
         let length = (1..limit)
@@ -95,10 +91,7 @@ pub(super) struct Code {
 pub(super) fn codes(lengths: &[u8]) -> Vec<Code> {
     let mut next = [0u32; 17];
     for length in 1..=15 {
-        let shorter = lengths
-            .iter()
-            .filter(|l| usize::from(**l) == length)
-            .count() as u32;
+        let shorter = lengths.iter().filter(|l| usize::from(**l) == length).count() as u32;
         next[length + 1] = (next[length] + shorter) << 1;
     }
     lengths
@@ -168,10 +161,7 @@ mod tests {
                     .iter()
                     .all(|length| usize::from(*length) <= limit && *length > 0)
             );
-            let kraft: f64 = lengths
-                .iter()
-                .map(|length| 0.5f64.powi(i32::from(*length)))
-                .sum();
+            let kraft: f64 = lengths.iter().map(|length| 0.5f64.powi(i32::from(*length))).sum();
             assert_eq!(kraft, 1.0, "{symbols} symbols");
         }
     }
