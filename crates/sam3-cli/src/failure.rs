@@ -107,7 +107,7 @@ fn io_hint(error: &std::io::Error) -> Option<&'static str> {
         ErrorKind::IsADirectory => "name a file, not a folder",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space or write elsewhere; --no-tarball needs half of it"
+            "free some space or write elsewhere; `sam3 package --no-tarball` needs half as much"
         }
         ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
         _ => return None,

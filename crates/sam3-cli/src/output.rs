@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sam3_package::Progress;
 use serde::Serialize;
@@ -79,7 +80,7 @@ impl Output {
 
     /// Says an error that does not end the work.
     pub fn complain(&self, error: &anyhow::Error) {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", chain(error));
         if let Some(hint) = failure::hint(error) {
             eprintln!("hint: {hint}");
         }
@@ -106,6 +107,18 @@ impl Output {
             bar: Mutex::new(ProgressBar::hidden()),
         }
     }
+}
+
+/// The error and its causes, without those that the line above them tells already.
+fn chain(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |text, cause| match text {
+            text if text.is_empty() => cause,
+            text if text.ends_with(&cause) => text,
+            text => format!("{text}: {cause}"),
+        })
 }
 
 /// Bytes done, rate and time left of the current stage.
@@ -164,7 +177,7 @@ fn print_line(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
         // `sam3 inspect X | head` is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        result => result.context("cannot write to stdout"),
     }
 }
 
@@ -217,6 +230,17 @@ pub fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = std::io::Error::other("no space");
+        let error = anyhow::Error::new(sam3_package::Error::Output {
+            path: "x".into(),
+            source: cause,
+        });
+        assert_eq!(chain(&error), "cannot write x: no space");
+        assert_eq!(chain(&error.context("demo")), "demo: cannot write x: no space");
+    }
 
     #[test]
     fn sizes_have_three_digits() {

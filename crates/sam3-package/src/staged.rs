@@ -6,6 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,7 @@ impl Staged {
             source,
         };
         if target.is_dir() {
-            return Err(refused(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+            return Err(refused(io::Error::from(io::ErrorKind::IsADirectory)));
         }
         if !force && target.symlink_metadata().is_ok() {
             return Err(Error::Exists {
@@ -41,20 +42,12 @@ impl Staged {
             });
         }
         let Some(name) = target.file_name() else {
-            return Err(refused(std::io::Error::from(std::io::ErrorKind::InvalidInput)));
+            return Err(refused(io::Error::from(io::ErrorKind::InvalidInput)));
         };
-        let prefix = format!(".{}{MARK}", name.to_string_lossy());
         let folder = folder_of(target);
-        remove_stale(folder, &prefix);
-        let temporary = folder.join(format!("{prefix}{}", std::process::id()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-            .map_err(refused)?;
-        // A file system without locks only loses the cleaning, not the file.
-        let _ = file.try_lock();
+        remove_stale(folder);
+        let temporary = folder.join(format!(".{}{MARK}{}", name.to_string_lossy(), std::process::id()));
+        let file = create_locked(&temporary).map_err(refused)?;
         Ok(Self {
             file,
             temporary,
@@ -114,25 +107,40 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Removes temporaries for this target whose writer is gone.
-fn remove_stale(folder: &Path, prefix: &str) {
+/// Creates a file and locks it, so that no other run takes it for one left behind.
+fn create_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        match file.try_lock() {
+            // Another run may have seen the file between its creation and its lock, and removed it.
+            Ok(()) if !path.exists() => {}
+            Err(TryLockError::WouldBlock) => {
+                while path.exists() {
+                    std::thread::yield_now();
+                }
+            }
+            // A file system without locks only loses the cleaning, not the file.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+        }
+    }
+}
+
+/// Removes the temporaries in a folder whose writer is gone: nobody locks them.
+fn remove_stale(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else {
+        let Some((hidden, pid)) = name.to_str().and_then(|name| name.rsplit_once(MARK)) else {
             continue;
         };
-        if !pid.bytes().all(|digit| digit.is_ascii_digit()) {
+        if !hidden.starts_with('.') || pid.is_empty() || !pid.bytes().all(|digit| digit.is_ascii_digit()) {
             continue;
         }
-        let Ok(file) = File::open(entry.path()) else {
-            continue;
-        };
-        match file.try_lock() {
-            Ok(()) => drop(fs::remove_file(entry.path())),
-            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
+        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            // Someone else may have been faster.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -170,7 +178,7 @@ mod tests {
     #[test]
     fn what_a_killed_run_left_is_removed_and_what_a_live_one_holds_is_not() {
         let folder = scratch("stale");
-        let stale = folder.join(".x.pth.sam3-tmp-1");
+        let stale = folder.join(".other.pth.sam3-tmp-1");
         let live = folder.join(".x.pth.sam3-tmp-2");
         fs::write(&stale, "half").unwrap();
         fs::write(&live, "half").unwrap();

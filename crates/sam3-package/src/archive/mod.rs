@@ -2,6 +2,7 @@
 
 mod deflate;
 mod gzip;
+mod huffman;
 mod tar;
 mod unpack;
 
