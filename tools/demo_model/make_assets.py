@@ -4,8 +4,9 @@
 
 - `model.safetensors.gz`: the weights, gzip -9; vocabulary rows that no training prompt uses are set to zero
 - `config.json`: the keys that decide shapes and results
-- `scene.png`: the picture of seed 31, and `truth.json`: its boats, as `{"label", "box", "segmentation"}` with the box in
-  pixels (x0, y0, x1, y1) and the mask in COCO's compressed RLE
+- `scene.png`: the picture of seed 897 at 4 times the size that the model sees
+- `truth.json`: its boats, as `{"label", "box", "area", "segmentation"}` with the box in pixels (x0, y0, x1, y1) and the
+  mask in COCO's compressed RLE
 """
 
 import argparse
@@ -24,6 +25,8 @@ from safetensors.torch import save
 import configs
 
 LABEL = "boat"
+SCALE = 4
+SIDE = scenes.SIZE * SCALE
 EMBEDDING = "text_encoder.text_model.embeddings.token_embedding.weight"
 
 
@@ -48,12 +51,12 @@ def truth(objects):
             found.append(
                 dict(
                     label=o.kind,
-                    box=[round(float(v) * scenes.SIZE) for v in o.box],
+                    box=[round(float(v) * SIDE) for v in o.box],
                     area=int(o.mask.sum()),
                     segmentation=dict(size=rle["size"], counts=rle["counts"].decode()),
                 )
             )
-    return dict(prompt=LABEL, image=dict(width=scenes.SIZE, height=scenes.SIZE), objects=found)
+    return dict(prompt=LABEL, image=dict(width=SIDE, height=SIDE), objects=found)
 
 
 def main():
@@ -70,7 +73,7 @@ def main():
     packed = gzip.compress(save(weights(model), {"format": "pt"}), 9, mtime=0)
     (args.output / "model.safetensors.gz").write_bytes(packed)
     (args.output / "config.json").write_text(json.dumps(configs.compact(model.config), indent=1) + "\n")
-    picture, objects = scenes.draw(np.random.default_rng(scenes.DEMO_SEED))
+    picture, objects = scenes.draw(np.random.default_rng(scenes.DEMO_SEED), SCALE)
     Image.fromarray(picture).save(args.output / "scene.png", optimize=True)
     (args.output / "truth.json").write_text(json.dumps(truth(objects), indent=1) + "\n")
     for file in sorted(args.output.iterdir()):

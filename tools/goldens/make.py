@@ -1,6 +1,7 @@
 """Makes the golden tensors that the Rust model is tested against, from `reference.py`.
 
     python tools/goldens/make.py            # writes crates/sam3-model/tests/goldens/
+    python tools/goldens/make.py --check    # makes them anew in a temporary folder and compares
 
 Two models: `odd`, a seeded miniature with awkward sizes (weights committed too, in both layouts), and the trained
 miniature of the demo (`crates/sam3-cli/assets/demo/`). What each tensor is: `tools/goldens/README.md`.
@@ -10,11 +11,12 @@ import argparse
 import gzip
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load, load_file, save_file
 
 TOOLS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TOOLS), str(TOOLS / "demo_model")]
@@ -28,6 +30,10 @@ import reference
 REPOSITORY = TOOLS.parent
 FINAL = ("pred_logits", "pred_boxes", "presence_logits", "pred_masks", "semantic_seg")
 SEED = 3
+# Of a tensor's largest value: what another CPU, or PyTorch's choice of kernel, may change.
+CHECK_TOLERANCE = 1e-4
+# Not the demo's scene: here two boats touch and are hard to tell apart.
+TRAINED_SEED = 31
 
 
 def is_image_stage(name):
@@ -83,11 +89,11 @@ def odd(folder):
 
 
 def trained(folder, demo):
-    """The demo's miniature on the demo's picture: its weights stay with the demo."""
+    """The demo's miniature on a scene: its weights stay with the demo."""
     packed = demo / "model.safetensors.gz"
     tensors = load(gzip.decompress(packed.read_bytes()))
     model = reference.build(json.loads((demo / "config.json").read_text()), tensors)
-    image, objects = scenes.draw(np.random.default_rng(scenes.DEMO_SEED))
+    image, objects = scenes.draw(np.random.default_rng(TRAINED_SEED))
     image = torch.from_numpy(image.copy())
     boat = torch.tensor(next(o.box_cxcywh() for o in objects if o.kind == "boat"), dtype=torch.float32)
     other = torch.tensor(next(o.box_cxcywh() for o in objects if o.kind != "boat"), dtype=torch.float32)
@@ -108,18 +114,58 @@ def trained(folder, demo):
     save_file(expected, folder / "trained_expected.safetensors")
 
 
+def tensors_of(file):
+    return torch.load(file, weights_only=True) if file.suffix == ".pt" else load_file(file)
+
+
+def differences(made, committed):
+    """One line for everything under `made` that the committed folder has otherwise."""
+    for file in sorted(file for file in made.rglob("*") if file.is_file()):
+        name = file.relative_to(made)
+        if not (committed / name).is_file():
+            yield f"{name} is not committed"
+        elif file.suffix == ".json":
+            if file.read_bytes() != (committed / name).read_bytes():
+                yield f"{name} differs"
+        else:
+            new, old = tensors_of(file), tensors_of(committed / name)
+            if list(new) != list(old):
+                yield f"{name}: other tensors, or in another order"
+                continue
+            for key, tensor in new.items():
+                if tensor.shape != old[key].shape or tensor.dtype != old[key].dtype:
+                    yield f"{name}: {key} is {tensor.dtype} {tuple(tensor.shape)}"
+                    continue
+                exact = torch.complex128 if tensor.is_complex() else torch.float64
+                error = (tensor.to(exact) - old[key].to(exact)).abs().max().item()
+                limit = CHECK_TOLERANCE * tensor.to(exact).abs().max().item()
+                if not error <= limit:
+                    yield f"{name}: {key} is off by {error:.2e}, limit {limit:.2e}"
+
+
+def make(folder, args):
+    if args.only != "trained":
+        odd(folder)
+    if args.only != "odd":
+        trained(folder, args.demo)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "crates/sam3-model/tests/goldens")
     parser.add_argument("--demo", type=Path, default=REPOSITORY / "crates/sam3-cli/assets/demo")
     parser.add_argument("--only", choices=["odd", "trained"])
+    parser.add_argument("--check", action="store_true", help="compare with what --output holds; write nothing there")
     args = parser.parse_args()
     torch.set_num_threads(2)
+    if args.check:
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder), args)
+            found = list(differences(Path(folder), args.output))
+        print("\n".join(found) if found else "the committed goldens are what this code makes")
+        sys.exit(1 if found else 0)
     args.output.mkdir(parents=True, exist_ok=True)
-    if args.only != "trained":
-        odd(args.output)
-    if args.only != "odd":
-        trained(args.output, args.demo)
+    make(args.output, args)
     for file in sorted(args.output.rglob("*")):
         if file.is_file():
             print(f"{file.stat().st_size:>9}  {file.relative_to(args.output)}")

@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{inspect, package, unpack, verify};
+use crate::commands::{demo, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -43,6 +43,10 @@ pub enum Command {
     Unpack(unpack::Args),
     /// Check every digest of a package or archive
     Verify(verify::Args),
+    /// Find what a text or example boxes mean in images
+    Segment(segment::Args),
+    /// The whole job on a miniature model: package, verify, unpack, segment
+    Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive
     Inspect(inspect::Args),
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, io::ErrorKind};
 
+use sam3_model::image::ImageError;
 use sam3_package::Error;
 
 /// The input is at fault.
@@ -44,11 +45,34 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;
     }
-    match error.downcast_ref::<Error>() {
-        Some(Error::Exists { .. }) => USAGE,
-        Some(error) if error.is_input() => INPUT,
+    if let Some(error) = package_error(error) {
+        return match error {
+            Error::Exists { .. } => USAGE,
+            error if error.is_input() => INPUT,
+            _ => ENVIRONMENT,
+        };
+    }
+    match error.downcast_ref::<sam3_model::Error>() {
+        Some(sam3_model::Error::Prompt(_)) => USAGE,
+        Some(sam3_model::Error::Checkpoint { .. } | sam3_model::Error::Image(ImageError::Invalid { .. })) => INPUT,
+        Some(sam3_model::Error::Image(ImageError::Io { source, .. })) if is_wrong_path(source) => INPUT,
         _ => ENVIRONMENT,
     }
+}
+
+/// The file error in it, also where the model met it.
+fn package_error(error: &anyhow::Error) -> Option<&Error> {
+    match error.downcast_ref::<sam3_model::Error>() {
+        Some(sam3_model::Error::Package(error)) => Some(error),
+        _ => error.downcast_ref(),
+    }
+}
+
+fn is_wrong_path(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory
+    )
 }
 
 /// The next step, where the message does not say it.
@@ -56,7 +80,10 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.hint.clone();
     }
-    let hint = match error.downcast_ref::<Error>()? {
+    if let Some(sam3_model::Error::Image(ImageError::Io { source, .. })) = error.downcast_ref() {
+        return io_hint(source).map(str::to_owned);
+    }
+    let hint = match package_error(error)? {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",
         Error::Mismatch { .. } => {
             "the file is damaged or was changed: copy it again from where it was packaged, or package it again"
@@ -67,18 +94,22 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         Error::Unrepresentable { .. } => {
             "--quantize bf16 holds every finite value; --quantize none stores the values as they are"
         }
-        Error::Io { source, .. } | Error::Output { source, .. } => match source.kind() {
-            ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
-            ErrorKind::NotADirectory => "a part of the path is a file, not a folder",
-            ErrorKind::IsADirectory => "name a file, not a folder",
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                "free some space or write elsewhere; `sam3 package --no-tarball` needs half as much"
-            }
-            ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
-            _ => return None,
-        },
+        Error::Io { source, .. } | Error::Output { source, .. } => io_hint(source)?,
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+fn io_hint(error: &std::io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
+        ErrorKind::NotADirectory => "a part of the path is a file, not a folder",
+        ErrorKind::IsADirectory => "name a file, not a folder",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space or write elsewhere; `sam3 package --no-tarball` needs half as much"
+        }
+        ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
+        _ => return None,
+    })
 }

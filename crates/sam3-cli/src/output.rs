@@ -39,10 +39,15 @@ impl Output {
         } else {
             text.trim_end().to_owned()
         };
-        match writeln!(std::io::stdout().lock(), "{text}") {
-            // `sam3 inspect X | head` is no failure.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.context("cannot write to stdout"),
+        print_line(&text)
+    }
+
+    /// One result of several: the JSON on one line where it was asked for, else the text.
+    pub fn record(&self, json: &impl Serialize, text: &str) -> anyhow::Result<()> {
+        if self.json {
+            print_line(&serde_json::to_string(json)?)
+        } else {
+            print_line(text)
         }
     }
 
@@ -69,11 +74,30 @@ impl Output {
 
     /// Says an error and its next step, and returns its exit code.
     pub fn fail(&self, error: &anyhow::Error) -> ExitCode {
+        self.complain(error);
+        ExitCode::from(failure::exit_code(error))
+    }
+
+    /// Says an error that does not end the work.
+    pub fn complain(&self, error: &anyhow::Error) {
         eprintln!("error: {}", chain(error));
         if let Some(hint) = failure::hint(error) {
             eprintln!("hint: {hint}");
         }
-        ExitCode::from(failure::exit_code(error))
+    }
+
+    /// A sign of life on a terminal for work whose length is not known; it ends when it is dropped.
+    pub fn spinner(&self, what: &str) -> Spinner {
+        let spinner = if !self.quiet && std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is valid");
+            ProgressBar::new_spinner()
+                .with_style(style)
+                .with_message(what.to_owned())
+        } else {
+            ProgressBar::hidden()
+        };
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Spinner(spinner)
     }
 
     /// A bar on a terminal, else nothing.
@@ -136,6 +160,24 @@ impl Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar().finish_and_clear();
+    }
+}
+
+/// See [`Output::spinner`].
+#[derive(Debug)]
+pub struct Spinner(ProgressBar);
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn print_line(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
+        // `sam3 inspect X | head` is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
     }
 }
 

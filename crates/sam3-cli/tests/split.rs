@@ -116,6 +116,10 @@ fn older_parts_neither_stay_nor_vanish_unasked() {
     check(&[&run[..], &["--force"]].concat(), 0, &["x.tar.gz.sha256"]);
     assert!(!parts.last().unwrap().exists());
     check(&["verify", text(&parts[0])], 0, &["verified"]);
-    check(&[&run[..6], &["100", "--force"]].concat(), 1, &["1000 parts", "--split"]);
+    check(
+        &[&run[..6], &["100", "--force"]].concat(),
+        1,
+        &["1000 parts", "--split"],
+    );
     check(&[&run[..6], &["0"]].concat(), 2, &["--split"]);
 }

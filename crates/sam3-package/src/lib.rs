@@ -19,6 +19,7 @@ pub use error::Error;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
 pub use precision::{Precision, QuantisationError};
 pub use progress::Progress;
+pub use staged::Staged;
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,7 +1,9 @@
 //! The subcommands, a file each.
 
+pub mod demo;
 pub mod inspect;
 pub mod package;
+pub mod segment;
 pub mod unpack;
 pub mod verify;
 
@@ -13,6 +15,8 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Package(args) => package::run(&args, output),
         Command::Unpack(args) => unpack::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
+        Command::Segment(args) => segment::run(&args, output),
+        Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
     }
 }

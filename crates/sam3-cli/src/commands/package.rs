@@ -8,7 +8,7 @@ use std::{
 
 use sam3_model::{Device, Segmenter};
 use sam3_package::{
-    Error, Precision, StateDict,
+    Precision, StateDict,
     package::{self, Components, Options, Report},
 };
 use serde_json::json;
@@ -128,11 +128,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         output.warn(warning);
     }
     // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
-    let model = Segmenter::load(source.clone(), &Device::Cpu).map_err(|error| match error {
-        sam3_model::Error::Package(error) => error.into(),
-        sam3_model::Error::Checkpoint { path, reason } => Error::Invalid { path, reason }.into(),
-        other => anyhow::Error::from(other),
-    })?;
+    let model = Segmenter::load(source.clone(), &Device::Cpu)?;
     if let [first, ..] = model.unexpected_keys() {
         let count = model.unexpected_keys().len();
         output.warn(format!(

@@ -18,6 +18,8 @@ mod vit;
 #[cfg(test)]
 mod goldens;
 
+use std::{collections::HashMap, path::Path};
+
 use candle_core::{Result, Tensor};
 
 pub use self::{geometry::BoxPrompt, neck::Features};
@@ -82,6 +84,15 @@ impl Detections {
             ("presence_logits", &self.presence_logits),
             ("semantic_seg", &self.semantic_seg),
         ]
+    }
+
+    /// Writes all outputs as a safetensors file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let tensors: HashMap<_, _> = self.named().map(|(name, tensor)| (name, tensor.clone())).into();
+        candle_core::safetensors::save(&tensors, path)
     }
 }
 

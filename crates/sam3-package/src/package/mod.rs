@@ -31,7 +31,7 @@ pub use plan::{Components, SCALE_SUFFIX, Stored};
 pub(crate) use source::hex;
 pub use source::{Shard, Source};
 pub(crate) use stream::{Digests, PackageHasher};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_structure};
 pub(crate) use verify::{compare, conclude, structure};
 use write::Written;
 

@@ -50,6 +50,28 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     conclude(path, metadata, beside, mismatches)
 }
 
+/// Checks what can be checked without reading a tensor: names, dtypes and shapes against the metadata, and the metadata
+/// file beside the package. `None` for a checkpoint that is no package.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_structure(checkpoint: &Checkpoint) -> Result<Option<Metadata>> {
+    let Some(text) = checkpoint.metadata_json() else {
+        return Ok(None);
+    };
+    let path = checkpoint.path();
+    let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(path, reason))?;
+    let mut mismatches = structure(checkpoint, &metadata);
+    check_beside(path, text, &mut mismatches)?;
+    if mismatches.is_empty() {
+        return Ok(Some(metadata));
+    }
+    Err(Error::Mismatch {
+        path: path.to_owned(),
+        mismatches,
+    })
+}
+
 /// Compares names, dtypes and shapes; reads no tensor.
 pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<String> {
     let recorded: HashMap<&str, &TensorRecord> = metadata.tensors.iter().map(|t| (t.name.as_str(), t)).collect();

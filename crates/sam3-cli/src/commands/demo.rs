@@ -1,0 +1,219 @@
+//! `sam3 demo`: the whole job on an embedded miniature SAM 3 and an embedded picture.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use sam3_model::{
+    Config, Device, Prompt, Segmenter,
+    image::Image,
+    masks::{Mask, Rle},
+};
+use sam3_package::{
+    Error, Precision, StateDict, archive,
+    package::{self, Options},
+};
+use serde::{Deserialize, Serialize};
+
+use super::segment::{Loaded, Report, draw, instance_rows, milliseconds, segment_image};
+use crate::output::{Output, size, table};
+
+/// fp32, transformers' layout; `tools/demo_model/` trained it.
+const MODEL: &[u8] = include_bytes!("../../assets/demo/model.safetensors.gz");
+const CONFIG: &[u8] = include_bytes!("../../assets/demo/config.json");
+const SCENE: &[u8] = include_bytes!("../../assets/demo/scene.png");
+const TRUTH: &[u8] = include_bytes!("../../assets/demo/truth.json");
+
+/// Files of an earlier demo are replaced.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder to work in, made if it is not there
+    #[arg(long, short, value_name = "DIR", default_value = "sam3-demo")]
+    output: PathBuf,
+}
+
+/// The known answer.
+#[derive(Deserialize)]
+struct Truth {
+    prompt: String,
+    objects: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    segmentation: Rle,
+}
+
+/// What each step took.
+#[derive(Serialize)]
+struct Step {
+    step: &'static str,
+    ms: f64,
+    says: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let desktop = args.output.join("desktop");
+    let device = args.output.join("device");
+    for folder in [&desktop, &device] {
+        fs::create_dir_all(folder).map_err(|error| refused(folder, error))?;
+    }
+    let mut steps = Steps {
+        output,
+        done: Vec::new(),
+    };
+
+    let checkpoint = desktop.join("model.safetensors");
+    let scene = args.output.join("scene.png");
+    steps.run("checkpoint", || {
+        let bytes = write_checkpoint(&desktop)?;
+        write(&scene, SCENE)?;
+        Ok(format!(
+            "{}, {}: a miniature SAM 3, fp32",
+            checkpoint.display(),
+            size(bytes)
+        ))
+    })?;
+    let package = desktop.join("sam3_demo_fp16.pth");
+    steps.run("package", || {
+        let source = StateDict::open(&checkpoint)?;
+        let options = Options {
+            force: true,
+            config: Some(Config::of(&source)?.to_json()),
+            ..Options::new(package.clone(), Precision::Fp16)
+        };
+        let report = package::write(&source, &options, &())?;
+        let files = report
+            .files
+            .iter()
+            .map(|(path, bytes)| format!("{} {}", name(path), size(*bytes)));
+        Ok(files.collect::<Vec<_>>().join(", "))
+    })?;
+    let tarball = package::archive_path(&package);
+    steps.run("verify", || {
+        let verified = package::verify(&tarball, &())?;
+        Ok(format!(
+            "{}: {} tensors, every digest right",
+            name(&tarball),
+            verified.tensors
+        ))
+    })?;
+    steps.run("unpack", || {
+        let unpacked = archive::unpack(&tarball, &device, true, &())?;
+        Ok(format!(
+            "{} files into {}, verified on the way",
+            unpacked.files.len(),
+            device.display()
+        ))
+    })?;
+
+    let truth: Truth = serde_json::from_slice(TRUTH)?;
+    let prompts = [Prompt {
+        text: Some(truth.prompt.clone()),
+        boxes: Vec::new(),
+    }];
+    let start = Instant::now();
+    let loaded = Loaded::open(&device.join(name(&package)), &Device::Cpu)?;
+    let load_ms = milliseconds(start);
+    let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
+    let (report, _) = segment_image(&loaded, &scene, &image, &prompts, Segmenter::THRESHOLD, load_ms)?;
+    let overlay = args.output.join("scene_overlay.png");
+    write(&overlay, &draw(&image, &report).to_png())?;
+    let mut json = serde_json::to_vec_pretty(&report.to_json(false))?;
+    json.push(b'\n');
+    write(&args.output.join("scene.json"), &json)?;
+    let found = report.found[0].instances.len();
+    steps.push(
+        "segment",
+        milliseconds(start),
+        format!("\"{}\": {found} found; {}", truth.prompt, overlay.display()),
+    );
+
+    let ious = ious(&report, &truth)?;
+    finish(&report, &truth, &ious, &steps.done, output)
+}
+
+/// Runs steps one after the other and says what each did.
+struct Steps<'a> {
+    output: &'a Output,
+    done: Vec<Step>,
+}
+
+impl Steps<'_> {
+    fn run(&mut self, step: &'static str, work: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let says = work()?;
+        self.push(step, milliseconds(start), says);
+        Ok(())
+    }
+
+    fn push(&mut self, step: &'static str, ms: f64, says: String) {
+        self.output.note(format!("{step:>12}  {ms:6.0} ms  {says}"));
+        self.done.push(Step { step, ms, says });
+    }
+}
+
+/// The best match of each known object among what was found.
+fn ious(report: &Report, truth: &Truth) -> anyhow::Result<Vec<f64>> {
+    let best = |object: &Object| -> anyhow::Result<f64> {
+        let known = Mask::from_rle(&object.segmentation)?;
+        let found = report.found.iter().flat_map(|found| &found.instances);
+        Ok(found.map(|instance| known.iou(&instance.mask)).fold(0.0, f64::max))
+    };
+    truth.objects.iter().map(best).collect()
+}
+
+fn finish(report: &Report, truth: &Truth, ious: &[f64], steps: &[Step], output: &Output) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Record<'a, R> {
+        steps: &'a [Step],
+        result: R,
+        iou: &'a [f64],
+    }
+    let mean = ious.iter().sum::<f64>() / ious.len().max(1) as f64;
+    let each: Vec<String> = ious.iter().map(|iou| format!("{iou:.3}")).collect();
+    let text = format!(
+        "{}{} {}s are in the picture; IoU with the known masks: {} (mean {mean:.3})\n",
+        table(&instance_rows(&report.found[0].instances)),
+        truth.objects.len(),
+        truth.prompt,
+        each.join(", ")
+    );
+    output.result(
+        &Record {
+            steps,
+            result: report.to_json(false),
+            iou: ious,
+        },
+        &text,
+    )
+}
+
+/// Writes the embedded checkpoint with its config beside it; returns the checkpoint's size.
+fn write_checkpoint(folder: &Path) -> anyhow::Result<u64> {
+    let mut model = Vec::new();
+    flate2::read::GzDecoder::new(MODEL).read_to_end(&mut model)?;
+    write(&folder.join("model.safetensors"), &model)?;
+    write(&folder.join("config.json"), CONFIG)?;
+    Ok(model.len() as u64)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, bytes).map_err(|error| refused(path, error))
+}
+
+fn refused(path: &Path, source: std::io::Error) -> anyhow::Error {
+    Error::Output {
+        path: path.to_owned(),
+        source,
+    }
+    .into()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,122 @@
+//! The model that segments, and what is known of where it came from.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sam3_model::{Device, Segmenter};
+use sam3_package::{
+    StateDict,
+    package::{self, Metadata, Tallies},
+};
+use serde::Serialize;
+
+use crate::output::size;
+
+/// An open checkpoint or package, ready to segment.
+pub struct Loaded {
+    /// The model.
+    pub segmenter: Segmenter,
+    path: PathBuf,
+    /// What a package says about itself; `None` for any other checkpoint.
+    metadata: Option<Metadata>,
+    tallies: Tallies,
+    warnings: Vec<String>,
+}
+
+/// The model's place in the JSON.
+#[derive(Serialize)]
+pub struct ModelRecord<'a> {
+    file: &'a Path,
+    package: bool,
+    precision: String,
+    tensors: u64,
+    bytes: u64,
+    image_size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a package::Source>,
+}
+
+impl Loaded {
+    /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
+    /// they would cost a read of every byte at each start.
+    pub fn open(path: &Path, device: &Device) -> anyhow::Result<Self> {
+        let dict = Arc::new(StateDict::open(path)?);
+        let metadata = package::verify_structure(dict.checkpoint())?;
+        let segmenter = Segmenter::load(dict.clone(), device)?;
+        let mut warnings = dict.warnings().to_vec();
+        if let keys @ [_, ..] = segmenter.unexpected_keys() {
+            warnings.push(format!(
+                "{} keys that the image model does not know: {}",
+                keys.len(),
+                first(keys)
+            ));
+        }
+        let tallies = Tallies::of(dict.checkpoint().tensors());
+        Ok(Self {
+            segmenter,
+            path: path.to_owned(),
+            metadata,
+            tallies,
+            warnings,
+        })
+    }
+
+    /// What was loaded.
+    pub fn sentence(&self) -> String {
+        let file = self.path.display();
+        let (tensors, bytes) = (self.tallies.total.tensors, size(self.tallies.total.bytes));
+        match &self.metadata {
+            Some(metadata) => format!(
+                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here",
+                metadata.quantization.scheme.name(),
+                metadata.source.file,
+                metadata.source.published,
+            ),
+            None => format!(
+                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify",
+                self.precision()
+            ),
+        }
+    }
+
+    /// What the user should know though the model runs.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// For the JSON.
+    pub fn record(&self) -> ModelRecord<'_> {
+        ModelRecord {
+            file: &self.path,
+            package: self.metadata.is_some(),
+            precision: self.precision(),
+            tensors: self.tallies.total.tensors,
+            bytes: self.tallies.total.bytes,
+            image_size: self.segmenter.config().vit.image_size,
+            source: self.metadata.as_ref().map(|metadata| &metadata.source),
+        }
+    }
+
+    /// The scheme of a package; else the element type that most bytes have.
+    fn precision(&self) -> String {
+        match &self.metadata {
+            Some(metadata) => metadata.quantization.scheme.name().to_owned(),
+            None => {
+                let most = self.tallies.dtypes.iter().max_by_key(|(_, tally)| tally.bytes);
+                most.map_or("empty".to_owned(), |(dtype, _)| dtype.to_lowercase())
+            }
+        }
+    }
+}
+
+/// A few of many names.
+fn first(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text += ", …";
+    }
+    text
+}

@@ -1,0 +1,173 @@
+//! What was found in one image: as JSON for machines, as a table for people.
+
+use std::path::{Path, PathBuf};
+
+use sam3_model::{
+    Instance, Prompt,
+    masks::{Rle, polygons},
+};
+use serde::Serialize;
+
+use super::{ImageRecord, Loaded, loaded::ModelRecord};
+use crate::output::table;
+
+/// How far a simplified outline may be from the mask's, in pixels.
+const POLYGON_TOLERANCE: f64 = 0.75;
+
+/// Everything about one image.
+pub struct Report<'a> {
+    pub path: &'a Path,
+    pub width: u32,
+    pub height: u32,
+    pub loaded: &'a Loaded,
+    pub timings: Timings,
+    pub found: Vec<Found<'a>>,
+}
+
+/// What one prompt found.
+pub struct Found<'a> {
+    pub prompt: &'a Prompt,
+    /// Probability that there is any such thing.
+    pub presence: f32,
+    pub instances: Vec<Instance>,
+}
+
+/// Where the time went, in milliseconds; summed over the prompts.
+#[derive(Default, Serialize)]
+pub struct Timings {
+    /// Opening the model: once for all images.
+    pub load_ms: f64,
+    /// The image encoder.
+    pub encode_ms: f64,
+    /// The text encoder; nothing for a text that was encoded for an earlier image.
+    pub text_ms: f64,
+    /// Geometry and fusion encoders, decoder, mask head.
+    pub detect_ms: f64,
+    /// Masks at the image's size.
+    pub masks_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    image: ImageRecord<'a>,
+    model: ModelRecord<'a>,
+    timings: &'a Timings,
+    prompts: Vec<PromptRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct PromptRecord<'a> {
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    boxes: Vec<BoxRecord>,
+    presence: f32,
+    instances: Vec<InstanceRecord>,
+}
+
+#[derive(Serialize)]
+struct BoxRecord {
+    #[serde(rename = "box")]
+    xyxy: [f32; 4],
+    label: u8,
+}
+
+#[derive(Serialize)]
+struct InstanceRecord {
+    score: f32,
+    #[serde(rename = "box")]
+    xyxy: [f32; 4],
+    area: u64,
+    segmentation: Rle,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polygons: Option<Vec<Vec<f64>>>,
+}
+
+impl Found<'_> {
+    /// The text, or the one that stands for boxes alone.
+    pub fn text(&self) -> &str {
+        self.prompt.text.as_deref().unwrap_or("visual")
+    }
+}
+
+impl Report<'_> {
+    /// The documented JSON, with outlines where `with_polygons`.
+    pub fn to_json(&self, with_polygons: bool) -> impl Serialize {
+        let instance = |instance: &Instance| InstanceRecord {
+            score: instance.score,
+            xyxy: instance.bbox,
+            area: instance.mask.area(),
+            segmentation: instance.mask.to_rle(),
+            polygons: with_polygons.then(|| polygons(&instance.mask, POLYGON_TOLERANCE)),
+        };
+        let prompts = self.found.iter().map(|found| PromptRecord {
+            prompt: found.text(),
+            boxes: found
+                .prompt
+                .boxes
+                .iter()
+                .map(|exemplar| BoxRecord {
+                    xyxy: exemplar.xyxy,
+                    label: exemplar.positive.into(),
+                })
+                .collect(),
+            presence: found.presence,
+            instances: found.instances.iter().map(instance).collect(),
+        });
+        Record {
+            image: ImageRecord {
+                file: self.path,
+                width: self.width,
+                height: self.height,
+            },
+            model: self.loaded.record(),
+            timings: &self.timings,
+            prompts: prompts.collect(),
+        }
+    }
+
+    /// A line a prompt, a line an instance, and the files that were written.
+    pub fn to_text(&self, files: &[PathBuf]) -> String {
+        let mut text = format!("{}  {} × {}\n", self.path.display(), self.width, self.height);
+        for found in &self.found {
+            let count = match found.instances.len() {
+                1 => "1 instance".to_owned(),
+                n => format!("{n} instances"),
+            };
+            text += &format!("\"{}\": {count}, presence {:.3}\n", found.text(), found.presence);
+            if !found.instances.is_empty() {
+                text += &table(&instance_rows(&found.instances));
+            }
+        }
+        let Timings {
+            load_ms,
+            encode_ms,
+            text_ms,
+            detect_ms,
+            masks_ms,
+        } = self.timings;
+        text += &format!(
+            "load {load_ms:.0} ms, encode {encode_ms:.0} ms, text {text_ms:.0} ms, detect {detect_ms:.0} ms, \
+             masks {masks_ms:.0} ms\n"
+        );
+        for file in files {
+            text += &format!("wrote {}\n", file.display());
+        }
+        text
+    }
+}
+
+/// The instances' rows, with their head.
+pub fn instance_rows(instances: &[Instance]) -> Vec<Vec<String>> {
+    let mut rows = vec![
+        ["", "score", "x1", "y1", "x2", "y2", "area"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(instances.iter().enumerate().map(|(index, instance)| {
+        let mut row = vec![(index + 1).to_string(), format!("{:.3}", instance.score)];
+        row.extend(instance.bbox.iter().map(|side| format!("{side:.0}")));
+        row.push(instance.mask.area().to_string());
+        row
+    }));
+    rows
+}

@@ -1,0 +1,214 @@
+//! What a machine can keep true about the sources and their documents, as rust-analyzer's tidy does.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const MAX_LINES: usize = 500;
+const CRATES: [&str; 3] = ["sam3-package", "sam3-model", "sam3-cli"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/sam3-cli lies two levels down")
+        .to_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Files under `folder` with one of these extensions, as paths below the repository's root.
+fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
+    fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("a directory entry").path();
+            if path.is_dir() {
+                let name = path.file_name().unwrap_or_default();
+                if name != "target" && name != "__pycache__" && name != ".git" {
+                    visit(&path, found);
+                }
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&root().join(folder), &mut found);
+    found.retain(|path| path.extension().is_some_and(|own| extensions.iter().any(|e| own == *e)));
+    found.sort();
+    assert!(!found.is_empty(), "no {extensions:?} under {folder}");
+    found
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut all = files("crates", &["rs"]);
+    all.extend(files("fuzz/src", &["rs"]));
+    all
+}
+
+/// One assertion for a whole list, so that a run names every culprit.
+fn none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// `name = …` and `name.workspace = true` lines of the dependency tables of a `Cargo.toml`.
+fn direct_dependencies(manifest: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if let Some(table) = line.strip_prefix('[') {
+            inside = table.trim_end_matches(']').ends_with("dependencies");
+        } else if inside && let Some(end) = line.find([' ', '.', '=']) {
+            names.push(line[..end].to_owned());
+        }
+    }
+    names.retain(|name| !name.starts_with("sam3-") && !name.starts_with('#'));
+    names
+}
+
+#[test]
+fn every_direct_dependency_is_justified_in_architecture_md() {
+    let document = read(&root().join("ARCHITECTURE.md"));
+    let mut complaints = Vec::new();
+    let mut seen = 0;
+    for name in CRATES {
+        for dependency in direct_dependencies(&read(&root().join("crates").join(name).join("Cargo.toml"))) {
+            seen += 1;
+            if !document.contains(&format!("| `{dependency}` |")) {
+                complaints.push(format!(
+                    "{name} depends on {dependency}: give it a row in ARCHITECTURE.md"
+                ));
+            }
+        }
+    }
+    assert!(
+        seen > 10,
+        "only {seen} dependencies were found: the manifests are read wrongly"
+    );
+    none(complaints);
+}
+
+#[test]
+fn every_dependency_in_architecture_md_is_used() {
+    let manifests: Vec<_> = CRATES
+        .iter()
+        .map(|c| read(&root().join("crates").join(c).join("Cargo.toml")))
+        .collect();
+    let used: Vec<_> = manifests
+        .iter()
+        .flat_map(|manifest| direct_dependencies(manifest))
+        .collect();
+    let document = read(&root().join("ARCHITECTURE.md"));
+    let table = document
+        .split("\n## Dependencies")
+        .nth(1)
+        .expect("a section named Dependencies");
+    let rows = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    none(
+        rows.filter(|(name, _)| !used.iter().any(|own| own == name))
+            .map(|(name, _)| format!("ARCHITECTURE.md justifies {name}, which no crate depends on"))
+            .collect(),
+    );
+}
+
+/// A Rust toolchain and its linker build everything: no crate may compile C, look for a system library or run clang.
+#[test]
+fn no_dependency_needs_more_than_rust() {
+    let lock = read(&root().join("Cargo.lock"));
+    let banned = ["bindgen", "cc", "cmake", "pkg-config", "vcpkg"];
+    assert!(lock.contains("name = \"candle-core\""), "Cargo.lock is read wrongly");
+    none(
+        banned
+            .iter()
+            .filter(|name| lock.contains(&format!("name = \"{name}\"\n")))
+            .map(|name| format!("something needs {name}: cargo tree -i {name}"))
+            .collect(),
+    );
+}
+
+#[test]
+fn every_module_is_named_in_architecture_md() {
+    let document = read(&root().join("ARCHITECTURE.md"));
+    let mut complaints = Vec::new();
+    for name in CRATES {
+        let folder = root().join("crates").join(name).join("src");
+        for entry in fs::read_dir(&folder).expect("src/ of a crate") {
+            let entry = entry.expect("a directory entry").path();
+            let mut file = entry.file_name().expect("a name").to_string_lossy().into_owned();
+            if entry.is_dir() {
+                file.push('/');
+            }
+            // A module in two places, `x.rs` and `x/`, is named once.
+            let other = file
+                .strip_suffix('/')
+                .map(|stem| format!("`{stem}.rs`"))
+                .unwrap_or_default();
+            if !document.contains(&format!("`{file}`")) && (other.is_empty() || !document.contains(&other)) {
+                complaints.push(format!("{name}/src/{file}: give it a line in ARCHITECTURE.md"));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn every_source_file_opens_with_what_it_is() {
+    let bad = |path: &PathBuf| !read(path).starts_with("//! ");
+    none(
+        sources()
+            .iter()
+            .filter(|path| bad(path))
+            .map(|p| format!("{}: no //!", p.display()))
+            .collect(),
+    );
+}
+
+#[test]
+fn no_source_file_is_long() {
+    let length = |path: PathBuf| (read(&path).lines().count(), path);
+    let long = sources()
+        .into_iter()
+        .map(length)
+        .filter(|(lines, _)| *lines > MAX_LINES);
+    none(
+        long.map(|(lines, path)| format!("{}: {lines} lines, at most {MAX_LINES}", path.display()))
+            .collect(),
+    );
+}
+
+#[test]
+fn no_line_ends_in_space_and_none_names_a_place_of_one_machine() {
+    // In pieces, so that this file is not its own culprit.
+    let places = [
+        ["/wo", "rk/"].concat(),
+        ["/ho", "me/"].concat(),
+        ["/ro", "ot/"].concat(),
+    ];
+    let mut complaints = Vec::new();
+    let mut all = sources();
+    for folder in ["docs", "tools"] {
+        all.extend(files(folder, &["md", "py", "txt", "toml"]));
+    }
+    let documents = fs::read_dir(root())
+        .expect("the root")
+        .map(|entry| entry.expect("an entry").path());
+    all.extend(documents.filter(|path| path.extension().is_some_and(|own| own == "md" || own == "toml")));
+    all.push(root().join(".ci/run"));
+    for path in all {
+        for (index, line) in read(&path).lines().enumerate() {
+            let at = format!("{}:{}", path.display(), index + 1);
+            if line.ends_with([' ', '\t']) {
+                complaints.push(format!("{at}: trailing space"));
+            }
+            if let Some(place) = places.iter().find(|place| line.contains(place.as_str())) {
+                complaints.push(format!("{at}: {place} exists on one machine only"));
+            }
+        }
+    }
+    none(complaints);
+}
