@@ -16,7 +16,7 @@ fn a_package_goes_through_its_archive_and_verifies() {
     ] {
         let folder = Folder::new();
         let x = package(&folder, name, quantize);
-        assert_eq!(folder.names(), ["in.safetensors", name, "x.tar.gz", "x_metadata.json"]);
+        assert_eq!(folder.names(), ["src", name, "x.tar.gz", "x_metadata.json"]);
         let archive = folder.path("x.tar.gz");
         check(
             &["verify", text(&x), text(&archive)],
@@ -73,22 +73,29 @@ fn int8_comes_back_as_floats_within_half_a_step() {
     let bytes = fs::read(&back).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let mut restored = 0;
     for (name, shape, values) in tensors() {
-        let place = &header[name];
+        let place = &header[&name];
         assert_eq!(place["shape"], serde_json::json!(shape), "{name}");
         if place["dtype"] != "F32" {
             continue;
         }
         let begin = 8 + length + place["data_offsets"][0].as_u64().unwrap() as usize;
         let stored = bytes[begin..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-        for (value, stored) in values.iter().zip(stored) {
-            // Values lie within ±0.5, so a step is at most 0.5 / 127.
-            assert!(
-                (value - stored).abs() <= 0.51 * 0.5 / 127.0,
-                "{name}: {value} came back as {stored}"
-            );
+        let row = if shape.len() == 2 { shape[1] } else { values.len() };
+        let stored: Vec<f32> = stored.take(values.len()).collect();
+        for (values, stored) in values.chunks(row).zip(stored.chunks(row)) {
+            let largest = values.iter().fold(0f32, |max, value| max.max(value.abs()));
+            for (value, stored) in values.iter().zip(stored) {
+                restored += usize::from(value != stored);
+                assert!(
+                    (value - stored).abs() <= 0.51 * largest / 127.0,
+                    "{name}: {value} came back as {stored}"
+                );
+            }
         }
     }
+    assert!(restored > 0, "nothing was int8");
     assert_eq!(header.as_object().unwrap().len(), tensors().len() + 1);
 }
 
@@ -99,7 +106,7 @@ fn a_flipped_bit_is_found_and_named() {
         let folder = Folder::new();
         let x = package(&folder, name, "none");
         let sound = fs::read(&x).unwrap();
-        for (tensor, _, values) in tensors() {
+        for (tensor, _, values) in tensors().iter().filter(|tensor| tensor.2.len() >= 4).step_by(60) {
             let first: Vec<u8> = values[..4].iter().flat_map(|value| value.to_le_bytes()).collect();
             let at = sound.windows(16).position(|window| window == first).unwrap();
             for offset in [at, at + 4 * values.len() - 1] {
@@ -128,10 +135,11 @@ fn metadata_beside_the_package_must_be_the_metadata_inside() {
 fn values_that_do_not_fit_are_named_and_nothing_is_written() {
     let folder = Folder::new();
     let mut all = tensors();
-    let name = all[2].0;
-    all[2].2[5] = 70_000.0;
-    all[2].2[9] = -1e30;
-    let source = folder.path("in.safetensors");
+    let at = all.iter().position(|tensor| tensor.0.ends_with("qkv.weight")).unwrap();
+    let name = &all[at].0.clone()[..];
+    all[at].2[5] = 70_000.0;
+    all[at].2[9] = -1e30;
+    let source = folder.path("src/in.safetensors");
     write_checkpoint(&source, &all);
     let output = folder.path("x.pth");
     let run = [
@@ -147,10 +155,10 @@ fn values_that_do_not_fit_are_named_and_nothing_is_written() {
         1,
         &[name, "2 values", "70000", "index 5", "bf16"],
     );
-    assert_eq!(folder.names(), ["in.safetensors"]);
+    assert_eq!(folder.names(), ["src"]);
     check(&[&run[..], &["bf16"]].concat(), 0, &["bf16"]);
 
-    all[2].2[5] = f32::NAN;
+    all[at].2[5] = f32::NAN;
     write_checkpoint(&source, &all);
     check(
         &[&run[..], &["bf16", "--force"]].concat(),
@@ -180,8 +188,8 @@ fn errors_have_their_exit_codes() {
     package("x.pth", 2, &["x.pth exists already", "--force"]);
     package("x.bin", 2, &["--output", ".safetensors"]);
     package("no/such/x.pth", 3, &["no/such/x.pth", "hint:"]);
-    package("in.safetensors/x.pth", 3, &["cannot write", "hint:"]);
-    package("in.safetensors", 1, &["the checkpoint itself"]);
+    package("src/in.safetensors/x.pth", 3, &["cannot write", "hint:"]);
+    package("src/in.safetensors", 1, &["the checkpoint itself"]);
     fs::create_dir(folder.path("d.pth")).unwrap();
     package("d.pth", 3, &["cannot write"]);
     check(&["verify", text(&source)], 1, &["not a sam3 package", "hint:"]);
@@ -205,10 +213,89 @@ fn a_killed_run_s_temporary_file_is_removed_by_the_next() {
     let folder = Folder::new();
     fs::write(folder.path(".x.pth.sam3-tmp-999999"), "half").unwrap();
     package(&folder, "x.pth", "fp16");
-    assert_eq!(
-        folder.names(),
-        ["in.safetensors", "x.pth", "x.tar.gz", "x_metadata.json"]
+    assert_eq!(folder.names(), ["src", "x.pth", "x.tar.gz", "x_metadata.json"]);
+}
+
+/// What cannot segment is not packaged; the keys that it lacks are named.
+#[test]
+fn a_checkpoint_with_missing_keys_is_refused() {
+    let folder = Folder::new();
+    let source = folder.path("src/in.safetensors");
+    let lacking = [
+        "detector.transformer.decoder.query_embed.weight",
+        "detector.dot_prod_scoring.prompt_proj.bias",
+    ];
+    let (kept, lost): (Vec<_>, Vec<_>) = tensors().into_iter().partition(|tensor| tensor.0 != lacking[1]);
+    assert_eq!(lost.len(), 1);
+    write_checkpoint(&source, &kept);
+    let output = folder.path("x.pth");
+    let run = ["package", "--checkpoint-path", text(&source), "--output", text(&output)];
+    check(&run, 1, &["1 keys", lacking[1]]);
+    let kept: Vec<_> = kept.into_iter().filter(|tensor| tensor.0 != lacking[0]).collect();
+    write_checkpoint(&source, &kept);
+    check(&run, 1, &[lacking[0]]);
+    assert_eq!(folder.names(), ["src"]);
+}
+
+/// Heads and window are in no tensor: a package carries them, so that it opens without a config.json.
+#[test]
+fn the_config_travels_inside() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.pth", "fp16");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(support::miniature("config.json")).unwrap()).unwrap();
+    let found: serde_json::Value =
+        serde_json::from_slice(&support::sam3(&["inspect", text(&x), "--json"]).stdout).unwrap();
+    let found = &found["metadata"]["config"];
+    for path in [
+        "/vision_config/backbone_config/num_attention_heads",
+        "/vision_config/backbone_config/window_size",
+        "/text_config/num_attention_heads",
+        "/detr_decoder_config/num_attention_heads",
+    ] {
+        assert!(found.pointer(path).is_some(), "{path} is not in {found}");
+        assert_eq!(found.pointer(path), config.pointer(path), "{path}");
+    }
+    let again = folder.path("again.pth");
+    check(
+        &["package", "--checkpoint-path", text(&x), "--output", text(&again)],
+        0,
+        &["fp16"],
     );
+}
+
+#[test]
+fn an_image_package_leaves_out_what_no_image_needs() {
+    let folder = Folder::new();
+    let mut all = tensors();
+    all.push(("tracker.no_mem_embed".to_owned(), vec![1, 1, 2], vec![0.5, 0.25]));
+    let source = folder.path("src/in.safetensors");
+    write_checkpoint(&source, &all);
+    let count = |flags: &[&str], name: &str| {
+        let output = folder.path(name);
+        let run = [
+            "package",
+            "--checkpoint-path",
+            text(&source),
+            "--output",
+            text(&output),
+            "--no-tarball",
+        ];
+        check(&[&run, flags].concat(), 0, &[]);
+        check(&["verify", text(&output)], 0, &["verified"]);
+        let found = support::sam3(&["inspect", text(&output), "--json"]).stdout;
+        let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
+        let has = |word: &str| found["tensors"].to_string().contains(word);
+        (
+            found["tensors"].as_array().unwrap().len(),
+            has("tracker."),
+            has("convs.3."),
+        )
+    };
+    assert_eq!(count(&[], "all.pth"), (all.len(), true, true));
+    let (image, tracker, dead) = count(&["--components", "image"], "image.pth");
+    assert!(image < all.len() && image > all.len() / 2, "{image} of {}", all.len());
+    assert!(!tracker && !dead);
 }
 
 #[test]
@@ -223,7 +310,7 @@ fn json_is_for_machines() {
         if command == "inspect" {
             assert_eq!(value["metadata"]["source"]["published"], "custom");
             assert_eq!(value["tensors"].as_array().unwrap().len(), tensors().len());
-            assert_eq!(value["dtypes"]["F16"]["tensors"], 5);
+            assert!(value["dtypes"]["F16"]["tensors"].as_u64().unwrap() > 100);
         }
     }
 }

@@ -132,20 +132,5 @@ impl Weights {
 
 /// Keys of an official checkpoint that its image detector never reads.
 fn is_known_unused(name: &str) -> bool {
-    const PREFIXES: [&str; 7] = [
-        "tracker.",
-        "detector.backbone.vision_backbone.convs.3.",
-        "detector.backbone.vision_backbone.sam2_convs.",
-        "detector.backbone.vision_backbone.interactive_convs.",
-        "detector.backbone.vision_backbone.propagation_convs.",
-        "detector.backbone.language_backbone.encoder.text_projection",
-        "detector.geometry_encoder.points_",
-    ];
-    // The pixel decoder is built with a third stage that three feature levels never reach.
-    const PIXEL_DECODER: [&str; 2] = ["conv_layers.2.", "norms.2."];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || name.contains(".attn.freqs_cis")
-        || name
-            .strip_prefix("detector.segmentation_head.pixel_decoder.")
-            .is_some_and(|rest| PIXEL_DECODER.iter().any(|stage| rest.starts_with(stage)))
+    sam3_package::is_unused_for_images(name) || name.contains(".attn.freqs_cis")
 }

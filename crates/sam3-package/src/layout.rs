@@ -18,7 +18,7 @@ use crate::{
     Error, Result,
     checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, TensorView, byte_len, gather},
 };
-pub use component::Component;
+pub use component::{Component, is_unused_for_images};
 
 /// Whose names a checkpoint uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ mod staged;
 
 pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};
 pub use error::Error;
-pub use layout::{Component, Layout, StateDict};
+pub use layout::{Component, Layout, StateDict, is_unused_for_images};
 pub use precision::{Precision, QuantisationError};
 pub use progress::Progress;
 pub use staged::Staged;

@@ -1,10 +1,11 @@
 //! Files that appear whole or not at all: written beside their target, locked, then renamed.
 //!
 //! A temporary file is `.NAME.sam3-tmp-PID` and is locked for as long as its writer lives, so one without a
-//! lock is what a killed run left behind, and the next run removes it. Data is not forced to disk here: a
-//! killed process loses nothing by that, and what a power cut may lose the digests show (`docs/adr/0003-durability.md`).
+//! lock is what a killed run left behind, and the next run removes it. Whether data is forced to disk first is the
+//! caller's choice (`docs/adr/0003-durability.md`).
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -79,6 +80,14 @@ impl Staged {
         })
     }
 
+    /// Forces the bytes to disk, so that a name given later stands for all of them after a power cut.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|source| Error::Output {
+            path: self.target.clone(),
+            source,
+        })
+    }
+
     /// Gives the file its final name.
     pub fn commit(mut self) -> Result<()> {
         fs::rename(&self.temporary, &self.target).map_err(|source| Error::Output {
@@ -97,6 +106,25 @@ impl Drop for Staged {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// Gives all the files their names, none before all are on disk where `sync` asks for that.
+pub(crate) fn commit_all(files: Vec<Staged>, sync: bool) -> Result<()> {
+    if sync {
+        files.iter().try_for_each(Staged::sync)?;
+    }
+    let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(&file.target).to_owned()).collect();
+    files.into_iter().try_for_each(Staged::commit)?;
+    if sync {
+        folders.iter().for_each(|folder| sync_folder(folder));
+    }
+    Ok(())
+}
+
+/// Forces a folder's names to disk, where the system can; a rename outlives a power cut only then.
+pub(crate) fn sync_folder(folder: &Path) {
+    // Windows opens no folders, and some file systems refuse: the files themselves are synced by then.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 /// The folder a path lies in; `.` for a bare name.

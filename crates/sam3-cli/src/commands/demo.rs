@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use sam3_model::{
@@ -82,14 +82,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     steps.run("package", || {
         let source = StateDict::open(&checkpoint)?;
         let options = Options {
-            output: package.clone(),
-            precision: Precision::Fp16,
-            archive: true,
             force: true,
-            created: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
             config: Some(Config::of(&source)?.to_json()),
+            ..Options::new(package.clone(), Precision::Fp16)
         };
         let report = package::write(&source, &options, &())?;
         let files = report

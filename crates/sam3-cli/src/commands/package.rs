@@ -2,12 +2,14 @@
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use sam3_model::{Device, Segmenter};
 use sam3_package::{
     Precision, StateDict,
-    package::{self, Options, Report},
+    package::{self, Components, Options, Report},
 };
 use serde_json::json;
 
@@ -28,9 +30,18 @@ pub struct Args {
     /// Precision of the weights
     #[arg(long, value_enum, default_value = "fp16")]
     quantize: Quantize,
+    /// Which tensors go along
+    #[arg(long, value_enum, default_value = "all")]
+    components: Parts,
     /// Write no .tar.gz
     #[arg(long)]
     no_tarball: bool,
+    /// Cut the archive into parts X.tar.gz.000, .001 … of at most this size, such as 3900M; fat32 for its limit
+    #[arg(long, value_name = "SIZE", value_parser = parse_split, conflicts_with = "no_tarball")]
+    split: Option<u64>,
+    /// Force the files to disk before they get their names, against power cuts; costs what the disk takes
+    #[arg(long)]
+    sync: bool,
     /// Replace outputs that exist
     #[arg(long)]
     force: bool,
@@ -49,6 +60,40 @@ enum Quantize {
     Int8,
     /// Every float as it is
     None,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Parts {
+    /// Everything in the checkpoint
+    All,
+    /// What segmenting images reads: no tracker for video and clicks, and nothing unused
+    Image,
+}
+
+/// The largest whole MiB below the 4 GiB at which FAT32 stops.
+const FAT32: u64 = 4095 << 20;
+
+/// `fat32`, or a number with a unit as `split --bytes` reads it: K, M, G are powers of 1024, KB, MB, GB of 1000.
+fn parse_split(text: &str) -> Result<u64, String> {
+    if text.eq_ignore_ascii_case("fat32") {
+        return Ok(FAT32);
+    }
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit: u64 = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KIB" => 1 << 10,
+        "M" | "MIB" => 1 << 20,
+        "G" | "GIB" => 1 << 30,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err("expected fat32 or a size such as 3900M, 2GB or 1000000".to_owned()),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(0) | None => Err("expected fat32 or a size such as 3900M, above zero".to_owned()),
+        Some(size) => Ok(size),
+    }
 }
 
 impl From<Quantize> for Precision {
@@ -78,18 +123,33 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     if let Some(gpu) = args.gpu {
         output.detail(format!("--gpu {gpu}: packaging runs on the CPU"));
     }
-    let source = StateDict::open(&args.checkpoint_path)?;
+    let source = Arc::new(StateDict::open(&args.checkpoint_path)?);
     for warning in source.warnings() {
         output.warn(warning);
     }
+    // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
+    let model = Segmenter::load(source.clone(), &Device::Cpu)?;
+    if let [first, ..] = model.unexpected_keys() {
+        let count = model.unexpected_keys().len();
+        output.warn(format!(
+            "{count} tensors that no SAM 3 has go along, such as {first} (-v lists them)"
+        ));
+        output.detail(model.unexpected_keys().join("\n"));
+    }
     let options = Options {
-        output: args.output.clone(),
-        precision: args.quantize.into(),
+        components: match args.components {
+            Parts::All => Components::All,
+            Parts::Image => Components::Image,
+        },
         archive: !args.no_tarball,
+        split: args.split,
         force: args.force,
+        sync: args.sync,
         created,
-        config: source.config().cloned(),
+        config: Some(model.config().to_json()),
+        ..Options::new(args.output.clone(), args.quantize.into())
     };
+    drop(model);
     let progress = output.progress();
     let report = package::write(&source, &options, &progress)?;
     drop(progress);
@@ -175,5 +235,35 @@ fn time_of_packaging() -> anyhow::Result<u64> {
         Err(_) => Ok(SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_parts_are_read_as_split_reads_them() {
+        for (text, size) in [
+            ("fat32", FAT32),
+            ("1", 1),
+            ("3900M", 3900 << 20),
+            ("2GB", 2_000_000_000),
+            ("4g", 4 << 30),
+        ] {
+            assert_eq!(parse_split(text), Ok(size), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "M",
+            "-1",
+            "1.5G",
+            "1T",
+            "99999999999999999999",
+            "9999999999999G",
+        ] {
+            assert!(parse_split(text).is_err(), "{text}");
+        }
     }
 }

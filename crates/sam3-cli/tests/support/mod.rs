@@ -1,11 +1,15 @@
 //! Running the binary, and small checkpoints to run it on.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicUsize, Ordering},
 };
+
+use sam3_package::{Dtype, StateDict};
 
 /// A folder of a test's own, removed when it ends well.
 pub struct Folder(PathBuf);
@@ -70,52 +74,38 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Name, shape and values of every tensor of [`checkpoint`].
-pub fn tensors() -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
-    let trunk: [(&str, &[usize]); 8] = [
-        ("detector.backbone.vision_backbone.trunk.pos_embed", &[1, 5, 32]),
-        (
-            "detector.backbone.vision_backbone.trunk.patch_embed.proj.weight",
-            &[32, 3, 2, 2],
-        ),
-        (
-            "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.weight",
-            &[384, 129],
-        ),
-        ("detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.bias", &[384]),
-        (
-            "detector.backbone.language_backbone.encoder.token_embedding.weight",
-            &[51, 33],
-        ),
-        ("detector.transformer.decoder.query_embed.weight", &[7, 32]),
-        ("detector.transformer.decoder.presence_token.weight", &[1, 31]),
-        ("tracker.no_mem_embed", &[1, 1, 32]),
-    ];
-    let mut seed = 7u32;
-    let mut next = || {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    let mut tensor = |(name, shape): (&'static str, &[usize])| {
-        (
-            name,
-            shape.to_vec(),
-            (0..shape.iter().product()).map(|_| next()).collect(),
-        )
-    };
-    trunk.into_iter().map(&mut tensor).collect()
+/// Name, shape and values of a tensor.
+pub type Tensor = (String, Vec<usize>, Vec<f32>);
+
+/// Where the model's goldens keep a whole miniature SAM 3 with odd sizes.
+pub fn miniature(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../sam3-model/tests/goldens/odd")
+        .join(file)
 }
 
-/// Writes tensors as a safetensors checkpoint.
-pub fn write_checkpoint(path: &Path, tensors: &[(&str, Vec<usize>, Vec<f32>)]) {
+/// Every real tensor of the miniature, under official names; the rotary tables are left out, as they are complex.
+pub fn tensors() -> Vec<Tensor> {
+    let source = StateDict::open(&miniature("odd.pt")).unwrap();
+    (0..source.len())
+        .map(|index| source.view(index))
+        .filter(|view| view.dtype == Dtype::F32)
+        .map(|view| (view.name.to_owned(), view.shape.to_vec(), view.to_f32().unwrap()))
+        .collect()
+}
+
+/// Writes tensors as a safetensors checkpoint, with the miniature's config beside it.
+pub fn write_checkpoint(path: &Path, tensors: &[Tensor]) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, shape, values) in tensors {
         let begin = data.len();
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]});
-        header.insert((*name).to_owned(), entry);
+        header.insert(name.clone(), entry);
     }
     let header = serde_json::to_vec(&header).unwrap();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::copy(miniature("config.json"), path.with_file_name("config.json")).unwrap();
     fs::write(
         path,
         [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat(),
@@ -123,15 +113,20 @@ pub fn write_checkpoint(path: &Path, tensors: &[(&str, Vec<usize>, Vec<f32>)]) {
     .unwrap();
 }
 
-/// A small checkpoint with official names.
+/// The miniature as a checkpoint in a folder of its own, `src`.
 pub fn checkpoint(folder: &Folder) -> PathBuf {
-    let path = folder.path("in.safetensors");
+    let path = folder.path("src/in.safetensors");
     write_checkpoint(&path, &tensors());
     path
 }
 
 /// Packages the small checkpoint and returns the package's path.
 pub fn package(folder: &Folder, name: &str, quantize: &str) -> PathBuf {
+    package_with(folder, name, quantize, &[])
+}
+
+/// As [`package`], with more flags.
+pub fn package_with(folder: &Folder, name: &str, quantize: &str, more: &[&str]) -> PathBuf {
     let (source, output) = (checkpoint(folder), folder.path(name));
     let flags = [
         "--checkpoint-path",
@@ -141,6 +136,6 @@ pub fn package(folder: &Folder, name: &str, quantize: &str) -> PathBuf {
         "--quantize",
         quantize,
     ];
-    check(&[&["package"], &flags[..]].concat(), 0, &[quantize]);
+    check(&[&["package"], &flags[..], more].concat(), 0, &[quantize]);
     output
 }

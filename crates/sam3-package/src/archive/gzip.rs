@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-use super::deflate;
-use crate::{Error, Progress, Result, positioned, staged::Staged};
+use super::{Output, deflate};
+use crate::{Error, Progress, Result, positioned};
 
 /// Bytes of a file compressed at a time.
 const PIECE: u64 = 1 << 20;
@@ -65,8 +65,8 @@ struct Turn {
     failed: bool,
 }
 
-/// Compresses the pieces into one gzip member and returns its length.
-pub(super) fn compress(pieces: &Pieces, files: &[(File, &Path)], out: &Staged, progress: &dyn Progress) -> Result<u64> {
+/// Compresses the pieces into one gzip member.
+pub(super) fn compress(pieces: &Pieces, files: &[(File, &Path)], out: &Output, progress: &dyn Progress) -> Result<()> {
     out.write_at(&HEADER, 0)?;
     let start = Turn {
         next: 0,
@@ -127,6 +127,5 @@ pub(super) fn compress(pieces: &Pieces, files: &[(File, &Path)], out: &Staged, p
     let mut trailer = LAST_BLOCK.to_vec();
     trailer.extend(crc.finalize().to_le_bytes());
     trailer.extend((pieces.total as u32).to_le_bytes()); // modulo 2^32, as the format says
-    out.write_at(&trailer, offset)?;
-    Ok(offset + trailer.len() as u64)
+    out.write_at(&trailer, offset)
 }

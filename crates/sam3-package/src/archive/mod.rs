@@ -5,11 +5,14 @@ mod gzip;
 mod huffman;
 mod tar;
 mod unpack;
+mod volumes;
 
 use std::{fs::File, path::Path};
 
-use crate::{Error, Progress, Result, staged::Staged};
+use crate::{Error, Progress, Result};
 pub use unpack::{Unpacked, metadata, unpack, verify};
+use volumes::Volumes;
+pub(crate) use volumes::{Output, remove_superseded};
 
 /// A file to put into an archive.
 pub(crate) struct Entry<'a> {
@@ -19,8 +22,8 @@ pub(crate) struct Entry<'a> {
     pub path: &'a Path,
 }
 
-/// Writes the entries as a tar.gz and returns its length. The same entries and `mtime` give the same bytes.
-pub(crate) fn create(out: &Staged, entries: &[Entry<'_>], mtime: u64, progress: &dyn Progress) -> Result<u64> {
+/// Writes the entries as a tar.gz. The same entries and `mtime` give the same bytes.
+pub(crate) fn create(out: &Output, entries: &[Entry<'_>], mtime: u64, progress: &dyn Progress) -> Result<()> {
     let mut pieces = gzip::Pieces::default();
     let mut files = Vec::new();
     let mut before = Vec::new();
@@ -43,11 +46,14 @@ pub(crate) fn create(out: &Staged, entries: &[Entry<'_>], mtime: u64, progress: 
     gzip::compress(&pieces, &files, out, progress)
 }
 
-/// True for a file that begins like gzip.
+/// True for a file that begins like gzip, and for what is named like a part of an archive.
 pub fn is_archive(path: &Path) -> bool {
     use std::io::Read;
+    let Ok(volumes) = Volumes::find(path) else {
+        return volumes::is_part(path);
+    };
     let mut magic = [0; 2];
-    File::open(path)
+    File::open(volumes.first())
         .and_then(|mut file| file.read_exact(&mut magic))
         .is_ok()
         && magic == [0x1f, 0x8b]

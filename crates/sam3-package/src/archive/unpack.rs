@@ -14,14 +14,17 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
-use super::tar::{self, Kind, Stop};
+use super::{
+    tar::{self, Kind, Stop},
+    volumes::Volumes,
+};
 use crate::{
     Checkpoint, Error, Progress, Result,
     package::{
         Digests, MAX_METADATA_BYTES, Metadata, PackageHasher, Verified, compare, conclude, is_package_name,
         metadata_path, structure,
     },
-    staged::Staged,
+    staged::{Staged, commit_all},
 };
 
 /// Bytes handed from the decompressing to the hashing thread at a time, and how many such pieces may wait.
@@ -43,15 +46,22 @@ pub struct Unpacked {
 
 /// Extracts an archive into `folder`, which is made if it is not there, and verifies it.
 ///
+/// The files are forced to disk before they get their names: a device may lose power at any time.
+///
 /// # Errors
 /// As [`crate::package::verify`], and [`Error::Exists`] where a file is there and `force` is false.
 pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
+    let volumes = Volumes::find(path)?;
+    extract(path, &volumes, folder, force, progress).map_err(|error| volumes.explain(error))
+}
+
+fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     fs::create_dir_all(folder).map_err(|source| Error::Output {
         path: folder.to_owned(),
         source,
     })?;
     let mut staged = Vec::new();
-    let found = walk(path, progress, |name, kind| {
+    let found = walk(path, volumes, progress, |name, kind| {
         let target = inside(path, folder, name)?;
         if kind == Kind::Folder {
             fs::create_dir_all(&target).map_err(|source| Error::Output { path: target, source })?;
@@ -87,7 +97,7 @@ pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) 
         .zip(&found.files)
         .map(|(staged, file)| (staged.target().to_owned(), file.size))
         .collect();
-    staged.into_iter().try_for_each(Staged::commit)?;
+    commit_all(staged, true)?;
     Ok(Unpacked { files, packages })
 }
 
@@ -96,9 +106,10 @@ pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) 
 /// # Errors
 /// As [`crate::package::verify`].
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
-    let found = walk(path, progress, |_, _| Ok(None))?;
-    found
-        .judge(path)?
+    let volumes = Volumes::find(path)?;
+    walk(path, &volumes, progress, |_, _| Ok(None))
+        .and_then(|found| found.judge(path))
+        .map_err(|error| volumes.explain(error))?
         .into_iter()
         .next()
         .ok_or_else(|| Error::NotAPackage { path: path.to_owned() })
@@ -109,8 +120,8 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 /// # Errors
 /// [`Error::NotAPackage`] where no entry is metadata.
 pub fn metadata(path: &Path) -> Result<Metadata> {
-    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
+    let volumes = Volumes::find(path)?;
+    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, volumes.open(&())?));
     while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
         let padded = entry
             .size
@@ -207,14 +218,13 @@ impl Found {
 /// Reads the whole archive, hands every entry's name to `open` and writes its bytes to the file that returns.
 fn walk(
     path: &Path,
+    volumes: &Volumes,
     progress: &dyn Progress,
     mut open: impl FnMut(&Path, Kind) -> Result<Option<File>>,
 ) -> Result<Found> {
-    let failed = |source| Error::io("read", path, source);
-    let file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
+    let size = volumes.size()?;
     progress.stage("unpacking", size);
-    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 20, Counted { inner: file, progress }));
+    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 20, volumes.open(progress)?));
     let mut found = Found { files: Vec::new() };
     let mut names = HashSet::new();
     let mut promised = None;
@@ -391,19 +401,5 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
             format!("the archive is damaged ({error}); copy it again from where it was made"),
         ),
         _ => Error::io("read", path, error),
-    }
-}
-
-/// Tells the progress how much of the archive was read.
-struct Counted<'a> {
-    inner: File,
-    progress: &'a dyn Progress,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.progress.advance(read as u64);
-        Ok(read)
     }
 }

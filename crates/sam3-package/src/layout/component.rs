@@ -42,6 +42,23 @@ const PREFIXES: [(&str, Component); 12] = [
     ("tracker.", Component::Tracker),
 ];
 
+/// True for keys of an official checkpoint that its image detector never reads, `freqs_cis` aside.
+pub fn is_unused_for_images(name: &str) -> bool {
+    const PREFIXES: [&str; 3] = [
+        // The fourth neck level is computed and dropped (`scalp=1`).
+        "detector.backbone.vision_backbone.convs.3.",
+        "detector.backbone.language_backbone.encoder.text_projection",
+        "detector.geometry_encoder.points_",
+    ];
+    // The pixel decoder is built with a third stage that three feature levels never reach.
+    const PIXEL_DECODER: [&str; 2] = ["conv_layers.2.", "norms.2."];
+    matches!(Component::of(name), Component::Tracker | Component::TrackerNeck)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || name
+            .strip_prefix("detector.segmentation_head.pixel_decoder.")
+            .is_some_and(|rest| PIXEL_DECODER.iter().any(|stage| rest.starts_with(stage)))
+}
+
 impl Component {
     /// Every part, in the order the image passes through them.
     pub const ALL: [Self; 11] = [

@@ -10,7 +10,10 @@ mod stream;
 mod verify;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -19,12 +22,12 @@ use crate::{
     Error, Progress, Result, StateDict,
     archive::{self, Entry},
     precision::Precision,
-    staged::Staged,
+    staged::{Staged, commit_all},
 };
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord, WorstTensor};
 use plan::Plan;
-pub use plan::{SCALE_SUFFIX, Stored};
+pub use plan::{Components, SCALE_SUFFIX, Stored};
 pub(crate) use source::hex;
 pub use source::{Shard, Source};
 pub(crate) use stream::{Digests, PackageHasher};
@@ -39,14 +42,39 @@ pub struct Options {
     pub output: PathBuf,
     /// How tensors are stored.
     pub precision: Precision,
+    /// Which tensors go along.
+    pub components: Components,
     /// Also write `X.tar.gz`.
     pub archive: bool,
+    /// Cut the archive into parts of at most this many bytes: `X.tar.gz.000` and so on.
+    pub split: Option<u64>,
     /// Replace outputs that exist.
     pub force: bool,
+    /// Force the files to disk before they get their names (`docs/adr/0003-durability.md`).
+    pub sync: bool,
     /// The time that goes into the metadata and the archive, seconds since 1970 UTC.
     pub created: u64,
     /// Model config for the metadata, in the schema of transformers' `config.json`.
     pub config: Option<Value>,
+}
+
+impl Options {
+    /// A whole package and its archive, dated now; nothing is replaced.
+    pub fn new(output: PathBuf, precision: Precision) -> Self {
+        Self {
+            output,
+            precision,
+            components: Components::All,
+            archive: true,
+            split: None,
+            force: false,
+            sync: false,
+            created: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            config: None,
+        }
+    }
 }
 
 /// What was written.
@@ -107,14 +135,15 @@ pub fn write(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
         ));
     };
     refuse_source_as_output(source, output)?;
-    let plan = Plan::new(source, options.precision)?;
+    let plan = Plan::new(source, options.precision, options.components)?;
     if format == Format::Pth {
         refuse_untyped(source, &plan)?;
     }
     let package = Staged::create(output, options.force)?;
     let metadata_file = Staged::create(&metadata_path(output), options.force)?;
     let archive_file = if options.archive {
-        Some(Staged::create(&archive_path(output), options.force)?)
+        let path = archive_path(output);
+        Some(archive::Output::create(&path, options.split, options.force)?)
     } else {
         None
     };
@@ -122,32 +151,33 @@ pub fn write(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     let (metadata, warnings) = write_package(source, &plan, format, options, &package, progress)?;
     let json = metadata.to_json();
     metadata_file.write_at(&json, 0)?;
-    let mut files = vec![
-        (output.clone(), file_length(&package)?),
-        (metadata_file.target().to_owned(), json.len() as u64),
-    ];
-    if let Some(archive_file) = &archive_file {
-        let package_name = output
-            .file_name()
-            .expect("it has an extension")
-            .to_string_lossy()
-            .into_owned();
-        let entries = [
-            Entry {
-                name: format!("{}_metadata.json", stem(output)),
-                path: metadata_file.temporary(),
-            },
-            Entry {
-                name: package_name,
-                path: package.temporary(),
-            },
-        ];
-        let size = archive::create(archive_file, &entries, options.created, progress)?;
-        files.push((archive_file.target().to_owned(), size));
+    let length = file_length(&package)?;
+    let mut outputs = vec![(package, length), (metadata_file, json.len() as u64)];
+    if let Some(archive_file) = archive_file {
+        let name = |file: &Staged| {
+            file.target()
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        // The metadata first, so that a reader knows early what to expect.
+        let entries = [&outputs[1].0, &outputs[0].0].map(|file| Entry {
+            name: name(file),
+            path: file.temporary(),
+        });
+        archive::create(&archive_file, &entries, options.created, progress)?;
+        outputs.extend(archive_file.finish(progress)?);
     }
-    package.commit()?;
-    metadata_file.commit()?;
-    archive_file.map_or(Ok(()), Staged::commit)?;
+    if options.split.is_some() {
+        // All but the package, its metadata and the list.
+        archive::remove_superseded(&archive_path(output), outputs.len() - 3)?;
+    }
+    let files = outputs
+        .iter()
+        .map(|(file, length)| (file.target().to_owned(), *length))
+        .collect();
+    commit_all(outputs.into_iter().map(|(file, _)| file).collect(), options.sync)?;
     Ok(Report {
         files,
         metadata,

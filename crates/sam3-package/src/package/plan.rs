@@ -3,6 +3,7 @@
 use crate::{
     Error, Result, StateDict,
     checkpoint::{Dtype, TensorInfo},
+    layout::is_unused_for_images,
     precision::Precision,
 };
 
@@ -44,6 +45,23 @@ impl Stored {
     }
 }
 
+/// Which parts of a checkpoint a package holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Components {
+    /// Every tensor of the source.
+    #[default]
+    All,
+    /// What segmenting images by text and boxes reads: no tracker, and nothing that the image model never touches.
+    Image,
+}
+
+impl Components {
+    fn holds(self, name: &str) -> bool {
+        let weight = name.strip_suffix(SCALE_SUFFIX).unwrap_or(name);
+        self == Self::All || !is_unused_for_images(weight)
+    }
+}
+
 /// One tensor's way from the source into the package.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
@@ -65,7 +83,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(source: &StateDict, precision: Precision) -> Result<Self> {
+    pub fn new(source: &StateDict, precision: Precision, components: Components) -> Result<Self> {
         let mut plan = Self {
             stored: Vec::new(),
             steps: Vec::new(),
@@ -73,6 +91,9 @@ impl Plan {
         for index in 0..source.len() {
             let info = source.info(index);
             if precision != Precision::Int8 && is_scale_of_int8(source, info.name) {
+                continue;
+            }
+            if !components.holds(info.name) {
                 continue;
             }
             plan.add(source, index, info, precision)?;

@@ -1,0 +1,125 @@
+//! Archives in parts: what `cat` and `tar` make of them, and which part is named when one is wrong.
+
+mod support;
+
+use std::{fs, path::PathBuf, process::Command};
+
+use support::{Folder, check, package, package_with, text};
+
+/// A package whose archive is in several parts.
+fn split(folder: &Folder) -> Vec<PathBuf> {
+    package_with(folder, "x.pth", "none", &["--split", "200K"]);
+    let parts: Vec<_> = (0..)
+        .map(|number| folder.path(&format!("x.tar.gz.{number:03}")))
+        .take_while(|part| part.exists())
+        .collect();
+    assert!(parts.len() >= 4, "{parts:?}");
+    assert!(parts.iter().all(|part| fs::metadata(part).unwrap().len() <= 200 << 10));
+    assert!(folder.path("x.tar.gz.sha256").exists() && !folder.path("x.tar.gz").exists());
+    parts
+}
+
+#[test]
+fn the_parts_are_the_archive() {
+    let folder = Folder::new();
+    let parts = split(&folder);
+    let whole = Folder::new();
+    package(&whole, "x.pth", "none");
+    let joined: Vec<u8> = parts.iter().flat_map(|part| fs::read(part).unwrap()).collect();
+    assert!(joined == fs::read(whole.path("x.tar.gz")).unwrap());
+    for name in ["x.tar.gz.000", "x.tar.gz.002", "x.tar.gz.sha256", "x.tar.gz"] {
+        let path = folder.path(name);
+        check(&["verify", text(&path)], 0, &["verified"]);
+        check(&["inspect", text(&path)], 0, &["none"]);
+    }
+    let out = folder.path("out");
+    check(&["unpack", text(&parts[0]), "-C", text(&out)], 0, &["verified"]);
+    assert!(fs::read(out.join("x.pth")).unwrap() == fs::read(folder.path("x.pth")).unwrap());
+}
+
+/// The list matches the glob: it must be something that gzip passes over.
+#[cfg(unix)]
+#[test]
+fn plain_tools_read_them() {
+    let folder = Folder::new();
+    split(&folder);
+    let run = |script: &str| {
+        let output = Command::new("sh")
+            .arg("-ec")
+            .arg(script)
+            .current_dir(folder.path(""))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        output
+    };
+    let output = run("mkdir out && cat x.tar.gz.* | tar -xz -C out && cmp out/x.pth x.pth");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    run("cat x.tar.gz.* | gzip -t");
+    let checked = run("sha256sum -c x.tar.gz.sha256");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("x.tar.gz.003: OK"));
+}
+
+#[test]
+fn the_part_at_fault_is_named() {
+    let folder = Folder::new();
+    let parts = split(&folder);
+    let out = folder.path("out");
+    let refused = |words: &[&str]| {
+        check(&["verify", text(&parts[0])], 1, words);
+        check(&["unpack", text(&parts[0]), "-C", text(&out)], 1, words);
+        assert_eq!(fs::read_dir(&out).map_or(0, Iterator::count), 0);
+    };
+    let (one, two) = (fs::read(&parts[1]).unwrap(), fs::read(&parts[2]).unwrap());
+
+    let mut damaged = two.clone();
+    damaged[777] ^= 1;
+    fs::write(&parts[2], &damaged).unwrap();
+    refused(&["x.tar.gz.002: expected sha256", "1 mismatch"]);
+
+    fs::write(&parts[1], &two).unwrap();
+    fs::write(&parts[2], &one).unwrap();
+    refused(&["x.tar.gz.001: holds part .002", "x.tar.gz.002: holds part .001"]);
+
+    fs::write(&parts[1], &one).unwrap();
+    fs::remove_file(&parts[2]).unwrap();
+    refused(&["x.tar.gz.002: part 3 of", "is missing"]);
+
+    // Without the list the last part that is there tells that others came before it.
+    fs::remove_file(folder.path("x.tar.gz.sha256")).unwrap();
+    refused(&["x.tar.gz.002: part 3 of", "is missing"]);
+    fs::write(&parts[2], &two).unwrap();
+    check(&["verify", text(&parts[0])], 0, &["verified"]);
+    fs::remove_file(parts.last().unwrap()).unwrap();
+    refused(&["cut off"]);
+}
+
+#[test]
+fn older_parts_neither_stay_nor_vanish_unasked() {
+    let folder = Folder::new();
+    let source = support::checkpoint(&folder);
+    let parts = split(&folder);
+    let output = folder.path("x.pth");
+    fs::remove_file(&output).unwrap();
+    fs::remove_file(folder.path("x_metadata.json")).unwrap();
+    fs::remove_file(&parts[0]).unwrap();
+    let run = [
+        "package",
+        "--checkpoint-path",
+        text(&source),
+        "--output",
+        text(&output),
+        "--split",
+        "600K",
+    ];
+    check(&run, 2, &["x.tar.gz.001 exists already", "--force"]);
+    check(&[&run[..], &["--force"]].concat(), 0, &["x.tar.gz.sha256"]);
+    assert!(!parts.last().unwrap().exists());
+    check(&["verify", text(&parts[0])], 0, &["verified"]);
+    check(
+        &[&run[..6], &["100", "--force"]].concat(),
+        1,
+        &["1000 parts", "--split"],
+    );
+    check(&[&run[..6], &["0"]].concat(), 2, &["--split"]);
+}

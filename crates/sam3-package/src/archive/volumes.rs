@@ -1,0 +1,168 @@
+//! An archive as one file, or cut into parts for drives and file systems with small files.
+//!
+//! `X.tar.gz.000`, `.001` … joined are the archive. Beside them stands `X.tar.gz.sha256`, which both `sha256sum -c` and
+//! gzip read: `cat X.tar.gz.* | tar -xz` passes it to gzip last, so it is an empty gzip member with the list as its
+//! comment (RFC 1952, FCOMMENT). Anything else there makes gzip end with "trailing garbage".
+
+mod read;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::RwLock,
+};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Progress, Result, package::hex, positioned, staged::Staged};
+pub(super) use read::{Volumes, is_part};
+
+/// Three digits count them.
+const MAX_PARTS: usize = 1000;
+/// Bytes hashed at a time.
+const PIECE: usize = 1 << 20;
+/// Magic, deflate, FCOMMENT, no time, no level, unknown system; a line break that parts the list from it.
+const LIST_HEAD: [u8; 11] = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 255, b'\n'];
+/// The comment's end, an empty last block, and the checksum and length of nothing.
+const LIST_TAIL: [u8; 11] = [0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An archive under construction.
+#[derive(Debug)]
+pub(crate) struct Output {
+    target: PathBuf,
+    split: Option<u64>,
+    force: bool,
+    files: RwLock<Vec<Staged>>,
+}
+
+impl Output {
+    /// Creates the archive's file, or its first part, and looks out for those that are in the way.
+    ///
+    /// # Errors
+    /// As [`Staged::create`].
+    pub fn create(target: &Path, split: Option<u64>, force: bool) -> Result<Self> {
+        let output = Self {
+            target: target.to_owned(),
+            split,
+            force,
+            files: RwLock::default(),
+        };
+        if split.is_some() && !force {
+            let old = older_parts(target, 0).into_iter().next();
+            if let Some(path) = old.or(Some(list_path(target)).filter(|list| list.exists())) {
+                return Err(Error::Exists { path });
+            }
+        }
+        output.grow(1)?;
+        Ok(output)
+    }
+
+    /// Writes at a position of the joined archive, from any thread.
+    pub fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        let Some(size) = self.split else {
+            return self.files.read().expect("no thread panicked")[0].write_at(bytes, offset);
+        };
+        while !bytes.is_empty() {
+            let (part, within) = ((offset / size) as usize, offset % size);
+            let take = bytes.len().min(usize::try_from(size - within).unwrap_or(usize::MAX));
+            self.grow(part + 1)?;
+            self.files.read().expect("no thread panicked")[part].write_at(&bytes[..take], within)?;
+            bytes = &bytes[take..];
+            offset += take as u64;
+        }
+        Ok(())
+    }
+
+    fn grow(&self, count: usize) -> Result<()> {
+        if self.files.read().expect("no thread panicked").len() >= count {
+            return Ok(());
+        }
+        if count > MAX_PARTS {
+            let reason = format!("it would take more than {MAX_PARTS} parts: pass a larger --split");
+            return Err(Error::invalid(&self.target, reason));
+        }
+        let mut files = self.files.write().expect("no thread panicked");
+        while files.len() < count {
+            let path = match self.split {
+                Some(_) => part_path(&self.target, files.len()),
+                None => self.target.clone(),
+            };
+            files.push(Staged::create(&path, self.force)?);
+        }
+        Ok(())
+    }
+
+    /// All the files with their lengths, in the order of their names; for parts, with their list.
+    pub fn finish(self, progress: &dyn Progress) -> Result<Vec<(Staged, u64)>> {
+        let files = self.files.into_inner().expect("no thread panicked");
+        let mut lengths = Vec::with_capacity(files.len());
+        for file in &files {
+            let length = file.file().metadata().map_err(|source| Error::Output {
+                path: file.target().to_owned(),
+                source,
+            })?;
+            lengths.push(length.len());
+        }
+        let mut list = None;
+        if self.split.is_some() {
+            progress.stage("hashing", lengths.iter().sum());
+            let lines: Vec<String> = files
+                .par_iter()
+                .zip(&lengths)
+                .map(|(file, length)| {
+                    let name = file.target().file_name().unwrap_or_default().to_string_lossy();
+                    Ok(format!("{}  {name}\n", hash(file, *length, progress)?))
+                })
+                .collect::<Result<_>>()?;
+            let bytes = [&LIST_HEAD[..], lines.concat().as_bytes(), &LIST_TAIL].concat();
+            let file = Staged::create(&list_path(&self.target), self.force)?;
+            file.write_at(&bytes, 0)?;
+            list = Some((file, bytes.len() as u64));
+        }
+        Ok(files.into_iter().zip(lengths).chain(list).collect())
+    }
+}
+
+fn hash(file: &Staged, length: u64, progress: &dyn Progress) -> Result<String> {
+    let (mut sha, mut buffer) = (Sha256::new(), vec![0; PIECE]);
+    for offset in (0..length).step_by(PIECE) {
+        let piece = &mut buffer[..PIECE.min((length - offset) as usize)];
+        positioned::read_exact_at(file.file(), piece, offset)
+            .map_err(|source| Error::io("read", file.temporary(), source))?;
+        sha.update(&piece);
+        progress.advance(piece.len() as u64);
+    }
+    Ok(hex(&sha.finalize()))
+}
+
+/// Removes what an earlier archive of this name left that the new one does not replace: joined with the new parts, it
+/// would spoil them.
+pub(crate) fn remove_superseded(target: &Path, parts: usize) -> Result<()> {
+    for path in older_parts(target, parts) {
+        fs::remove_file(&path).map_err(|source| Error::Output { path, source })?;
+    }
+    Ok(())
+}
+
+/// Existing parts numbered from `first` on.
+fn older_parts(target: &Path, first: usize) -> Vec<PathBuf> {
+    (first..MAX_PARTS)
+        .map(|number| part_path(target, number))
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect()
+}
+
+fn part_path(target: &Path, number: usize) -> PathBuf {
+    with_suffix(target, &format!(".{number:03}"))
+}
+
+fn list_path(target: &Path) -> PathBuf {
+    with_suffix(target, ".sha256")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,192 @@
+//! Reading an archive through all its parts, and telling which part is at fault when it cannot be read.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{LIST_HEAD, MAX_PARTS, PIECE, list_path, part_path};
+use crate::{Error, Progress, Result, package::hex};
+
+/// A list of 1000 parts has 0.1 MB.
+const MAX_LIST: u64 = 1 << 20;
+const AGAIN: &str = "copy it again from where it was made";
+
+/// An archive's files, in order.
+#[derive(Debug)]
+pub(in crate::archive) struct Volumes {
+    paths: Vec<PathBuf>,
+    /// SHA-256 of each, where a list stands beside them.
+    digests: Option<Vec<String>>,
+}
+
+impl Volumes {
+    /// Finds the files of the archive that `path` names: itself, or all parts where it names one, their list, or the
+    /// name that they share.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming a part that is missing or a list that cannot be read.
+    pub fn find(path: &Path) -> Result<Self> {
+        let shared = match shared_name(path) {
+            Some(shared) => shared,
+            None if !path.exists() && part_path(path, 0).exists() => path.to_owned(),
+            None => {
+                return Ok(Self {
+                    paths: vec![path.to_owned()],
+                    digests: None,
+                });
+            }
+        };
+        let digests = read_list(&list_path(&shared))?;
+        let present = (0..MAX_PARTS).rev().find(|number| part_path(&shared, *number).exists());
+        let count = digests.as_ref().map_or(present.map_or(1, |last| last + 1), Vec::len);
+        let paths: Vec<PathBuf> = (0..count).map(|number| part_path(&shared, number)).collect();
+        if let Some(missing) = paths.iter().position(|path| !path.exists()) {
+            let reason = format!("part {} of {count} is missing: {AGAIN}", missing + 1);
+            return Err(Error::invalid(&paths[missing], reason));
+        }
+        Ok(Self { paths, digests })
+    }
+
+    /// The file that the archive begins in.
+    pub fn first(&self) -> &Path {
+        &self.paths[0]
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> Result<u64> {
+        let size = |path: &PathBuf| {
+            let metadata = fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
+            Ok(metadata.len())
+        };
+        self.paths.iter().map(size).sum()
+    }
+
+    /// One stream of all files.
+    pub fn open<'a>(&'a self, progress: &'a dyn Progress) -> Result<Reader<'a>> {
+        let first = self.first();
+        let file = File::open(first).map_err(|source| Error::io("open", first, source))?;
+        Ok(Reader {
+            file,
+            rest: &self.paths[1..],
+            progress,
+        })
+    }
+
+    /// The error that explains better than `error` why the archive is unreadable: the parts that are not what their list
+    /// says.
+    pub fn explain(&self, error: Error) -> Error {
+        let Some(digests) = self.digests.as_ref().filter(|_| error.is_input()) else {
+            return error;
+        };
+        let mut wrong = Vec::new();
+        for (path, expected) in self.paths.iter().zip(digests) {
+            let Ok(found) = hash(path) else {
+                return error;
+            };
+            if found == *expected {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            wrong.push(match digests.iter().position(|digest| *digest == found) {
+                Some(other) => format!("  {name}: holds part .{other:03}; the parts were swapped or renamed"),
+                None => format!("  {name}: expected sha256 {expected}, found {found}; {AGAIN}"),
+            });
+        }
+        if wrong.is_empty() {
+            return error;
+        }
+        Error::Mismatch {
+            path: self.first().to_owned(),
+            mismatches: wrong,
+        }
+    }
+}
+
+/// True for the name of a part or of a list.
+pub(in crate::archive) fn is_part(path: &Path) -> bool {
+    shared_name(path).is_some()
+}
+
+/// `X.tar.gz` of `X.tar.gz.000` and `X.tar.gz.sha256`.
+fn shared_name(path: &Path) -> Option<PathBuf> {
+    let (shared, last) = path.file_name()?.to_str()?.rsplit_once('.')?;
+    let numbered = last.len() == 3 && last.bytes().all(|digit| digit.is_ascii_digit());
+    let compressed = shared.ends_with(".gz") || shared.ends_with(".tgz");
+    (compressed && (numbered || last == "sha256")).then(|| path.with_file_name(shared))
+}
+
+/// The digests of a list in the order of the parts, or `None` where there is no list.
+fn read_list(path: &Path) -> Result<Option<Vec<String>>> {
+    let failed = |source| Error::io("read", path, source);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_LIST).read_to_end(&mut bytes).map_err(failed)?;
+    // A list that `sha256sum` wrote has no gzip around it.
+    let text = bytes.strip_prefix(&LIST_HEAD).unwrap_or(&bytes);
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
+    let mut digests = Vec::new();
+    for line in text.lines() {
+        let fields = line.split_once(|c: char| c.is_ascii_whitespace());
+        let named = fields.filter(|(digest, name)| {
+            digest.len() == 64
+                && digest.bytes().all(|digit| digit.is_ascii_hexdigit())
+                && name.ends_with(&format!(".{:03}", digests.len()))
+        });
+        let Some((digest, _)) = named else {
+            let reason = format!(
+                "expected a SHA-256 and the name of part .{:03}, found {line:?}: {AGAIN}",
+                digests.len()
+            );
+            return Err(Error::invalid(path, reason));
+        };
+        digests.push(digest.to_ascii_lowercase());
+    }
+    if digests.is_empty() || digests.len() > MAX_PARTS {
+        return Err(Error::invalid(
+            path,
+            format!("it lists {} parts: {AGAIN}", digests.len()),
+        ));
+    }
+    Ok(Some(digests))
+}
+
+fn hash(path: &Path) -> io::Result<String> {
+    let (mut file, mut sha, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; PIECE]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hex(&sha.finalize()));
+        }
+        sha.update(&buffer[..read]);
+    }
+}
+
+/// One file after the other; the progress hears of every byte.
+pub(in crate::archive) struct Reader<'a> {
+    file: File,
+    rest: &'a [PathBuf],
+    progress: &'a dyn Progress,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.file.read(buffer)?;
+            self.progress.advance(read as u64);
+            let Some((next, rest)) = self.rest.split_first().filter(|_| read == 0) else {
+                return Ok(read);
+            };
+            self.file = File::open(next)?;
+            self.rest = rest;
+        }
+    }
+}
