@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::VitConfig,
-    ops::{self, LayerNorm, Linear, Rope},
+    ops::{self, Activation, LayerNorm, Linear, Rope},
     weights::Weights,
 };
 
@@ -131,10 +131,8 @@ impl Block {
                 .reshape((height, width, channels))?,
         };
         let x = (x + y)?;
-        let y = self
-            .fc2
-            .forward(&ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?)?;
-        x + y
+        let hidden = self.fc1.forward_then(&self.norm2.forward(&x)?, Activation::Gelu)?;
+        self.fc2.forward_add(&hidden, &x)
     }
 }
 
