@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{inspect, package, unpack, verify};
+use crate::commands::{bench, inspect, package, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -45,4 +45,6 @@ pub enum Command {
     Verify(verify::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive
     Inspect(inspect::Args),
+    /// Time each stage of the model
+    Bench(bench::Args),
 }

@@ -1,5 +1,6 @@
 //! The subcommands, a file each.
 
+pub mod bench;
 pub mod inspect;
 pub mod package;
 pub mod unpack;
@@ -14,5 +15,6 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Unpack(args) => unpack::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
     }
 }

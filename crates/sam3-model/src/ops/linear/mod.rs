@@ -30,10 +30,9 @@ impl Linear {
 
     /// Loads `weight` and `bias` of an `nn.Linear`.
     pub fn load(weights: &Weights, input: usize, output: usize) -> crate::Result<Self> {
-        Ok(Self::new(
-            weights.weight("weight", &[output, input])?,
-            Some(weights.tensor("bias", &[output])?),
-        ))
+        let weight = weights.weight("weight", &[output, input])?;
+        let bias = weights.tensor("bias", &[output])?;
+        Ok(Self::new(weight, Some(bias)).with_compute(weights.compute()))
     }
 
     /// The same layer with products of another precision.

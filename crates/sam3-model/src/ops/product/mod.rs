@@ -10,7 +10,7 @@ mod tests;
 
 use std::{cell::RefCell, ops::Range};
 
-pub use pack::{Matrix, Panels, Rows, pack};
+pub use pack::{Matrix, Panels, Rows, pack, strip};
 use rayon::prelude::*;
 
 use super::simd::{Dot, DotOp, Isa, MR, math};
@@ -140,9 +140,9 @@ impl<A: Rows, P: Fn(usize) -> usize> DotOp for Block<'_, A, P> {
                 let lanes = DEPTH_BLOCK.min(depth - start);
                 let strips = self.rows.len().div_ceil(MR);
                 packed.resize(packed.len().max(strips * lanes * MR), 0);
-                for (strip, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
-                    let row = self.rows.start + strip * MR;
-                    pack::strip::<D::Element, A>(self.a, row..self.rows.end.min(row + MR), MR, start, packed);
+                for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
+                    let row = self.rows.start + index * MR;
+                    strip::<D::Element, A>(self.a, row..self.rows.end.min(row + MR), MR, start, packed);
                 }
                 self.multiply::<D>(packed, start, lanes);
             }

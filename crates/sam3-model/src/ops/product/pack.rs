@@ -42,26 +42,27 @@ impl Rows for Matrix<'_> {
     }
 }
 
-/// Values that are converted at once.
-const CHUNK: usize = 256;
+/// Lanes that are converted at once: the part of a strip that is written then stays in L1.
+const CHUNK: usize = 64;
+/// Values in a lane, at most.
+const MAX_GROUP: usize = 2;
 
 /// Writes `[lanes][width]`: lane `start + l` of each row in `rows`, then zeros up to `width`.
 #[inline(always)]
 pub fn strip<E: Element, R: Rows>(source: &R, rows: Range<usize>, width: usize, start: usize, out: &mut [u32]) {
     let depth = source.depth();
-    let mut values = [0f32; CHUNK];
-    for (column, row) in (rows.start..rows.start + width).enumerate() {
-        if row >= rows.end {
-            out.iter_mut().skip(column).step_by(width).for_each(|lane| *lane = 0);
-            continue;
-        }
-        for (chunk, out) in out.chunks_mut(CHUNK / E::GROUP * width).enumerate() {
-            let lanes = out.len() / width;
-            let first = start * E::GROUP + chunk * CHUNK;
-            let values = &mut values[..lanes * E::GROUP];
-            let present = values.len().min(depth - first);
+    let mut values = [0f32; CHUNK * MAX_GROUP];
+    for (chunk, out) in out.chunks_mut(CHUNK * width).enumerate() {
+        let values = &mut values[..out.len() / width * E::GROUP];
+        let first = (start + chunk * CHUNK) * E::GROUP;
+        let present = values.len().min(depth - first);
+        values[present..].fill(0.0);
+        for (column, row) in (rows.start..rows.start + width).enumerate() {
+            if row >= rows.end {
+                out.iter_mut().skip(column).step_by(width).for_each(|lane| *lane = 0);
+                continue;
+            }
             source.read(row, first, &mut values[..present]);
-            values[present..].fill(0.0);
             for (out, values) in out.chunks_exact_mut(width).zip(values.chunks_exact(E::GROUP)) {
                 out[column] = E::lane(values);
             }
