@@ -1,5 +1,6 @@
 //! The subcommands, a file each.
 
+pub mod bench;
 pub mod demo;
 pub mod inspect;
 pub mod package;
@@ -18,5 +19,6 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Segment(args) => segment::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
     }
 }
