@@ -17,6 +17,6 @@ pub use candle_core::Device;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use model::{Detections, StageTimes};
-pub use ops::{Compute, cpu_name};
+pub use ops::{Compute, Rate, cpu_name, op_rates};
 pub use segmenter::{Encoded, ExemplarBox, Instance, Prompt, Segmenter};
 pub use weights::{Weight, Weights};

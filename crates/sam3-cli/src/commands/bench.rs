@@ -1,6 +1,10 @@
 //! `sam3 bench`: wall time of each stage of the model, and peak memory.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::ValueEnum;
 use sam3_model::{Compute, Device, Prompt, Segmenter, StageTimes, image::Image};
@@ -12,8 +16,11 @@ use crate::output::{Output, size};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Checkpoint or package
-    #[arg(long, value_name = "FILE")]
-    checkpoint_path: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "ops")]
+    checkpoint_path: Option<PathBuf>,
+    /// Time single operations at SAM 3's sizes instead, without a checkpoint
+    #[arg(long)]
+    ops: bool,
     /// Image to segment; a seeded one of 641 x 427 by default
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -51,9 +58,31 @@ impl Precision {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    match &args.checkpoint_path {
+        Some(path) if !args.ops => run_model(path, args, output),
+        _ => run_ops(args, output),
+    }
+}
+
+fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let compute = args.compute.compute();
+    let rates = sam3_model::op_rates(compute, args.rounds as usize)?;
+    let mut text = format!("{compute:?} on {}, best of {}\n", sam3_model::cpu_name(), args.rounds);
+    for rate in &rates {
+        let gflops = rate.flop / rate.seconds / 1e9;
+        text += &format!("{:<40} {:9.1} ms {gflops:8.1} GFLOP/s\n", rate.name, rate.seconds * 1e3);
+    }
+    let ops: Vec<Value> = rates
+        .iter()
+        .map(|rate| json!({"name": rate.name, "seconds": rate.seconds, "flop": rate.flop}))
+        .collect();
+    output.result(&json!({"cpu": sam3_model::cpu_name(), "ops": ops}), &text)
+}
+
+fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let start = Instant::now();
     let compute = args.compute.compute();
-    let segmenter = Segmenter::open_with(&args.checkpoint_path, &Device::Cpu, compute)?;
+    let segmenter = Segmenter::open_with(path, &Device::Cpu, compute)?;
     let load = start.elapsed().as_secs_f64();
     let image = match &args.image {
         Some(path) => Image::open(path)?,

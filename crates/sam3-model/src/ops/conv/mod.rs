@@ -23,10 +23,19 @@ impl Conv3x3 {
     pub fn load(weights: &Weights, input: usize, output: usize) -> crate::Result<Self> {
         let kernel = weights.tensor("weight", &[output, input, 3, 3])?;
         let kernel = kernel.permute((0, 2, 3, 1))?.reshape((output, 9 * input))?;
+        Ok(Self::new(
+            &kernel,
+            weights.tensor("bias", &[output])?,
+            weights.compute(),
+        )?)
+    }
+
+    /// `kernel` is `[output, 3 × 3 × input]`, `bias` `[output]`.
+    pub fn new(kernel: &Tensor, bias: Tensor, compute: Compute) -> Result<Self> {
         Ok(Self {
-            kernel: Weight::from_tensor(&kernel)?,
-            bias: weights.tensor("bias", &[output])?,
-            compute: weights.compute(),
+            kernel: Weight::from_tensor(kernel)?,
+            bias,
+            compute,
         })
     }
 

@@ -19,6 +19,11 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// `weight` and `bias` are `[width]`.
+    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
+    }
+
     /// Loads `weight` and `bias`, both `[width]`.
     pub fn load(weights: &Weights, width: usize, eps: f64) -> crate::Result<Self> {
         Ok(Self {
