@@ -164,7 +164,9 @@ impl DotOp for Task<'_> {
 
     #[inline(always)]
     fn run<D: Dot>(self) {
-        SCRATCH.with_borrow_mut(|scratch| {
+        // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
+        let mut scratch = SCRATCH.take();
+        {
             let group = D::Element::GROUP;
             let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
             let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(MR));
@@ -175,7 +177,7 @@ impl DotOp for Task<'_> {
                 scores,
                 weights,
                 sums,
-            } = scratch;
+            } = &mut scratch;
             grow(packed_keys, keys.div_ceil(MR) * dim_lanes * MR);
             grow(values, keys.div_ceil(group) * dim_strips * MR);
             grow(queries, dim_lanes * D::NR);
@@ -220,7 +222,8 @@ impl DotOp for Task<'_> {
                 }
                 self.write::<D>(sums, &softmax.sum, &rows);
             }
-        });
+        }
+        SCRATCH.set(scratch);
     }
 }
 

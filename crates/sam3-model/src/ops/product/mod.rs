@@ -134,19 +134,20 @@ impl<A: Rows, P: Fn(usize) -> usize> DotOp for Block<'_, A, P> {
 
     #[inline(always)]
     fn run<D: Dot>(self) {
-        PACKED.with_borrow_mut(|packed| {
-            let depth = self.b.depth();
-            for start in (0..depth).step_by(DEPTH_BLOCK) {
-                let lanes = DEPTH_BLOCK.min(depth - start);
-                let strips = self.rows.len().div_ceil(MR);
-                packed.resize(packed.len().max(strips * lanes * MR), 0);
-                for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
-                    let row = self.rows.start + index * MR;
-                    strip::<D::Element, A>(self.a, row..self.rows.end.min(row + MR), MR, start, packed);
-                }
-                self.multiply::<D>(packed, start, lanes);
+        // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
+        let mut packed = PACKED.take();
+        let depth = self.b.depth();
+        for start in (0..depth).step_by(DEPTH_BLOCK) {
+            let lanes = DEPTH_BLOCK.min(depth - start);
+            let strips = self.rows.len().div_ceil(MR);
+            packed.resize(packed.len().max(strips * lanes * MR), 0);
+            for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
+                let row = self.rows.start + index * MR;
+                strip::<D::Element, A>(self.a, row..self.rows.end.min(row + MR), MR, start, packed);
             }
-        });
+            self.multiply::<D>(&packed, start, lanes);
+        }
+        PACKED.set(packed);
     }
 }
 
