@@ -164,62 +164,64 @@ impl DotOp for Task<'_> {
 
     #[inline(always)]
     fn run<D: Dot>(self) {
-        // Out of the cell, not inside a closure of `with`: that would be compiled without the instruction set.
+        // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut scratch = SCRATCH.take();
-        let group = D::Element::GROUP;
-        let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
-        let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(MR));
-        let Scratch {
-            keys: packed_keys,
-            values,
-            queries,
-            scores,
-            weights,
-            sums,
-        } = &mut scratch;
-        grow(packed_keys, keys.div_ceil(MR) * dim_lanes * MR);
-        grow(values, keys.div_ceil(group) * dim_strips * MR);
-        grow(queries, dim_lanes * D::NR);
-        grow(scores, KEY_BLOCK * D::NR);
-        grow(weights, KEY_BLOCK * D::NR);
-        grow(sums, dim_strips * MR * D::NR);
-        self.pack_keys::<D>(packed_keys);
-        self.pack_values::<D>(values);
-        let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
-        for first in self.queries.clone().step_by(D::NR) {
-            let rows = first..self.queries.end.min(first + D::NR);
-            let source = self.rows(self.flash.q, self.flash.query_places, scale);
-            strip::<D::Element, _>(&source, rows.clone(), D::NR, 0, &mut queries[..dim_lanes * D::NR]);
-            let sums = &mut sums[..dim_strips * MR * D::NR];
-            sums.fill(0.0);
-            let mut softmax = Softmax {
-                // Not −∞, so that a block with every key hidden has finite differences.
-                max: [-1e30; MAX_NR],
-                sum: [0.0; MAX_NR],
-            };
-            for start in (0..keys).step_by(KEY_BLOCK) {
-                let block = start..keys.min(start + KEY_BLOCK);
-                for (i, scores) in scores
-                    .chunks_exact_mut(MR * D::NR)
-                    .take(block.len().div_ceil(MR))
-                    .enumerate()
-                {
-                    let keys = &packed_keys[(start / MR + i) * dim_lanes * MR..][..dim_lanes * MR];
-                    // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
-                    unsafe { D::tile(keys.as_ptr(), queries.as_ptr(), dim_lanes, scores.as_mut_ptr()) };
+        {
+            let group = D::Element::GROUP;
+            let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
+            let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(MR));
+            let Scratch {
+                keys: packed_keys,
+                values,
+                queries,
+                scores,
+                weights,
+                sums,
+            } = &mut scratch;
+            grow(packed_keys, keys.div_ceil(MR) * dim_lanes * MR);
+            grow(values, keys.div_ceil(group) * dim_strips * MR);
+            grow(queries, dim_lanes * D::NR);
+            grow(scores, KEY_BLOCK * D::NR);
+            grow(weights, KEY_BLOCK * D::NR);
+            grow(sums, dim_strips * MR * D::NR);
+            self.pack_keys::<D>(packed_keys);
+            self.pack_values::<D>(values);
+            let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
+            for first in self.queries.clone().step_by(D::NR) {
+                let rows = first..self.queries.end.min(first + D::NR);
+                let source = self.rows(self.flash.q, self.flash.query_places, scale);
+                strip::<D::Element, _>(&source, rows.clone(), D::NR, 0, &mut queries[..dim_lanes * D::NR]);
+                let sums = &mut sums[..dim_strips * MR * D::NR];
+                sums.fill(0.0);
+                let mut softmax = Softmax {
+                    // Not −∞, so that a block with every key hidden has finite differences.
+                    max: [-1e30; MAX_NR],
+                    sum: [0.0; MAX_NR],
+                };
+                for start in (0..keys).step_by(KEY_BLOCK) {
+                    let block = start..keys.min(start + KEY_BLOCK);
+                    for (i, scores) in scores
+                        .chunks_exact_mut(MR * D::NR)
+                        .take(block.len().div_ceil(MR))
+                        .enumerate()
+                    {
+                        let keys = &packed_keys[(start / MR + i) * dim_lanes * MR..][..dim_lanes * MR];
+                        // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
+                        unsafe { D::tile(keys.as_ptr(), queries.as_ptr(), dim_lanes, scores.as_mut_ptr()) };
+                    }
+                    self.add_bias(scores, D::NR, &rows, &block);
+                    softmax.update::<D>(scores, weights, sums, block.len());
+                    let lanes = block.len().div_ceil(group);
+                    let values = &values[start / group * dim_strips * MR..];
+                    let mut tile = [0f32; MR * MAX_NR];
+                    for (values, sums) in values.chunks_exact(lanes * MR).zip(sums.chunks_exact_mut(MR * D::NR)) {
+                        // SAFETY: as above.
+                        unsafe { D::tile(values.as_ptr(), weights.as_ptr(), lanes, tile.as_mut_ptr()) };
+                        sums.iter_mut().zip(&tile).for_each(|(sum, tile)| *sum += tile);
+                    }
                 }
-                self.add_bias(scores, D::NR, &rows, &block);
-                softmax.update::<D>(scores, weights, sums, block.len());
-                let lanes = block.len().div_ceil(group);
-                let values = &values[start / group * dim_strips * MR..];
-                let mut tile = [0f32; MR * MAX_NR];
-                for (values, sums) in values.chunks_exact(lanes * MR).zip(sums.chunks_exact_mut(MR * D::NR)) {
-                    // SAFETY: as above.
-                    unsafe { D::tile(values.as_ptr(), weights.as_ptr(), lanes, tile.as_mut_ptr()) };
-                    sums.iter_mut().zip(&tile).for_each(|(sum, tile)| *sum += tile);
-                }
+                self.write::<D>(sums, &softmax.sum, &rows);
             }
-            self.write::<D>(sums, &softmax.sum, &rows);
         }
         SCRATCH.set(scratch);
     }

@@ -134,7 +134,7 @@ impl<A: Rows, P: Fn(usize) -> usize> DotOp for Block<'_, A, P> {
 
     #[inline(always)]
     fn run<D: Dot>(self) {
-        // Out of the cell, not inside a closure of `with`: that would be compiled without the instruction set.
+        // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut packed = PACKED.take();
         let depth = self.b.depth();
         for start in (0..depth).step_by(DEPTH_BLOCK) {

@@ -3,8 +3,6 @@
 //! A *lane* is 32 bits: one f32, or two bf16 values that are neighbours along the depth of the product. Packed operands are lanes,
 //! so that one tile loop serves every element type.
 
-use std::array;
-
 use super::Isa;
 
 /// Rows of a register tile.
@@ -112,7 +110,10 @@ pub unsafe fn tile<D: Dot, const NV: usize>(a: *const u32, b: *const u32, depth:
     unsafe {
         let mut sums = [[D::zero(); NV]; MR];
         for l in 0..depth {
-            let columns: [D::V; NV] = array::from_fn(|j| D::load(b.add((l * NV + j) * D::LANES)));
+            let mut columns = [D::zero(); NV];
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = D::load(b.add((l * NV + j) * D::LANES));
+            }
             for (i, row) in sums.iter_mut().enumerate() {
                 for (sum, column) in row.iter_mut().zip(columns) {
                     *sum = D::dot(*sum, a.add(l * MR + i), column);
