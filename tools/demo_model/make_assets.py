@@ -4,7 +4,7 @@
 
 - `model.safetensors.gz`: the weights, gzip -9; vocabulary rows that no training prompt uses are set to zero
 - `config.json`: the keys that decide shapes and results
-- `scene.png`: the picture of seed 897 at 4 times the size that the model sees
+- `scene.png`: the picture of seed 672 at 4 times the size that the model sees
 - `truth.json`: its boats, as `{"label", "box", "area", "segmentation"}` with the box in pixels (x0, y0, x1, y1) and the
   mask in COCO's compressed RLE
 """

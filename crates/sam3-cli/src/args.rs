@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{copy, demo, inspect, package, segment, unpack, verify};
+use crate::commands::{bench, copy, demo, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -51,4 +51,6 @@ pub enum Command {
     Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive
     Inspect(inspect::Args),
+    /// Time each stage of the model
+    Bench(bench::Args),
 }

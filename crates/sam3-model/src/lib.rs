@@ -16,6 +16,7 @@ mod weights;
 pub use candle_core::Device;
 pub use config::Config;
 pub use error::{Error, Result};
-pub use model::Detections;
+pub use model::{Detections, StageTimes};
+pub use ops::{Compute, cpu_name};
 pub use segmenter::{Encoded, ExemplarBox, Instance, Prompt, Segmenter};
 pub use weights::{Weight, Weights};

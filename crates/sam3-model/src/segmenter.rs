@@ -14,7 +14,8 @@ use crate::{
     error::{Error, Result},
     image::{self, Image},
     masks::Mask,
-    model::{self, BoxPrompt, Detections, Sam3Image, TextFeatures},
+    model::{self, BoxPrompt, Detections, Sam3Image, StageTimes, TextFeatures},
+    ops::Compute,
     tokenizer::Tokenizer,
     weights::Weights,
 };
@@ -82,13 +83,29 @@ impl Segmenter {
         Self::load(Arc::new(StateDict::open(path.as_ref())?), device)
     }
 
+    /// As [`Segmenter::open`], with the encoders' large products in the precision `compute`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(path: impl AsRef<Path>, device: &Device, compute: Compute) -> Result<Self> {
+        Self::load_with(Arc::new(StateDict::open(path.as_ref())?), device, compute)
+    }
+
     /// As [`Segmenter::open`], from an open state dict.
     ///
     /// # Errors
     /// When it is not a whole SAM 3 image model.
     pub fn load(dict: Arc<StateDict>, device: &Device) -> Result<Self> {
+        Self::load_with(dict, device, Compute::F32)
+    }
+
+    /// As [`Segmenter::load`], with the encoders' large products in the precision `compute`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(dict: Arc<StateDict>, device: &Device, compute: Compute) -> Result<Self> {
         let config = Config::of(&dict)?;
-        let weights = Weights::new(dict, device.clone());
+        let weights = Weights::new(dict, device.clone()).with_compute(compute);
         let model = Sam3Image::load(&weights, &config)?;
         Ok(Self {
             model,
@@ -138,6 +155,25 @@ impl Segmenter {
     /// When the prompt is empty or a box is not in the image.
     pub fn segment(&self, encoded: &Encoded, prompt: &Prompt) -> Result<Vec<Instance>> {
         self.detect(encoded, prompt)?.instances(encoded, Self::THRESHOLD)
+    }
+
+    /// [`encode`](Self::encode), a text of nobody's before, and [`detect`](Self::detect): once, with a clock between the stages.
+    ///
+    /// # Errors
+    /// As [`Segmenter::segment`].
+    pub fn time(&self, image: &Image, text: &str) -> Result<(Encoded, Detections, StageTimes)> {
+        let mut times = StageTimes::default();
+        let size = self.config.vit.image_size;
+        let pixels = Tensor::from_vec(image::preprocess(image, size), (3, size, size), &self.device)?;
+        let features = self.model.time_image(&pixels, &mut times)?;
+        let text = self.model.time_text(&self.token_ids(text)?, &mut times)?;
+        let detections = self.model.time_grounding(&features, &text, &mut times)?;
+        let encoded = Encoded {
+            features,
+            width: image.width,
+            height: image.height,
+        };
+        Ok((encoded, detections, times))
     }
 
     /// The model's raw outputs, for a caller with a threshold of its own.

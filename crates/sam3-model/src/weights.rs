@@ -8,7 +8,10 @@ use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
 pub use weight::Weight;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ops::Compute,
+};
 
 /// A place in the state dict: `weights.pp("blocks").pp(0).vector("norm1.weight", 1024)`.
 ///
@@ -18,6 +21,7 @@ pub struct Weights {
     dict: Arc<StateDict>,
     device: Device,
     prefix: String,
+    compute: Compute,
     seen: Rc<RefCell<Seen>>,
 }
 
@@ -34,6 +38,7 @@ impl Weights {
             dict,
             device,
             prefix: String::new(),
+            compute: Compute::F32,
             seen: Rc::default(),
         }
     }
@@ -44,8 +49,25 @@ impl Weights {
             dict: self.dict.clone(),
             device: self.device.clone(),
             prefix: format!("{}{step}.", self.prefix),
+            compute: self.compute,
             seen: self.seen.clone(),
         }
+    }
+
+    /// The same place, with large products of this precision from here down.
+    pub fn with_compute(&self, compute: Compute) -> Self {
+        Self {
+            dict: self.dict.clone(),
+            device: self.device.clone(),
+            prefix: self.prefix.clone(),
+            compute,
+            seen: self.seen.clone(),
+        }
+    }
+
+    /// What precision the large products of modules here take.
+    pub fn compute(&self) -> Compute {
+        self.compute
     }
 
     /// Where the tensors live.

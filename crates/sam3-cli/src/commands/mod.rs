@@ -1,7 +1,9 @@
 //! The subcommands, a file each.
 
+pub mod bench;
 pub mod copy;
 pub mod demo;
+mod hub;
 pub mod inspect;
 pub mod package;
 pub mod segment;
@@ -20,5 +22,6 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Segment(args) => segment::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
     }
 }

@@ -90,9 +90,7 @@ impl PixelDecoder {
     fn forward(&self, coarse: &Tensor, features: &Features) -> Result<Tensor> {
         let mut x = coarse.clone();
         for ((conv, norm), level) in self.stages.iter().zip([&features.x2, &features.x4]) {
-            let (height, width, _) = level.dims3()?;
-            let y = (ops::upsample_nearest(&x, height, width)? + level)?;
-            x = ops::relu(&norm.forward(&conv.forward(&y)?)?)?;
+            x = norm.forward_relu(&conv.forward(&ops::upsample_nearest_add(&x, level)?)?)?;
         }
         Ok(x)
     }

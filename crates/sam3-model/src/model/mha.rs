@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::{
-    ops::{self, Linear},
+    ops::{self, Compute, Linear},
     weights::Weights,
 };
 
@@ -13,6 +13,7 @@ pub struct MultiheadAttention {
     v: Linear,
     out_proj: Linear,
     heads: usize,
+    compute: Compute,
 }
 
 impl MultiheadAttention {
@@ -22,10 +23,10 @@ impl MultiheadAttention {
         let bias = weights.tensor("in_proj_bias", &[3 * width])?;
         let part = |index: usize| -> crate::Result<Linear> {
             let rows = index * width..(index + 1) * width;
-            Ok(Linear::new(
-                in_proj.rows(rows.clone()),
-                Some(bias.narrow(0, rows.start, width)?),
-            ))
+            Ok(
+                Linear::new(in_proj.rows(rows.clone()), Some(bias.narrow(0, rows.start, width)?))
+                    .with_compute(weights.compute()),
+            )
         };
         Ok(Self {
             q: part(0)?,
@@ -33,6 +34,7 @@ impl MultiheadAttention {
             v: part(2)?,
             out_proj: Linear::load(&weights.pp("out_proj"), width, width)?,
             heads,
+            compute: weights.compute(),
         })
     }
 
@@ -41,7 +43,7 @@ impl MultiheadAttention {
         let q = self.q.forward(q)?.unsqueeze(0)?;
         let k = self.k.forward(k)?.unsqueeze(0)?;
         let v = self.v.forward(v)?.unsqueeze(0)?;
-        self.out_proj
-            .forward(&ops::attention(&q, &k, &v, self.heads, bias)?.squeeze(0)?)
+        let y = ops::attention(self.compute, &q, &k, &v, self.heads, bias)?;
+        self.out_proj.forward(&y.squeeze(0)?)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::{
-    ops::{self, Linear},
+    ops::{Activation, Linear},
     weights::Weights,
 };
 
@@ -25,11 +25,8 @@ impl Mlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = if i == 0 {
-                layer.forward(&x)?
-            } else {
-                layer.forward(&ops::relu(&x)?)?
-            };
+            let last = i + 1 == self.layers.len();
+            x = layer.forward_then(&x, if last { Activation::None } else { Activation::Relu })?;
         }
         Ok(x)
     }
@@ -51,6 +48,6 @@ impl FeedForward {
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.linear2.forward(&ops::relu(&self.linear1.forward(x)?)?)
+        self.linear2.forward(&self.linear1.forward_then(x, Activation::Relu)?)
     }
 }

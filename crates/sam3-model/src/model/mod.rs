@@ -13,6 +13,7 @@ mod neck;
 mod position;
 mod scoring;
 mod text;
+mod timing;
 mod vit;
 
 #[cfg(test)]
@@ -22,8 +23,8 @@ use std::{collections::HashMap, path::Path};
 
 use candle_core::{Result, Tensor};
 
-pub use self::{geometry::BoxPrompt, neck::Features};
-use crate::{config::Config, weights::Weights};
+pub use self::{geometry::BoxPrompt, neck::Features, timing::StageTimes};
+use crate::{config::Config, ops::Compute, weights::Weights};
 
 /// The image detector: what the official code calls `Sam3Image`.
 pub struct Sam3Image {
@@ -109,7 +110,7 @@ impl Sam3Image {
             language_backbone: text::TextEncoder::load(&backbone.pp("language_backbone"), config)?,
             geometry_encoder: geometry::GeometryEncoder::load(&detector.pp("geometry_encoder"), config)?,
             encoder: fusion::FusionEncoder::load(&transformer.pp("encoder"), config)?,
-            decoder: decoder::Decoder::load(&transformer.pp("decoder"), config)?,
+            decoder: decoder::Decoder::load(&transformer.pp("decoder").with_compute(Compute::F32), config)?,
             dot_prod_scoring: scoring::DotProductScoring::load(&detector.pp("dot_prod_scoring"), config)?,
             segmentation_head: mask_head::MaskHead::load(&detector.pp("segmentation_head"), config)?,
             pos: position::grid(config.vit.grid(), config.d_model, weights.device())?,

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    ops::{self, Conv3x3, ConvTranspose2x2, Linear},
+    ops::{Activation, Conv3x3, ConvTranspose2x2, Linear},
     weights::Weights,
 };
 
@@ -64,7 +64,7 @@ impl Level {
         let bias = weights.tensor("conv_1x1.bias", &[d_model])?;
         Ok(Self {
             upsample: steps,
-            conv_1x1: Linear::new(kernel.flatten(), Some(bias)),
+            conv_1x1: Linear::new(kernel.flatten(), Some(bias)).with_compute(weights.compute()),
             conv_3x3: Conv3x3::load(&weights.pp("conv_3x3"), d_model, d_model)?,
         })
     }
@@ -72,7 +72,8 @@ impl Level {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, step) in self.upsample.iter().enumerate() {
-            x = step.forward(&if i == 0 { x } else { ops::gelu(&x)? })?;
+            let last = i + 1 == self.upsample.len();
+            x = step.forward(&x, if last { Activation::None } else { Activation::Gelu })?;
         }
         self.conv_3x3.forward(&self.conv_1x1.forward(&x)?)
     }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::Config,
     model::mha::MultiheadAttention,
-    ops::{self, LayerNorm, Linear},
+    ops::{Activation, LayerNorm, Linear},
     weights::{Weight, Weights},
 };
 
@@ -87,9 +87,7 @@ impl ResidualAttentionBlock {
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
         let y = self.ln_1.forward(x)?;
         let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
-        let y = self
-            .c_proj
-            .forward(&ops::gelu(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?)?;
-        x + y
+        let hidden = self.c_fc.forward_then(&self.ln_2.forward(&x)?, Activation::Gelu)?;
+        self.c_proj.forward_add(&hidden, &x)
     }
 }

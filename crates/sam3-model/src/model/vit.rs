@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::VitConfig,
-    ops::{self, LayerNorm, Linear, Rope},
+    ops::{Activation, LayerNorm, Linear, MapAttention, Rope},
     weights::Weights,
 };
 
@@ -76,7 +76,7 @@ impl PatchEmbed {
         let patch = config.patch_size;
         let kernel = weights.weight("proj.weight", &[config.width, 3, patch, patch])?;
         Ok(Self {
-            proj: Linear::new(kernel.flatten(), None),
+            proj: Linear::new(kernel.flatten(), None).with_compute(weights.compute()),
             patch,
         })
     }
@@ -99,8 +99,6 @@ struct Block {
     norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
-    /// Side of the attention windows; `None` attends to the whole image.
-    window: Option<usize>,
 }
 
 impl Block {
@@ -108,33 +106,18 @@ impl Block {
         let (width, hidden) = (config.width, config.mlp);
         Ok(Self {
             norm1: LayerNorm::load(&weights.pp("norm1"), width, config.eps)?,
-            attn: Attention::load(&weights.pp("attn"), width, config.heads, rope)?,
+            attn: Attention::load(&weights.pp("attn"), width, config.heads, window, rope)?,
             norm2: LayerNorm::load(&weights.pp("norm2"), width, config.eps)?,
             fc1: Linear::load(&weights.pp("mlp").pp("fc1"), width, hidden)?,
             fc2: Linear::load(&weights.pp("mlp").pp("fc2"), hidden, width)?,
-            window,
         })
     }
 
     /// `x` is `[grid, grid, width]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (height, width, channels) = x.dims3()?;
-        let y = self.norm1.forward(x)?;
-        let y = match self.window {
-            Some(window) => {
-                let windows = window_partition(&y, window)?;
-                window_unpartition(&self.attn.forward(&windows)?, window, height, width)?
-            }
-            None => self
-                .attn
-                .forward(&y.reshape((1, height * width, channels))?)?
-                .reshape((height, width, channels))?,
-        };
-        let x = (x + y)?;
-        let y = self
-            .fc2
-            .forward(&ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?)?;
-        x + y
+        let x = self.attn.forward(&self.norm1.forward(x)?, x)?;
+        let hidden = self.fc1.forward_then(&self.norm2.forward(&x)?, Activation::Gelu)?;
+        self.fc2.forward_add(&hidden, &x)
     }
 }
 
@@ -142,51 +125,28 @@ impl Block {
 struct Attention {
     qkv: Linear,
     proj: Linear,
-    heads: usize,
-    rope: Arc<Rope>,
+    attention: MapAttention,
 }
 
 impl Attention {
-    fn load(weights: &Weights, width: usize, heads: usize, rope: Arc<Rope>) -> crate::Result<Self> {
+    fn load(
+        weights: &Weights,
+        width: usize,
+        heads: usize,
+        window: Option<usize>,
+        rope: Arc<Rope>,
+    ) -> crate::Result<Self> {
         Ok(Self {
             qkv: Linear::load(&weights.pp("qkv"), width, 3 * width)?,
             proj: Linear::load(&weights.pp("proj"), width, width)?,
-            heads,
-            rope,
+            attention: MapAttention::new(heads, rope, window, weights.compute()),
         })
     }
 
-    /// `x` is `[windows, tokens, width]`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let width = x.dim(2)?;
-        let qkv = self.qkv.forward(x)?;
-        let part = |index: usize| qkv.narrow(2, index * width, width);
-        let q = self.rope.forward(&part(0)?, self.heads)?;
-        let k = self.rope.forward(&part(1)?, self.heads)?;
-        self.proj.forward(&ops::attention(&q, &k, &part(2)?, self.heads, None)?)
+    /// `residual + attention(x)`; both are `[grid, grid, width]`.
+    fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        // The tokens that fill a window up are zero before `qkv`: behind it they are its bias.
+        let y = self.attention.forward(&self.qkv.forward(x)?, self.qkv.bias())?;
+        self.proj.forward_add(&y, residual)
     }
-}
-
-/// `[height, width, channels]` -> `[windows, window², channels]`, padded with zeros to whole windows.
-fn window_partition(x: &Tensor, window: usize) -> Result<Tensor> {
-    let (height, width, channels) = x.dims3()?;
-    let (rows, columns) = (height.div_ceil(window), width.div_ceil(window));
-    let x = x
-        .pad_with_zeros(0, 0, rows * window - height)?
-        .pad_with_zeros(1, 0, columns * window - width)?;
-    x.reshape((rows, window, columns, window, channels))?
-        .permute((0, 2, 1, 3, 4))?
-        .reshape((rows * columns, window * window, channels))
-}
-
-/// The way back: `[windows, window², channels]` -> `[height, width, channels]`.
-fn window_unpartition(x: &Tensor, window: usize, height: usize, width: usize) -> Result<Tensor> {
-    let channels = x.dim(2)?;
-    let (rows, columns) = (height.div_ceil(window), width.div_ceil(window));
-    x.reshape((rows, columns, window, window, channels))?
-        .permute((0, 2, 1, 3, 4))?
-        .reshape((rows * window, columns * window, channels))?
-        .narrow(0, 0, height)?
-        .narrow(1, 0, width)?
-        .contiguous()
 }

@@ -1,19 +1,26 @@
 //! The operations that the stages are made of, one a file.
 
-mod activation;
 mod attention;
+mod compute;
 mod conv;
+mod host;
 mod linear;
 mod norm;
+mod product;
 mod resample;
 mod roi_align;
 mod rope;
+mod simd;
+#[cfg(test)]
+mod testing;
 
-pub use activation::{gelu, relu};
-pub use attention::attention;
+pub use attention::{MapAttention, attention};
+pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
-pub use linear::Linear;
+pub use linear::{Activation, Linear};
 pub use norm::{GroupNorm, LayerNorm};
-pub use resample::upsample_nearest;
+pub use product::Rows;
+pub use resample::upsample_nearest_add;
 pub use roi_align::roi_align;
 pub use rope::Rope;
+pub use simd::name as cpu_name;

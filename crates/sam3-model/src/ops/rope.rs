@@ -32,6 +32,11 @@ impl Rope {
         })
     }
 
+    /// Cosines and sines on the host, each `[side², head_dim / 2]`.
+    pub fn tables(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?))
+    }
+
     /// Rotates `[batch, side², heads × head_dim]`.
     pub fn forward(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;

@@ -5,9 +5,11 @@
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
-use sam3_package::{StateDict, checkpoint::Dtype};
+use sam3_package::{Dtype, StateDict, TensorView};
+
+use crate::ops::Rows;
 
 /// A matrix or a convolution kernel: rows of output channels.
 #[derive(Clone)]
@@ -130,31 +132,29 @@ impl Weight {
 
     /// Writes all values, row-major, as f32.
     pub fn widen_into(&self, out: &mut [f32]) {
-        let row_len = self.shape.iter().skip(1).product::<usize>().max(1);
-        let (dict, index, scale) = match &self.source {
-            Source::Absent => return,
-            Source::Owned(values) => {
-                return out.copy_from_slice(&values[self.rows.start * row_len..self.rows.end * row_len]);
-            }
-            Source::Mapped { dict, index, scale } => (dict, *index, scale),
-        };
-        let view = dict.view(index);
-        let row_bytes = row_len * view.dtype.size();
+        let row_len = self.row_len().max(1);
+        let reader = self.reader();
         out.par_chunks_mut(row_len)
-            .zip(self.rows.clone())
-            .for_each(|(out, row)| {
-                let bytes = &*row_of(&view.parts, row * row_bytes, row_bytes);
-                match view.dtype {
-                    Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
-                    Dtype::F16 => convert(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
-                    Dtype::BF16 => convert(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-                    // `open` lets nothing else through.
-                    _ => {
-                        let scale = scale.as_ref().map_or(1.0, |scale| scale[row]);
-                        convert(bytes, out, |[byte]: [u8; 1]| f32::from(byte.cast_signed()) * scale);
-                    }
-                }
-            });
+            .enumerate()
+            .for_each(|(row, out)| reader.read(row, 0, out));
+    }
+
+    fn row_len(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// The rows, to be read in pieces.
+    pub fn reader(&self) -> Reader<'_> {
+        let values = match &self.source {
+            Source::Absent => Values::Absent,
+            Source::Owned(values) => Values::Owned(values),
+            Source::Mapped { dict, index, scale } => Values::Mapped(dict.view(*index), scale.as_deref()),
+        };
+        Reader {
+            values,
+            rows: self.rows.clone(),
+            row_len: self.row_len(),
+        }
     }
 
     /// One row as f32: a token's embedding.
@@ -163,8 +163,66 @@ impl Weight {
     }
 }
 
+/// A weight's rows as f32, widened piece by piece.
+pub struct Reader<'a> {
+    values: Values<'a>,
+    rows: Range<usize>,
+    row_len: usize,
+}
+
+enum Values<'a> {
+    Absent,
+    Mapped(TensorView<'a>, Option<&'a [f32]>),
+    Owned(&'a [f32]),
+}
+
+impl Rows for Reader<'_> {
+    fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn depth(&self) -> usize {
+        self.row_len
+    }
+
+    #[inline(always)]
+    fn read(&self, row: usize, start: usize, out: &mut [f32]) {
+        let row = self.rows.start + row;
+        let (view, scale) = match &self.values {
+            Values::Absent => return out.fill(0.0),
+            Values::Owned(values) => return out.copy_from_slice(&values[row * self.row_len + start..][..out.len()]),
+            Values::Mapped(view, scale) => (view, scale),
+        };
+        let size = view.dtype.size();
+        let bytes = &*part_of(&view.parts, (row * self.row_len + start) * size, out.len() * size);
+        match view.dtype {
+            Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
+            Dtype::F16 => widen_f16(bytes, out),
+            Dtype::BF16 => convert(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            // `open` lets nothing else through.
+            _ => {
+                let scale = scale.map_or(1.0, |scale| scale[row]);
+                convert(bytes, out, |[byte]: [u8; 1]| f32::from(byte.cast_signed()) * scale);
+            }
+        }
+    }
+}
+
+/// The CPU's own conversion, where it has one.
+fn widen_f16(bytes: &[u8], out: &mut [f32]) {
+    const CHUNK: usize = 128;
+    let mut halves = [f16::ZERO; CHUNK];
+    for (bytes, out) in bytes.chunks(2 * CHUNK).zip(out.chunks_mut(CHUNK)) {
+        let (elements, _) = bytes.as_chunks::<2>();
+        for (half, &element) in halves.iter_mut().zip(elements) {
+            *half = f16::from_le_bytes(element);
+        }
+        halves[..out.len()].convert_to_f32_slice(out);
+    }
+}
+
 /// The bytes `start..start + len` of parts that lie end to end.
-fn row_of<'a>(parts: &'a [Cow<'_, [u8]>], mut start: usize, len: usize) -> Cow<'a, [u8]> {
+fn part_of<'a>(parts: &'a [Cow<'_, [u8]>], mut start: usize, len: usize) -> Cow<'a, [u8]> {
     for (index, part) in parts.iter().enumerate() {
         if start + len <= part.len() {
             return Cow::Borrowed(&part[start..start + len]);

@@ -1,0 +1,142 @@
+//! `sam3 bench`: wall time of each stage of the model, and peak memory.
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use clap::ValueEnum;
+use sam3_model::{Compute, Device, Prompt, Segmenter, StageTimes, image::Image};
+use serde_json::{Value, json};
+
+use crate::output::{Output, size};
+
+/// One image and one prompt, again and again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Checkpoint or package
+    #[arg(long, value_name = "FILE")]
+    checkpoint_path: PathBuf,
+    /// Image to segment; a seeded one of 641 x 427 by default
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// What to look for
+    #[arg(long, default_value = "a yellow school bus")]
+    prompt: String,
+    /// Rounds that count, after one that does not
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Precision of the large matrix products
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    compute: Precision,
+}
+
+/// What `--compute` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Precision {
+    /// bf16 where the CPU multiplies it faster, else f32
+    Auto,
+    /// Exact f32
+    F32,
+    /// bf16 inputs, f32 sums
+    Bf16,
+}
+
+impl Precision {
+    fn compute(self) -> Compute {
+        match self {
+            Self::Auto => Compute::auto(),
+            Self::F32 => Compute::F32,
+            Self::Bf16 => Compute::Bf16,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let compute = args.compute.compute();
+    let segmenter = Segmenter::open_with(&args.checkpoint_path, &Device::Cpu, compute)?;
+    let load = start.elapsed().as_secs_f64();
+    let image = match &args.image {
+        Some(path) => Image::open(path)?,
+        None => seeded(641, 427),
+    };
+    let (_, _, warm_up) = segmenter.time(&image, &args.prompt)?;
+    let mut rounds = Vec::new();
+    let mut second = Vec::new();
+    for round in 0..args.rounds {
+        let (encoded, _, times) = segmenter.time(&image, &args.prompt)?;
+        rounds.push(times);
+        let start = Instant::now();
+        let prompt = Prompt {
+            text: Some(format!("{} {round}", args.prompt)),
+            ..Prompt::default()
+        };
+        segmenter.segment(&encoded, &prompt)?;
+        second.push(start.elapsed().as_secs_f64());
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let stage = |index: usize| {
+        median(
+            rounds
+                .iter()
+                .map(|times| times.named()[index].1.as_secs_f64())
+                .collect(),
+        )
+    };
+    let names = StageTimes::default().named().map(|(name, _)| name);
+    let stages: Vec<(&str, f64)> = names.iter().enumerate().map(|(i, name)| (*name, stage(i))).collect();
+    let totals: Vec<f64> = rounds.iter().map(|times| times.total().as_secs_f64()).collect();
+    let (total, second) = (median(totals.clone()), median(second));
+    let peak = peak_rss();
+    let mut text = format!("{:<18} {load:8.3} s\n", "load");
+    for (name, seconds) in &stages {
+        text += &format!("{name:<18} {seconds:8.3} s\n");
+    }
+    text += &format!(
+        "{:<18} {total:8.3} s\n{:<18} {second:8.3} s\n",
+        "total", "second prompt"
+    );
+    text += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
+    text += &format!(
+        "{compute:?} on {}, {} rounds, medians\n",
+        sam3_model::cpu_name(),
+        args.rounds
+    );
+    let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
+    let report = json!({
+        "compute": format!("{compute:?}").to_lowercase(),
+        "cpu": sam3_model::cpu_name(),
+        "load_seconds": load,
+        "stage_seconds": stages,
+        "total_seconds": total,
+        "rounds_seconds": totals,
+        "warm_up_seconds": warm_up.total().as_secs_f64(),
+        "second_prompt_seconds": second,
+        "peak_rss_bytes": peak,
+    });
+    output.result(&report, &text)
+}
+
+/// A picture of noise, the same every time.
+fn seeded(width: u32, height: u32) -> Image {
+    let mut state = 1u32;
+    let pixels = (0..width * height * 3).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    Image {
+        width,
+        height,
+        rgb: pixels.collect(),
+    }
+}
+
+/// The most memory that was ever resident, where the system tells.
+fn peak_rss() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}

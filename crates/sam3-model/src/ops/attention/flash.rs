@@ -1,0 +1,414 @@
+//! [FlashAttention](https://arxiv.org/abs/2205.14135) on a CPU: scores exist a tile at a time, in L2.
+//!
+//! Scores are held transposed, `[keys, queries]`: softmax then runs down columns, a vector of queries at once, and the exponentials
+//! already lie as the next product wants its right-hand side.
+
+use std::{cell::RefCell, ops::Range};
+
+use rayon::prelude::*;
+
+use super::super::{
+    Compute,
+    product::{Rows, strip},
+    simd::{Dot, DotOp, Element, MR, math},
+};
+
+/// Keys whose scores are held at once; a multiple of `MR` and of every lane's group.
+const KEY_BLOCK: usize = 288;
+/// Tiles are at most this wide.
+const MAX_NR: usize = 64;
+
+/// Where an operand's heads lie: `values[row × stride + offset + head × head_dim ..]`.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+    pub offset: usize,
+}
+
+/// Which row a token of a batch element is.
+#[derive(Clone, Copy)]
+pub enum Places {
+    /// So many tokens, one batch element after the other.
+    Sequence(usize),
+    /// Windows of a `[height, width]` map, row by row; tokens beyond the map are padding.
+    Windows {
+        window: usize,
+        columns: usize,
+        height: usize,
+        width: usize,
+    },
+}
+
+impl Places {
+    fn tokens(self) -> usize {
+        match self {
+            Self::Sequence(tokens) => tokens,
+            Self::Windows { window, .. } => window * window,
+        }
+    }
+
+    #[inline(always)]
+    fn row(self, batch: usize, token: usize) -> Option<usize> {
+        match self {
+            Self::Sequence(tokens) => Some(batch * tokens + token),
+            Self::Windows {
+                window,
+                columns,
+                height,
+                width,
+            } => {
+                let y = batch / columns * window + token / window;
+                let x = batch % columns * window + token % window;
+                (y < height && x < width).then_some(y * width + x)
+            }
+        }
+    }
+}
+
+/// Added to scores; a stride of 0 broadcasts.
+#[derive(Clone, Copy)]
+pub struct Bias<'a> {
+    pub values: &'a [f32],
+    pub head_stride: usize,
+    pub query_stride: usize,
+}
+
+/// One call's inputs.
+#[derive(Clone, Copy)]
+pub struct Flash<'a> {
+    pub q: Operand<'a>,
+    pub k: Operand<'a>,
+    pub v: Operand<'a>,
+    pub heads: usize,
+    pub head_dim: usize,
+    pub batch: usize,
+    pub query_places: Places,
+    pub key_places: Places,
+    /// Cosines and sines, `[tokens, head_dim / 2]`: queries and keys turn by them.
+    pub rotation: Option<(&'a [f32], &'a [f32])>,
+    pub bias: Option<Bias<'a>>,
+    /// The row of a token that is padding.
+    pub padding: &'a [f32],
+}
+
+impl Flash<'_> {
+    /// `out` is `[rows of queries, heads × head_dim]`.
+    pub fn run(self, compute: Compute, out: &mut [f32]) {
+        let (units, queries) = (self.batch * self.heads, self.query_places.tokens());
+        // Few heads: share out the queries as well; each part then packs the keys again.
+        let parts = (4 * rayon::current_num_threads())
+            .div_ceil(units.max(1))
+            .min(queries.div_ceil(MAX_NR));
+        let part = queries.div_ceil(parts.max(1)).next_multiple_of(MAX_NR);
+        let parts = queries.div_ceil(part);
+        let len = out.len();
+        let out = SharedOut(out.as_mut_ptr());
+        (0..units * parts).into_par_iter().for_each(|task| {
+            let (unit, start) = (task / parts, task % parts * part);
+            compute.dispatch(Task {
+                flash: self,
+                batch: unit / self.heads,
+                head: unit % self.heads,
+                queries: start..queries.min(start + part),
+                out: &out,
+                len,
+            });
+        });
+    }
+}
+
+struct SharedOut(*mut f32);
+
+// SAFETY: a task writes its own head's columns of its own queries' rows.
+unsafe impl Sync for SharedOut {}
+
+/// Some queries of one head of one batch element.
+struct Task<'a> {
+    flash: Flash<'a>,
+    batch: usize,
+    head: usize,
+    queries: Range<usize>,
+    out: &'a SharedOut,
+    len: usize,
+}
+
+#[derive(Default)]
+struct Scratch {
+    /// `[strips][head_dim lanes][MR]`.
+    keys: Vec<u32>,
+    /// `[key blocks][strips of head_dim][key lanes][MR]`.
+    values: Vec<u32>,
+    /// `[head_dim lanes][NR]`.
+    queries: Vec<u32>,
+    /// `[KEY_BLOCK][NR]`.
+    scores: Vec<f32>,
+    /// `[KEY_BLOCK lanes][NR]`.
+    weights: Vec<u32>,
+    /// `[head_dim][NR]`.
+    sums: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The running softmax of each query in a tile.
+struct Softmax {
+    max: [f32; MAX_NR],
+    sum: [f32; MAX_NR],
+}
+
+impl DotOp for Task<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<D: Dot>(self) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let group = D::Element::GROUP;
+            let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
+            let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(MR));
+            let Scratch {
+                keys: packed_keys,
+                values,
+                queries,
+                scores,
+                weights,
+                sums,
+            } = scratch;
+            grow(packed_keys, keys.div_ceil(MR) * dim_lanes * MR);
+            grow(values, keys.div_ceil(group) * dim_strips * MR);
+            grow(queries, dim_lanes * D::NR);
+            grow(scores, KEY_BLOCK * D::NR);
+            grow(weights, KEY_BLOCK * D::NR);
+            grow(sums, dim_strips * MR * D::NR);
+            self.pack_keys::<D>(packed_keys);
+            self.pack_values::<D>(values);
+            let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
+            for first in self.queries.clone().step_by(D::NR) {
+                let rows = first..self.queries.end.min(first + D::NR);
+                let source = self.rows(self.flash.q, self.flash.query_places, scale);
+                strip::<D::Element, _>(&source, rows.clone(), D::NR, 0, &mut queries[..dim_lanes * D::NR]);
+                let sums = &mut sums[..dim_strips * MR * D::NR];
+                sums.fill(0.0);
+                let mut softmax = Softmax {
+                    // Not −∞, so that a block with every key hidden has finite differences.
+                    max: [-1e30; MAX_NR],
+                    sum: [0.0; MAX_NR],
+                };
+                for start in (0..keys).step_by(KEY_BLOCK) {
+                    let block = start..keys.min(start + KEY_BLOCK);
+                    for (i, scores) in scores
+                        .chunks_exact_mut(MR * D::NR)
+                        .take(block.len().div_ceil(MR))
+                        .enumerate()
+                    {
+                        let keys = &packed_keys[(start / MR + i) * dim_lanes * MR..][..dim_lanes * MR];
+                        // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
+                        unsafe { D::tile(keys.as_ptr(), queries.as_ptr(), dim_lanes, scores.as_mut_ptr()) };
+                    }
+                    self.add_bias(scores, D::NR, &rows, &block);
+                    softmax.update::<D>(scores, weights, sums, block.len());
+                    let lanes = block.len().div_ceil(group);
+                    let values = &values[start / group * dim_strips * MR..];
+                    let mut tile = [0f32; MR * MAX_NR];
+                    for (values, sums) in values.chunks_exact(lanes * MR).zip(sums.chunks_exact_mut(MR * D::NR)) {
+                        // SAFETY: as above.
+                        unsafe { D::tile(values.as_ptr(), weights.as_ptr(), lanes, tile.as_mut_ptr()) };
+                        sums.iter_mut().zip(&tile).for_each(|(sum, tile)| *sum += tile);
+                    }
+                }
+                self.write::<D>(sums, &softmax.sum, &rows);
+            }
+        });
+    }
+}
+
+impl Softmax {
+    /// Turns a block of scores into weights, and rescales what was summed before to the new maximum.
+    #[inline(always)]
+    fn update<D: Dot>(&mut self, scores: &mut [f32], weights: &mut [u32], sums: &mut [f32], keys: usize) {
+        let nr = D::NR;
+        let (old, sum) = (self.max, &mut self.sum[..nr]);
+        let max = &mut self.max[..nr];
+        for row in scores.chunks_exact(nr).take(keys) {
+            max.iter_mut()
+                .zip(row)
+                .for_each(|(max, x)| *max = if *x > *max { *x } else { *max });
+        }
+        let mut shrink = [0f32; MAX_NR];
+        for ((shrink, old), max) in shrink.iter_mut().zip(&old).zip(max.iter()) {
+            *shrink = math::exp2::<D::Isa>(old - max);
+        }
+        sum.iter_mut().zip(&shrink).for_each(|(sum, shrink)| *sum *= shrink);
+        for row in sums.chunks_exact_mut(nr) {
+            row.iter_mut().zip(&shrink).for_each(|(x, shrink)| *x *= shrink);
+        }
+        for row in scores.chunks_exact_mut(nr).take(keys) {
+            for ((x, max), sum) in row.iter_mut().zip(max.iter()).zip(sum.iter_mut()) {
+                *x = math::exp2::<D::Isa>(*x - max);
+                *sum += *x;
+            }
+        }
+        let group = D::Element::GROUP;
+        if keys % group != 0 {
+            scores[keys * nr..keys.next_multiple_of(group) * nr].fill(0.0);
+        }
+        for (lanes, rows) in weights
+            .chunks_exact_mut(nr)
+            .zip(scores.chunks_exact(group * nr))
+            .take(keys.div_ceil(group))
+        {
+            let (first, last) = (&rows[..nr], &rows[(group - 1) * nr..]);
+            for ((lane, first), last) in lanes.iter_mut().zip(first).zip(last) {
+                *lane = D::Element::lane(&[*first, *last]);
+            }
+        }
+    }
+}
+
+impl<'a> Task<'a> {
+    fn rows(&self, operand: Operand<'a>, places: Places, scale: f32) -> HeadRows<'a> {
+        HeadRows {
+            operand,
+            places,
+            padding: self.flash.padding,
+            rotation: self.flash.rotation,
+            batch: self.batch,
+            column: operand.offset + self.head * self.flash.head_dim,
+            head_dim: self.flash.head_dim,
+            scale,
+        }
+    }
+
+    #[inline(always)]
+    fn pack_keys<D: Dot>(&self, out: &mut [u32]) {
+        let source = self.rows(self.flash.k, self.flash.key_places, 1.0);
+        let keys = source.count();
+        let len = self.flash.head_dim.div_ceil(D::Element::GROUP) * MR;
+        for (i, out) in out.chunks_exact_mut(len).take(keys.div_ceil(MR)).enumerate() {
+            strip::<D::Element, _>(&source, i * MR..keys.min((i + 1) * MR), MR, 0, out);
+        }
+    }
+
+    /// Values are the left-hand side transposed: rows are channels, the depth is the keys.
+    #[inline(always)]
+    fn pack_values<D: Dot>(&self, out: &mut [u32]) {
+        let source = self.rows(self.flash.v, self.flash.key_places, 1.0);
+        let (keys, dim) = (source.count(), self.flash.head_dim);
+        let (group, strips) = (D::Element::GROUP, dim.div_ceil(MR));
+        for start in (0..keys).step_by(KEY_BLOCK) {
+            let block = KEY_BLOCK.min(keys - start);
+            let lanes = block.div_ceil(group);
+            let out = &mut out[start / group * strips * MR..][..lanes * strips * MR];
+            for lane in 0..lanes {
+                let row = |i: usize| {
+                    let key = start + lane * group + i;
+                    if key < start + block {
+                        Some(source.row(key))
+                    } else {
+                        None
+                    }
+                };
+                let (first, last) = (row(0), row(group - 1));
+                for (strip, out) in out.chunks_exact_mut(lanes * MR).enumerate() {
+                    let out = &mut out[lane * MR..][..MR];
+                    for (i, out) in out.iter_mut().enumerate() {
+                        let channel = strip * MR + i;
+                        let at = |row: Option<&[f32]>| match row {
+                            Some(row) if channel < dim => row[channel],
+                            _ => 0.0,
+                        };
+                        *out = D::Element::lane(&[at(first), at(last)]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_bias(&self, scores: &mut [f32], nr: usize, queries: &Range<usize>, keys: &Range<usize>) {
+        let Some(bias) = self.flash.bias else {
+            return;
+        };
+        let values = &bias.values[self.head * bias.head_stride..];
+        for (row, key) in scores.chunks_exact_mut(nr).zip(keys.clone()) {
+            for (score, query) in row.iter_mut().zip(queries.clone()) {
+                *score += values[query * bias.query_stride + key] * std::f32::consts::LOG2_E;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write<D: Dot>(&self, sums: &[f32], totals: &[f32; MAX_NR], queries: &Range<usize>) {
+        let (dim, width) = (self.flash.head_dim, self.flash.heads * self.flash.head_dim);
+        for (j, query) in queries.clone().enumerate() {
+            let Some(row) = self.flash.query_places.row(self.batch, query) else {
+                continue;
+            };
+            let at = row * width + self.head * dim;
+            assert!(at + dim <= self.len, "query {query} is outside the output");
+            // SAFETY: inside the output by the assertion, and this task's own by `SharedOut`.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), dim) };
+            let shrink = 1.0 / totals[j];
+            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(D::NR)) {
+                *out = sums[j] * shrink;
+            }
+        }
+    }
+}
+
+/// One head of one operand, as rows to pack.
+struct HeadRows<'a> {
+    operand: Operand<'a>,
+    places: Places,
+    padding: &'a [f32],
+    rotation: Option<(&'a [f32], &'a [f32])>,
+    batch: usize,
+    column: usize,
+    head_dim: usize,
+    scale: f32,
+}
+
+impl<'a> HeadRows<'a> {
+    #[inline(always)]
+    fn row(&self, token: usize) -> &'a [f32] {
+        let row = match self.places.row(self.batch, token) {
+            Some(row) => &self.operand.values[row * self.operand.stride..],
+            None => self.padding,
+        };
+        &row[self.column..][..self.head_dim]
+    }
+}
+
+impl Rows for HeadRows<'_> {
+    fn count(&self) -> usize {
+        self.places.tokens()
+    }
+
+    fn depth(&self) -> usize {
+        self.head_dim
+    }
+
+    /// Scaled, and turned if there is a rotation. `start` and the length are even then.
+    #[inline(always)]
+    fn read(&self, token: usize, start: usize, out: &mut [f32]) {
+        let row = &self.row(token)[start..][..out.len()];
+        let Some((cos, sin)) = self.rotation else {
+            out.iter_mut().zip(row).for_each(|(out, x)| *out = x * self.scale);
+            return;
+        };
+        let pairs = token * (self.head_dim / 2) + start / 2;
+        let turns = cos[pairs..].iter().zip(&sin[pairs..]);
+        for ((out, pair), (cos, sin)) in out.chunks_exact_mut(2).zip(row.chunks_exact(2)).zip(turns) {
+            out[0] = (pair[0] * cos - pair[1] * sin) * self.scale;
+            out[1] = (pair[0] * sin + pair[1] * cos) * self.scale;
+        }
+    }
+}
+
+fn grow<T: Default + Clone>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}

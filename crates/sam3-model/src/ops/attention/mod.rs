@@ -1,0 +1,221 @@
+//! Scaled dot-product attention.
+
+mod flash;
+mod plain;
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use self::flash::{Bias, Flash, Operand, Places};
+use super::{Compute, Rope, host};
+
+/// `softmax(q kᵀ / √head_dim + bias) v`, head by head.
+///
+/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`; `bias` broadcasts to
+/// `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]`.
+pub fn attention(
+    compute: Compute,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (batch, queries, width) = q.dims3()?;
+    let keys = k.dim(1)?;
+    if !host::is_host(q) {
+        return plain::attention(q, k, v, heads, bias);
+    }
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let (q_values, k_values, v_values) = (host::values(&q)?, host::values(&k)?, host::values(&v)?);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let bias_values = bias.as_ref().map(host::values).transpose()?;
+    let bias = match (&bias, bias_values.as_deref()) {
+        (Some(bias), Some(values)) => {
+            let (bias_heads, bias_queries, bias_keys) = bias.dims3()?;
+            debug_assert_eq!(bias_keys, keys);
+            Some(Bias {
+                values,
+                head_stride: if bias_heads == 1 { 0 } else { bias_queries * keys },
+                query_stride: if bias_queries == 1 { 0 } else { keys },
+            })
+        }
+        _ => None,
+    };
+    let operand = |values| Operand {
+        values,
+        stride: width,
+        offset: 0,
+    };
+    let mut out = vec![0f32; batch * queries * width];
+    Flash {
+        q: operand(&q_values),
+        k: operand(&k_values),
+        v: operand(&v_values),
+        heads,
+        head_dim: width / heads,
+        batch,
+        query_places: Places::Sequence(queries),
+        key_places: Places::Sequence(keys),
+        rotation: None,
+        bias,
+        padding: &[],
+    }
+    .run(compute, &mut out);
+    Tensor::from_vec(out, (batch, queries, width), q.device())
+}
+
+/// Self-attention of a square map's tokens, all together or window by window, with rotary positions.
+pub struct MapAttention {
+    heads: usize,
+    rope: Arc<Rope>,
+    /// Side of a window; `None` is the whole map.
+    window: Option<usize>,
+    compute: Compute,
+}
+
+impl MapAttention {
+    /// `rope` is for `window²` tokens, or for the whole map.
+    pub fn new(heads: usize, rope: Arc<Rope>, window: Option<usize>, compute: Compute) -> Self {
+        Self {
+            heads,
+            rope,
+            window,
+            compute,
+        }
+    }
+
+    /// `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]`.
+    ///
+    /// The map is padded to whole windows; `padding`, `[3 × channels]`, is what the tokens there hold.
+    pub fn forward(&self, qkv: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+        let (height, width, channels) = qkv.dims3()?;
+        let channels = channels / 3;
+        if !host::is_host(qkv) {
+            return plain::map_attention(qkv, padding, self.heads, &self.rope, self.window);
+        }
+        let qkv = qkv.contiguous()?;
+        let values = host::values(&qkv)?;
+        let padding = match padding {
+            Some(padding) => host::values(padding)?.to_vec(),
+            None => vec![0.0; 3 * channels],
+        };
+        let (batch, places) = match self.window {
+            None => (1, Places::Sequence(height * width)),
+            Some(window) => {
+                let columns = width.div_ceil(window);
+                let places = Places::Windows {
+                    window,
+                    columns,
+                    height,
+                    width,
+                };
+                (height.div_ceil(window) * columns, places)
+            }
+        };
+        let operand = |index: usize| Operand {
+            values: &values,
+            stride: 3 * channels,
+            offset: index * channels,
+        };
+        let (cos, sin) = self.rope.tables()?;
+        let mut out = vec![0f32; height * width * channels];
+        Flash {
+            q: operand(0),
+            k: operand(1),
+            v: operand(2),
+            heads: self.heads,
+            head_dim: channels / self.heads,
+            batch,
+            query_places: places,
+            key_places: places,
+            rotation: Some((&cos, &sin)),
+            bias: None,
+            padding: &padding,
+        }
+        .run(self.compute, &mut out);
+        Tensor::from_vec(out, (height, width, channels), qkv.device())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{Device, Tensor};
+
+    use super::{MapAttention, attention, plain};
+    use crate::ops::{
+        Compute, Rope,
+        testing::{assert_close, tensor},
+    };
+
+    fn check(sizes: (usize, usize, usize, usize, usize), bias: Option<&Tensor>, what: &str) {
+        let (batch, queries, keys, heads, head_dim) = sizes;
+        let q = tensor(&[batch, queries, heads * head_dim], 1);
+        let k = tensor(&[batch, keys, heads * head_dim], 2);
+        let v = tensor(&[batch, keys, heads * head_dim], 3);
+        let expected = plain::attention(&q, &k, &v, heads, bias).unwrap();
+        let what = format!("{what} {sizes:?}");
+        assert_close(
+            &attention(Compute::F32, &q, &k, &v, heads, bias).unwrap(),
+            &expected,
+            1e-6,
+            &what,
+        );
+        assert_close(
+            &attention(Compute::Bf16, &q, &k, &v, heads, bias).unwrap(),
+            &expected,
+            2e-2,
+            &what,
+        );
+    }
+
+    #[test]
+    fn equals_its_plain_twin_on_awkward_sizes() {
+        for sizes in [
+            (1, 1, 1, 1, 1),
+            (2, 7, 31, 3, 10),
+            (1, 33, 33, 5, 8),
+            (3, 65, 289, 1, 64),
+            (1, 31, 600, 2, 33),
+        ] {
+            check(sizes, None, "no bias");
+        }
+    }
+
+    #[test]
+    fn equals_its_plain_twin_with_each_bias() {
+        let hidden = |i: usize| if i % 3 == 1 { f32::NEG_INFINITY } else { 0.0 };
+        let padding = Tensor::from_vec((0..33).map(hidden).collect(), (1, 1, 33), &Device::Cpu).unwrap();
+        check((1, 7, 33, 3, 8), Some(&padding), "padding");
+        let later = |i: usize| if i % 33 > i / 33 { f32::NEG_INFINITY } else { 0.0 };
+        let causal = Tensor::from_vec((0..33 * 33).map(later).collect(), (1, 33, 33), &Device::Cpu).unwrap();
+        check((1, 33, 33, 3, 8), Some(&causal), "causal");
+        check((1, 67, 301, 3, 32), Some(&tensor(&[3, 67, 301], 9)), "box");
+    }
+
+    #[test]
+    fn map_attention_equals_its_plain_twin_in_whole_and_padded_windows() {
+        for (side, window, heads, head_dim) in [
+            (6, Some(3), 2, 8),
+            (7, Some(3), 3, 4),
+            (5, None, 1, 12),
+            (8, Some(8), 1, 64),
+        ] {
+            let channels = heads * head_dim;
+            let rope = Arc::new(Rope::new(window.unwrap_or(side), head_dim, 1.0, &Device::Cpu).unwrap());
+            let (qkv, padding) = (tensor(&[side, side, 3 * channels], 1), tensor(&[3 * channels], 2));
+            let expected = plain::map_attention(&qkv, Some(&padding), heads, &rope, window).unwrap();
+            let op = MapAttention::new(heads, rope, window, Compute::F32);
+            let found = op.forward(&qkv, Some(&padding)).unwrap();
+            assert_close(
+                &found,
+                &expected,
+                1e-6,
+                &format!("{side} {window:?} {heads}×{head_dim}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The values of tensors that live in main memory.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
+
+/// The values of a contiguous f32 tensor, borrowed.
+pub struct Values<S> {
+    storage: S,
+    range: Range<usize>,
+}
+
+/// Is this an f32 tensor in main memory, so that the fast ops take it?
+pub fn is_host(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// Borrows the values of a contiguous tensor for which [`is_host`] holds.
+pub fn values(x: &Tensor) -> Result<Values<impl Deref<Target = Storage>>> {
+    let (storage, layout) = x.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        candle_core::bail!("a strided tensor where a contiguous one is needed");
+    };
+    Ok(Values {
+        storage,
+        range: start..end,
+    })
+}
+
+impl<S: Deref<Target = Storage>> Deref for Values<S> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
+            _ => unreachable!("is_host was asked first"),
+        }
+    }
+}

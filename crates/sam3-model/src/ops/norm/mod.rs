@@ -1,0 +1,211 @@
+//! LayerNorm over the last axis, GroupNorm over a feature map.
+
+mod plain;
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    host,
+    simd::{self, Isa, Op},
+};
+use crate::weights::Weights;
+
+/// Normalises each token to mean 0 and variance 1, then scales and shifts it.
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Loads `weight` and `bias`, both `[width]`.
+    pub fn load(weights: &Weights, width: usize, eps: f64) -> crate::Result<Self> {
+        Ok(Self {
+            weight: weights.tensor("weight", &[width])?,
+            bias: weights.tensor("bias", &[width])?,
+            eps,
+        })
+    }
+
+    /// `x` is `[.., width]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if !host::is_host(x) {
+            return plain::layer_norm(self, x);
+        }
+        let x = x.contiguous()?;
+        let (values, weight, bias) = (
+            host::values(&x)?,
+            host::values(&self.weight)?,
+            host::values(&self.bias)?,
+        );
+        let (values, weight, bias): (&[f32], &[f32], &[f32]) = (&values, &weight, &bias);
+        let mut out = vec![0f32; values.len()];
+        let block = ROWS * weight.len();
+        out.par_chunks_mut(block)
+            .zip(values.par_chunks(block))
+            .for_each(|(out, values)| {
+                let eps = self.eps as f32;
+                simd::dispatch(LayerNormRows {
+                    values,
+                    weight,
+                    bias,
+                    eps,
+                    out,
+                });
+            });
+        Tensor::from_vec(out, x.dims(), x.device())
+    }
+}
+
+/// Rows, or pixels, that one task takes.
+const ROWS: usize = 32;
+
+struct LayerNormRows<'a> {
+    values: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Op for LayerNormRows<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let width = self.weight.len();
+        for (out, row) in self.out.chunks_exact_mut(width).zip(self.values.chunks_exact(width)) {
+            let mean = sum(row, |x| x) / width as f32;
+            let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
+            let scale = 1.0 / (variance + self.eps).sqrt();
+            for (((out, x), weight), bias) in out.iter_mut().zip(row).zip(self.weight).zip(self.bias) {
+                *out = I::fma((x - mean) * scale, *weight, *bias);
+            }
+        }
+    }
+}
+
+/// A sum in 64 parts, which the compiler keeps in vectors.
+#[inline(always)]
+fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    const PARTS: usize = 64;
+    let mut parts = [0f32; PARTS];
+    let chunks = values.chunks_exact(PARTS);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        parts.iter_mut().zip(chunk).for_each(|(part, x)| *part += of(*x));
+    }
+    parts.iter_mut().zip(rest).for_each(|(part, x)| *part += of(*x));
+    parts.iter().sum()
+}
+
+/// Normalises each group of channels over the whole map; 8 groups.
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl GroupNorm {
+    const GROUPS: usize = 8;
+    const EPS: f64 = 1e-5;
+
+    /// Loads `weight` and `bias`, both `[channels]`.
+    pub fn load(weights: &Weights, channels: usize) -> crate::Result<Self> {
+        Ok(Self {
+            weight: weights.tensor("weight", &[channels])?,
+            bias: weights.tensor("bias", &[channels])?,
+        })
+    }
+
+    /// `x` is `[height, width, channels]`; ReLU follows, as it always does here.
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        if !host::is_host(x) {
+            return plain::group_norm(self, x)?.relu();
+        }
+        let channels = x.dim(2)?;
+        let x = x.contiguous()?;
+        let (values, weight, bias) = (
+            host::values(&x)?,
+            host::values(&self.weight)?,
+            host::values(&self.bias)?,
+        );
+        let values: &[f32] = &values;
+        // Sums are f64: a group of the finest map has millions of elements.
+        let totals = |of: &(dyn Fn(usize, f32) -> f32 + Sync)| -> Vec<f64> {
+            let partial = values.par_chunks(256 * ROWS * channels).map(|block| {
+                let mut sums = vec![0f64; channels];
+                for rows in block.chunks(ROWS * channels) {
+                    let mut part = vec![0f32; channels];
+                    for pixel in rows.chunks_exact(channels) {
+                        (part.iter_mut().zip(pixel).enumerate()).for_each(|(i, (part, x))| *part += of(i, *x));
+                    }
+                    sums.iter_mut()
+                        .zip(part)
+                        .for_each(|(sum, part)| *sum += f64::from(part));
+                }
+                sums
+            });
+            let partial: Vec<Vec<f64>> = partial.collect();
+            let size = channels / Self::GROUPS;
+            let total = |group: usize| {
+                partial
+                    .iter()
+                    .flat_map(|sums| &sums[group * size..(group + 1) * size])
+                    .sum()
+            };
+            (0..Self::GROUPS).map(total).collect()
+        };
+        let size = channels / Self::GROUPS;
+        let count = (values.len() / Self::GROUPS) as f64;
+        let mean: Vec<f32> = totals(&|_, x| x).into_iter().map(|sum| (sum / count) as f32).collect();
+        let mean: Vec<f32> = (0..channels).map(|i| mean[i / size]).collect();
+        let variance = totals(&|i, x| (x - mean[i]) * (x - mean[i]));
+        let scale: Vec<f32> = (0..channels)
+            .map(|i| weight[i] / (variance[i / size] / count + Self::EPS).sqrt() as f32)
+            .collect();
+        let shift: Vec<f32> = (0..channels).map(|i| bias[i] - mean[i] * scale[i]).collect();
+        let mut out = vec![0f32; values.len()];
+        out.par_chunks_mut(ROWS * channels)
+            .zip(values.par_chunks(ROWS * channels))
+            .for_each(|(out, values)| {
+                for (out, pixel) in out.chunks_exact_mut(channels).zip(values.chunks_exact(channels)) {
+                    for (((out, x), scale), shift) in out.iter_mut().zip(pixel).zip(&scale).zip(&shift) {
+                        *out = (x * scale + shift).max(0.0);
+                    }
+                }
+            });
+        Tensor::from_vec(out, x.dims(), x.device())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GroupNorm, LayerNorm, plain};
+    use crate::ops::testing::{assert_close, tensor};
+
+    #[test]
+    fn layer_norm_equals_its_plain_twin() {
+        for (rows, width) in [(1, 1), (7, 31), (33, 64), (65, 130), (1, 1024)] {
+            let (weight, bias, eps) = (tensor(&[width], 1), tensor(&[width], 2), 1e-5);
+            let norm = LayerNorm { weight, bias, eps };
+            let x = tensor(&[rows, width], 3);
+            let expected = plain::layer_norm(&norm, &x).unwrap();
+            assert_close(&norm.forward(&x).unwrap(), &expected, 3e-6, &format!("{rows}×{width}"));
+        }
+    }
+
+    #[test]
+    fn group_norm_equals_its_plain_twin() {
+        for (height, width, channels) in [(1, 7, 8), (31, 33, 24), (3, 5, 256)] {
+            let norm = GroupNorm {
+                weight: tensor(&[channels], 1),
+                bias: tensor(&[channels], 2),
+            };
+            let x = tensor(&[height, width, channels], 3);
+            let expected = plain::group_norm(&norm, &x).unwrap().relu().unwrap();
+            let found = norm.forward_relu(&x).unwrap();
+            assert_close(&found, &expected, 3e-6, &format!("{height}×{width}×{channels}"));
+        }
+    }
+}

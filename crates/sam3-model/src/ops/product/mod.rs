@@ -1,0 +1,209 @@
+//! Matrix products `a bᵀ` of rows that come from anywhere, with what follows them fused in.
+//!
+//! The scheme is [Goto's](https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_final.pdf): `b` is packed once into panels as wide as a
+//! register tile; each task packs a block of `a` that stays in its core's L2 and runs it against the panels. What the rows are, an
+//! activation, a mapped half-precision weight, the patches of a convolution, is known to packing alone.
+
+mod pack;
+#[cfg(test)]
+mod tests;
+
+use std::{cell::RefCell, ops::Range};
+
+pub use pack::{Matrix, Panels, Rows, pack, strip};
+use rayon::prelude::*;
+
+use super::simd::{Dot, DotOp, Isa, MR, math};
+use crate::ops::Compute;
+
+/// Lanes of depth between two visits to the output: a block of `a` and a panel of `b` then fit in 1 MB of L2.
+const DEPTH_BLOCK: usize = 512;
+/// Rows of `a` in a block, at most; a multiple of `MR`.
+const ROW_BLOCK: usize = 288;
+/// Tiles are at most this wide.
+const MAX_NR: usize = 64;
+
+/// What is applied to each element of a product.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// `x Φ(x)`.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// What follows a product, in this order.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// Added to every row.
+    pub bias: Option<&'a [f32]>,
+    /// Applied to each element.
+    pub activation: Activation,
+    /// Added last; laid out as the output.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major.
+///
+/// # Panics
+/// When `out`, the bias or the residual is not as long as the product has elements, or columns.
+pub fn product(compute: Compute, a: &impl Rows, b: &impl Rows, epilogue: Epilogue<'_>, out: &mut [f32]) {
+    let columns = b.count();
+    product_at(compute, a, b, epilogue, out, |row| row * columns);
+}
+
+/// As [`product`], with row `m` of the output at `place(m)`; distinct rows must not overlap.
+pub fn product_at(
+    compute: Compute,
+    a: &impl Rows,
+    b: &impl Rows,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+    place: impl Fn(usize) -> usize + Sync,
+) {
+    let panels = pack(compute, b);
+    run(a, &panels, epilogue, out, place);
+}
+
+/// As [`product_at`], of a `b` that is packed.
+pub fn run(a: &impl Rows, b: &Panels, epilogue: Epilogue<'_>, out: &mut [f32], place: impl Fn(usize) -> usize + Sync) {
+    let (rows, columns) = (a.count(), b.columns());
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!(out.len() >= rows * columns, "output of {rows} × {columns}");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns));
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == out.len()));
+    let threads = rayon::current_num_threads();
+    // Few rows: share out the columns as well, so that every core has work.
+    let row_block = rows.div_ceil(4 * threads).next_multiple_of(MR).clamp(MR, ROW_BLOCK);
+    let row_block = if rows < ROW_BLOCK {
+        rows.next_multiple_of(MR)
+    } else {
+        row_block.max(96)
+    };
+    let row_blocks = rows.div_ceil(row_block);
+    let column_blocks = (3 * threads).div_ceil(row_blocks).min(b.count());
+    let panels_per_block = b.count().div_ceil(column_blocks);
+    let column_blocks = b.count().div_ceil(panels_per_block);
+    let len = out.len();
+    let out = SharedOut(out.as_mut_ptr());
+    (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
+        let (i, j) = (task / column_blocks, task % column_blocks);
+        let block = Block {
+            a,
+            b,
+            epilogue: &epilogue,
+            rows: i * row_block..rows.min((i + 1) * row_block),
+            panels: j * panels_per_block..b.count().min((j + 1) * panels_per_block),
+            out: &out,
+            len,
+            place: &place,
+        };
+        b.compute().dispatch(block);
+    });
+}
+
+struct SharedOut(*mut f32);
+
+// SAFETY: tasks write disjoint elements: each has its own rows and columns.
+unsafe impl Sync for SharedOut {}
+
+/// One task: some rows against some panels.
+struct Block<'a, A, P> {
+    a: &'a A,
+    b: &'a Panels,
+    epilogue: &'a Epilogue<'a>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    out: &'a SharedOut,
+    len: usize,
+    place: &'a P,
+}
+
+thread_local! {
+    /// The packed block of `a`, one a thread for good.
+    static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<A: Rows, P: Fn(usize) -> usize> DotOp for Block<'_, A, P> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<D: Dot>(self) {
+        PACKED.with_borrow_mut(|packed| {
+            let depth = self.b.depth();
+            for start in (0..depth).step_by(DEPTH_BLOCK) {
+                let lanes = DEPTH_BLOCK.min(depth - start);
+                let strips = self.rows.len().div_ceil(MR);
+                packed.resize(packed.len().max(strips * lanes * MR), 0);
+                for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
+                    let row = self.rows.start + index * MR;
+                    strip::<D::Element, A>(self.a, row..self.rows.end.min(row + MR), MR, start, packed);
+                }
+                self.multiply::<D>(packed, start, lanes);
+            }
+        });
+    }
+}
+
+impl<A: Rows, P: Fn(usize) -> usize> Block<'_, A, P> {
+    #[inline(always)]
+    fn multiply<D: Dot>(&self, packed: &[u32], start: usize, lanes: usize) {
+        let mut tile = [0f32; MR * MAX_NR];
+        for panel in self.panels.clone() {
+            let b = &self.b.panel(panel)[start * D::NR..(start + lanes) * D::NR];
+            let column = panel * D::NR;
+            let columns = D::NR.min(self.b.columns() - column);
+            for (strip, a) in packed.chunks_exact(lanes * MR).enumerate() {
+                let first = self.rows.start + strip * MR;
+                if first >= self.rows.end {
+                    break;
+                }
+                // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
+                unsafe { D::tile(a.as_ptr(), b.as_ptr(), lanes, tile.as_mut_ptr()) };
+                for (i, sums) in tile
+                    .chunks_exact_mut(D::NR)
+                    .take(MR.min(self.rows.end - first))
+                    .enumerate()
+                {
+                    let at = (self.place)(first + i) + column;
+                    assert!(at + columns <= self.len, "row {} is outside the output", first + i);
+                    // SAFETY: inside the output by the assertion, and no other task's by `SharedOut`.
+                    let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
+                    let last = start + lanes == self.b.depth();
+                    self.finish::<D::Isa>(&mut sums[..columns], out, at, column, start == 0, last);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn finish<I: Isa>(&self, sums: &mut [f32], out: &mut [f32], at: usize, column: usize, first: bool, last: bool) {
+        if !first {
+            add(sums, out);
+        }
+        if last {
+            if let Some(bias) = self.epilogue.bias {
+                add(sums, &bias[column..][..sums.len()]);
+            }
+            match self.epilogue.activation {
+                Activation::None => {}
+                Activation::Gelu => sums.iter_mut().for_each(|x| *x = math::gelu::<I>(*x)),
+                Activation::Relu => sums.iter_mut().for_each(|x| *x = x.max(0.0)),
+            }
+            if let Some(residual) = self.epilogue.residual {
+                add(sums, &residual[at..][..sums.len()]);
+            }
+        }
+        out.copy_from_slice(sums);
+    }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32], other: &[f32]) {
+    sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+}

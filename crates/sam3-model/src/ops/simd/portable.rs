@@ -1,0 +1,55 @@
+//! No vector instructions: what runs elsewhere, and what the others are tested against.
+
+use std::marker::PhantomData;
+
+use super::{Dot, Element, Isa, tile};
+
+/// Whatever the compiler makes of it.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+impl Isa for Portable {
+    const NAME: &'static str = "portable";
+    #[inline(always)]
+    fn fma(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+/// The dot product of any element.
+#[derive(Clone, Copy)]
+pub struct PortableDot<E>(PhantomData<E>);
+
+impl<E: Element> Dot for PortableDot<E> {
+    type Isa = Portable;
+    type Element = E;
+    type V = [u32; 4];
+    const LANES: usize = 4;
+    const NR: usize = 8;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::V {
+        [0; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(lanes: *const u32) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { lanes.cast::<[u32; 4]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn dot(acc: Self::V, a: *const u32, b: Self::V) -> Self::V {
+        // SAFETY: the caller's promise.
+        let a = unsafe { *a };
+        std::array::from_fn(|i| E::dot(f32::from_bits(acc[i]), a, b[i]).to_bits())
+    }
+    #[inline(always)]
+    unsafe fn store(sums: Self::V, out: *mut f32) {
+        // SAFETY: the caller's promise; f32 and u32 are of one size.
+        unsafe { out.cast::<[u32; 4]>().write(sums) }
+    }
+    #[inline(always)]
+    unsafe fn tile(a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<Self, 2>(a, b, depth, out) }
+    }
+}

@@ -1,0 +1,33 @@
+//! Seeded values for the ops' tests.
+
+use candle_core::{Device, Tensor};
+
+/// `n` values in −1 to 1 (xorshift).
+pub fn values(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// The same as a tensor.
+pub fn tensor(shape: &[usize], seed: u64) -> Tensor {
+    Tensor::from_vec(values(shape.iter().product(), seed), shape, &Device::Cpu).unwrap()
+}
+
+/// Fails at the worst pair further apart than `tolerance`.
+pub fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f32, what: &str) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (found, expected) = (flat(found), flat(expected));
+    for (i, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "{what}[{i}]: found {found}, expected {expected}"
+        );
+    }
+}
