@@ -134,6 +134,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for warning in source.warnings() {
         output.warn(warning);
     }
+    if source.metadata_json().is_some() {
+        // Its damage would get digests of its own.
+        package::verify(&checkpoint, &output.progress())?;
+    }
     // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
     let model = Segmenter::load(source.clone(), &Device::Cpu)?;
     if let [first, ..] = model.unexpected_keys() {
