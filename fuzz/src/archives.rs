@@ -7,18 +7,20 @@ use sam3_package::{
     package::{self, Options},
 };
 
-/// The tar of a package of one of the fixtures, metadata first.
-pub fn seed(fixtures: &Path) -> Vec<u8> {
+/// The tar of a package of a checkpoint, metadata first.
+pub fn seed(checkpoint: &[u8]) -> Vec<u8> {
     let folder = std::env::temp_dir().join(format!("sam3-fuzz-seed-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the seed");
-    let source = StateDict::open(&fixtures.join("flat.pt")).expect("the fixture opens");
+    let input = folder.join("in.safetensors");
+    fs::write(&input, checkpoint).expect("write the checkpoint");
+    let source = StateDict::open(&input).expect("the checkpoint opens");
     let options = Options {
         archive: false,
         force: true,
         created: 0,
         ..Options::new(folder.join("x.pth"), Precision::Fp16)
     };
-    package::write(&source, &options, &()).expect("the fixture is packaged");
+    package::write(&source, &options, &()).expect("the checkpoint is packaged");
     let mut tar = Vec::new();
     for name in ["x_metadata.json", "x.pth"] {
         let bytes = fs::read(folder.join(name)).expect("a file of the package");
@@ -78,7 +80,8 @@ pub fn try_open(path: &Path) -> bool {
     archive::metadata(path).ok();
     let checked = archive::verify(path, &()).is_ok();
     let unpacked = archive::unpack(path, &folder, true, &()).is_ok();
-    assert_eq!(checked, unpacked, "verify and unpack disagree");
+    // Unpacking opens the package too, and so may refuse what only streamed by well.
+    assert!(checked || !unpacked, "unpacked what verify refuses");
     let names = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
     assert_eq!(
         (names(&around), names(&around.join("in"))),
