@@ -80,7 +80,8 @@ def measure(command):
     if process.returncode:
         sys.exit(f"{command[0]} ended with {process.returncode}")
     seconds = time.perf_counter() - start
-    return output, dict(total=seconds, rss=usage.ru_maxrss / 1024, anonymous=peak[0] / 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return output, dict(total=seconds, cpu=cpu, rss=usage.ru_maxrss / 1024, anonymous=peak[0] / 1024)
 
 
 def sizes(folder):
@@ -108,10 +109,11 @@ def table(rows):
     """A Markdown table of medians, with the ratio of ours to Python's."""
     python, ours = rows["python"], rows["sam3"]
     lines = ["| | Python | sam3 | sam3 / Python |", "| --- | ---: | ---: | ---: |"]
-    keys = ["start", *PHASES, "total", "rss", "anonymous", "pth MB", "tar.gz MB"]
+    keys = ["start", *PHASES, "total", "cpu", "rss", "anonymous", "pth MB", "tar.gz MB"]
     titles = dict(
         start="start, import torch s",
         total="**total** (without start) s",
+        cpu="CPU (with start) s",
         rss="peak RSS MB",
         anonymous="peak anonymous MB",
     )

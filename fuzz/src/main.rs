@@ -4,6 +4,8 @@
 //! find is made up for by starting from real files of every form. It stops at the first panic, at an input that takes
 //! over a second, or when memory passes the input's size plus 64 MB, and leaves the input in `fuzz-TARGET.bin`.
 
+mod archives;
+
 use std::{
     fs,
     io::Write as _,
@@ -15,7 +17,7 @@ use std::{
 
 use sam3_package::StateDict;
 
-const TARGETS: [(&str, &[&str]); 3] = [
+const TARGETS: [(&str, &[&str]); 4] = [
     (
         "pth",
         &[
@@ -31,6 +33,7 @@ const TARGETS: [(&str, &[&str]); 3] = [
     ),
     ("safetensors", &["transformers.safetensors"]),
     ("metadata", &["package.safetensors"]),
+    ("archive", &["package.tar"]),
 ];
 
 /// What an input may cost beyond its own size.
@@ -41,14 +44,17 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let target = args.first().and_then(|name| TARGETS.iter().find(|t| t.0 == name));
     let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok())) else {
-        eprintln!("usage: sam3-fuzz pth|safetensors|metadata SECONDS [SEED]");
+        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive SECONDS [SEED]");
         return ExitCode::from(2);
     };
     let seed = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(1);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sam3-package/fixtures");
     let corpus: Vec<Vec<u8>> = seeds
         .iter()
-        .map(|s| made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()))
+        .map(|s| match *s {
+            "package.tar" => archives::seed(&made("transformers.safetensors").expect("it is made")),
+            s => made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()),
+        })
         .collect();
     run(name, &corpus, Duration::from_secs(seconds), Random(seed | 1))
 }
@@ -63,9 +69,25 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         for _ in 0..1 + random.below(4) {
             mutate(&mut input, corpus, &mut random);
         }
+        if name == "archive" {
+            // A damaged checksum hides what lies behind it: right them more often than not.
+            if random.below(4) > 0 {
+                archives::right_checksums(&mut input);
+            }
+            input = archives::gzip(&input);
+            if random.below(8) == 0 {
+                mutate(&mut input, corpus, &mut random);
+            }
+        }
         fs::write(&path, &input).expect("write the input");
         let began = Instant::now();
-        let fault = match catch_unwind(|| try_open(&path)) {
+        let fault = match catch_unwind(|| {
+            if name == "archive" {
+                archives::try_open(&path)
+            } else {
+                try_open(&path)
+            }
+        }) {
             Err(_) => Some("a panic".to_owned()),
             Ok(_) if began.elapsed() > TIME => Some(format!("{:?}", began.elapsed())),
             Ok(_) if peak() > before + MEMORY + input.len() as u64 => {

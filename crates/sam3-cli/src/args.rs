@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{bench, demo, inspect, package, segment, unpack, verify};
+use crate::commands::{bench, copy, demo, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub enum Command {
     Package(package::Args),
     /// Extract and verify an archive in one pass
     Unpack(unpack::Args),
+    /// Copy to a drive, read back and verify
+    Copy(copy::Args),
     /// Check every digest of a package or archive
     Verify(verify::Args),
     /// Find what a text or example boxes mean in images

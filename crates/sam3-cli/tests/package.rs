@@ -119,6 +119,26 @@ fn a_flipped_bit_is_found_and_named() {
     }
 }
 
+/// Packaging a damaged package anew would give the damage digests of its own.
+#[test]
+fn a_damaged_package_is_no_source() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.pth", "fp16");
+    let mut bytes = fs::read(&x).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&x, bytes).unwrap();
+    let output = folder.path("y.pth");
+    let run = ["package", "--checkpoint-path", text(&x), "--output", text(&output)];
+    check(&run, 1, &["expected sha256", "hint:"]);
+    check(
+        &["unpack", text(&x), "-C", text(&folder.path("out"))],
+        1,
+        &["expected a .tar.gz"],
+    );
+    assert!(!output.exists());
+}
+
 #[test]
 fn metadata_beside_the_package_must_be_the_metadata_inside() {
     let folder = Folder::new();

@@ -32,6 +32,22 @@ pub enum Error {
         /// The system's own reason.
         source: std::io::Error,
     },
+    /// A drive cannot take what is to be carried, or does not give it back as it was.
+    #[error("{}: {reason}", path.display())]
+    Drive {
+        /// The folder or file on the drive.
+        path: PathBuf,
+        /// What was expected, what was found, and the next step.
+        reason: String,
+    },
+    /// The Hub refuses, or cannot be reached.
+    #[error("{place}: {reason}")]
+    Hub {
+        /// The address, or the repository.
+        place: String,
+        /// What was expected, what was found, and the next step.
+        reason: String,
+    },
     /// An output is there already and nobody said to replace it.
     #[error("{} exists already", path.display())]
     Exists {
@@ -90,7 +106,7 @@ impl Error {
             Self::Invalid { .. } | Self::Unrepresentable { .. } | Self::NotAPackage { .. } | Self::Mismatch { .. } => {
                 true
             }
-            Self::Output { .. } | Self::Exists { .. } => false,
+            Self::Output { .. } | Self::Drive { .. } | Self::Hub { .. } | Self::Exists { .. } => false,
         }
     }
 }

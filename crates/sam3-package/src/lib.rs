@@ -6,7 +6,9 @@
 
 pub mod archive;
 pub mod checkpoint;
+mod copy;
 mod error;
+mod hub;
 pub mod layout;
 pub mod package;
 mod positioned;
@@ -15,7 +17,9 @@ mod progress;
 mod staged;
 
 pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};
+pub use copy::{Copied, copy};
 pub use error::Error;
+pub use hub::Hub;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
 pub use precision::{Precision, QuantisationError};
 pub use progress::Progress;

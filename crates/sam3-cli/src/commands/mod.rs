@@ -1,7 +1,9 @@
 //! The subcommands, a file each.
 
 pub mod bench;
+pub mod copy;
 pub mod demo;
+mod hub;
 pub mod inspect;
 pub mod package;
 pub mod segment;
@@ -15,6 +17,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
     match command {
         Command::Package(args) => package::run(&args, output),
         Command::Unpack(args) => unpack::run(&args, output),
+        Command::Copy(args) => copy::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Segment(args) => segment::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),

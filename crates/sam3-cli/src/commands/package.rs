@@ -13,6 +13,7 @@ use sam3_package::{
 };
 use serde_json::json;
 
+use super::hub;
 use crate::{
     failure::Failure,
     output::{Output, size, table},
@@ -21,9 +22,11 @@ use crate::{
 /// The weights stay under Meta's SAM License; a copy of it has to travel with them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The checkpoint: sam3.pt, model.safetensors, its index, or a package to store anew
+    /// The checkpoint: sam3.pt, model.safetensors, its index, or a package to store anew [default: from the Hub]
     #[arg(long, value_name = "FILE")]
-    checkpoint_path: PathBuf,
+    checkpoint_path: Option<PathBuf>,
+    #[command(flatten)]
+    hub: hub::Args,
     /// The package to write; .pth or .safetensors decides the format
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -123,9 +126,17 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     if let Some(gpu) = args.gpu {
         output.detail(format!("--gpu {gpu}: packaging runs on the CPU"));
     }
-    let source = Arc::new(StateDict::open(&args.checkpoint_path)?);
+    let checkpoint = match &args.checkpoint_path {
+        Some(path) => path.clone(),
+        None => args.hub.fetch(output)?,
+    };
+    let source = Arc::new(StateDict::open(&checkpoint)?);
     for warning in source.warnings() {
         output.warn(warning);
+    }
+    if source.metadata_json().is_some() {
+        // Its damage would get digests of its own.
+        package::verify(&checkpoint, &output.progress())?;
     }
     // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
     let model = Segmenter::load(source.clone(), &Device::Cpu)?;

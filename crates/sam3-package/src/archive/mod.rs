@@ -7,7 +7,10 @@ mod tar;
 mod unpack;
 mod volumes;
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use crate::{Error, Progress, Result};
 pub use unpack::{Unpacked, metadata, unpack, verify};
@@ -44,6 +47,15 @@ pub(crate) fn create(out: &Output, entries: &[Entry<'_>], mtime: u64, progress: 
     pieces.bytes(before);
     progress.stage("compressing", total);
     gzip::compress(&pieces, &files, out, progress)
+}
+
+/// The files of the archive that `path` names, in the order of their names: the file itself, or all parts and their
+/// list.
+///
+/// # Errors
+/// [`Error::Invalid`] naming a part that is missing.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    Ok(Volumes::find(path)?.files())
 }
 
 /// True for a file that begins like gzip, and for what is named like a part of an archive.

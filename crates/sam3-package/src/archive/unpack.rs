@@ -52,6 +52,10 @@ pub struct Unpacked {
 /// As [`crate::package::verify`], and [`Error::Exists`] where a file is there and `force` is false.
 pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     let volumes = Volumes::find(path)?;
+    if volumes.first().exists() && !super::is_archive(path) {
+        let reason = "expected a .tar.gz, found no gzip; `sam3 verify` checks a package that is unpacked already";
+        return Err(Error::invalid(path, reason));
+    }
     extract(path, &volumes, folder, force, progress).map_err(|error| volumes.explain(error))
 }
 

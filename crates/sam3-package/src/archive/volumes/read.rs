@@ -56,6 +56,18 @@ impl Volumes {
         &self.paths[0]
     }
 
+    /// Every file of the archive and, where there is one, the list of its parts.
+    pub fn files(mut self) -> Vec<PathBuf> {
+        if self.digests.is_some() {
+            self.paths.extend(
+                self.paths[0]
+                    .file_stem()
+                    .map(|shared| list_path(&self.paths[0].with_file_name(shared))),
+            );
+        }
+        self.paths
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> Result<u64> {
         let size = |path: &PathBuf| {

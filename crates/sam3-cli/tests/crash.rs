@@ -1,0 +1,173 @@
+//! Killed runs, full disks and read-only targets, at every phase: nothing is left half-written under a final name.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use support::{Folder, check, checkpoint, package, package_with, sam3, text};
+
+/// Every file under its final name must be whole: packages and archives verify, metadata is JSON.
+fn assert_whole(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with('.') || path.is_dir() {
+            continue;
+        } else if name.ends_with(".json") {
+            let _: serde_json::Value =
+                serde_json::from_slice(&fs::read(&path).unwrap()).expect("half-written metadata");
+        } else {
+            check(&["verify", text(&path)], 0, &["verified"]);
+        }
+    }
+}
+
+/// Starts `sam3` and kills it after a while; false once it ends by itself first.
+fn kill_after(arguments: &[&str], wait: Duration) -> bool {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sam3"))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(wait);
+    let ended = child.try_wait().unwrap().is_some();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    !ended
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_half_written() {
+    let folder = Folder::new();
+    let source = checkpoint(&folder);
+    let archive = package_with(&folder, "a.pth", "none", &[]).with_file_name("a.tar.gz");
+    let made = folder.path("made");
+    fs::create_dir(&made).unwrap();
+    let output = made.join("x.pth");
+    let runs: [&[&str]; 3] = [
+        &[
+            "package",
+            "--force",
+            "--checkpoint-path",
+            text(&source),
+            "--output",
+            text(&output),
+        ],
+        &["unpack", "--force", text(&archive), "-C", text(&made)],
+        &["copy", "--force", text(&archive), text(&made)],
+    ];
+    for run in runs {
+        let (mut kills, mut wait) = (0, Duration::from_micros(500));
+        while kills < 60 && kill_after(run, wait) {
+            assert_whole(&made);
+            wait += Duration::from_micros(700);
+            kills += 1;
+        }
+        assert!(kills > 0, "{run:?} always ended first");
+        check(run, 0, &[]);
+        assert_whole(&made);
+        let hidden: Vec<_> = fs::read_dir(&made)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with('.'))
+            .collect();
+        assert!(hidden.is_empty(), "{run:?} left {hidden:?}");
+    }
+}
+
+/// A place to write that is removed with its mount.
+struct Mount(Folder);
+
+impl Mount {
+    fn tmpfs(options: &str) -> Self {
+        let folder = Folder::new();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs", text(&folder.path(""))])
+            .status()
+            .unwrap();
+        assert!(mounted.success(), "mounting needs root");
+        Self(folder)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path("")).status();
+    }
+}
+
+/// From no room at all to almost enough: whichever phase runs out, it ends with 3 and leaves nothing.
+#[test]
+#[ignore = "mounts small file systems, which needs root: cargo test -p sam3-cli --test crash -- --ignored"]
+fn a_full_disk_leaves_nothing() {
+    let folder = Folder::new();
+    let source = checkpoint(&folder);
+    let x = package(&folder, "x.pth", "none");
+    let archive = folder.path("x.tar.gz");
+    let (bytes, packed) = (fs::metadata(&x).unwrap().len(), fs::metadata(&archive).unwrap().len());
+    let mut seen = [0; 3];
+    for kilobytes in (8..(bytes + packed) / 1024 + 200).step_by(60) {
+        let mount = Mount::tmpfs(&format!("size={kilobytes}k"));
+        let place = mount.0.path("");
+        let output = place.join("x.pth");
+        let runs: [&[&str]; 3] = [
+            &[
+                "package",
+                "--quantize",
+                "none",
+                "--checkpoint-path",
+                text(&source),
+                "--output",
+                text(&output),
+            ],
+            &["unpack", text(&archive), "-C", text(&place)],
+            &["copy", text(&archive), text(&place)],
+        ];
+        for (run, seen) in runs.iter().zip(&mut seen) {
+            let result = sam3(run);
+            if result.status.success() {
+                assert_whole(&place);
+                fs::read_dir(&place)
+                    .unwrap()
+                    .for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
+                continue;
+            }
+            let said = String::from_utf8_lossy(&result.stderr);
+            assert_eq!(result.status.code(), Some(3), "{run:?} with {kilobytes} kB: {said}");
+            assert!(said.contains("space") || said.contains("are free"), "{said}");
+            assert!(said.contains("free some space"), "{said}");
+            assert_eq!(mount.0.names(), [""; 0], "{run:?} with {kilobytes} kB");
+            *seen += 1;
+        }
+    }
+    assert!(seen.iter().all(|failures| *failures > 2), "{seen:?}");
+}
+
+#[test]
+#[ignore = "mounts a read-only file system, which needs root: cargo test -p sam3-cli --test crash -- --ignored"]
+fn a_read_only_target_is_told_before_the_work() {
+    let folder = Folder::new();
+    let source = checkpoint(&folder);
+    package(&folder, "x.pth", "fp16");
+    let archive = folder.path("x.tar.gz");
+    let mount = Mount::tmpfs("ro");
+    let place = mount.0.path("");
+    let output = place.join("x.pth");
+    let run = ["package", "--checkpoint-path", text(&source), "--output", text(&output)];
+    check(&run, 3, &["cannot write", "x.pth", "Read-only", "hint:"]);
+    check(
+        &["unpack", text(&archive), "-C", text(&place)],
+        3,
+        &["Read-only", "hint:"],
+    );
+    check(&["copy", text(&archive), text(&place)], 3, &["hint:"]);
+}

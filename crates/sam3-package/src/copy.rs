@@ -1,0 +1,258 @@
+//! Copies files to a drive and proves that they arrived: free space first, resumed, synced, read back.
+//!
+//! A file under way is `.NAME.sam3-copy` on the drive. An interrupted copy leaves it there, and the next one goes on
+//! where it ended; what was there already is not trusted but read back with the rest.
+
+mod drive;
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Error, Progress, Result, archive,
+    package::{hex, is_package_name, metadata_path},
+    staged::sync_folder,
+};
+
+/// Bytes read and written at a time.
+const PIECE: u64 = 1 << 20;
+/// Bytes written between two syncs: the progress then tells what the drive has, not what the memory holds.
+const SYNC_EVERY: u64 = 64 << 20;
+
+/// A file that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, read back from the drive.
+    pub sha256: String,
+    /// Bytes of it that were there before: of an interrupted copy, or all.
+    pub found: u64,
+}
+
+/// Copies files into a folder. Of an archive in parts all parts go along, with a package its metadata.
+///
+/// # Errors
+/// [`Error::Drive`] where the files do not fit or come back changed; [`Error::Exists`] where another file of a name is
+/// there and `force` is false; [`Error::Output`] and [`Error::Io`] where writing or reading fails.
+pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progress) -> Result<Vec<Copied>> {
+    let jobs = jobs(files, folder)?;
+    drive::check_room(folder, &jobs)?;
+    let mut copied = Vec::with_capacity(jobs.len());
+    for job in &jobs {
+        copied.push(job.run(force, progress)?);
+    }
+    sync_folder(folder);
+    Ok(copied)
+}
+
+/// One file to copy.
+#[derive(Debug)]
+struct Job {
+    source: PathBuf,
+    bytes: u64,
+    target: PathBuf,
+    partial: PathBuf,
+}
+
+/// Every file that is meant, once.
+fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
+    if !folder.is_dir() {
+        let reason = "expected a folder on a mounted drive, found none: check that the drive is mounted there";
+        return Err(Error::Drive {
+            path: folder.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+    let mut jobs = Vec::new();
+    let (mut sources, mut names) = (HashSet::new(), HashSet::new());
+    for source in files
+        .iter()
+        .map(|file| belonging(file))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+    {
+        let metadata = fs::metadata(&source).map_err(|error| Error::io("open", &source, error))?;
+        let name = source.file_name().filter(|_| metadata.is_file());
+        let Some(name) = name.map(|name| name.to_string_lossy().into_owned()) else {
+            return Err(Error::invalid(&source, "expected a file to copy, found something else"));
+        };
+        if !sources.insert(source.clone()) {
+            continue;
+        }
+        // Lower case, as FAT would take them for one file.
+        if !names.insert(name.to_lowercase()) {
+            return Err(Error::invalid(
+                &source,
+                "another file of the same name is to be copied too",
+            ));
+        }
+        jobs.push(Job {
+            target: folder.join(&name),
+            partial: folder.join(format!(".{name}.sam3-copy")),
+            bytes: metadata.len(),
+            source,
+        });
+    }
+    Ok(jobs)
+}
+
+/// The file, and what is of no use without it or it without.
+fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
+    let parts = archive::files(file)?;
+    if parts.len() > 1 {
+        return Ok(parts);
+    }
+    let metadata = metadata_path(file);
+    let beside = is_package_name(file) && metadata.exists();
+    Ok([file.to_owned()]
+        .into_iter()
+        .chain(beside.then_some(metadata))
+        .collect())
+}
+
+impl Job {
+    fn run(&self, force: bool, progress: &dyn Progress) -> Result<Copied> {
+        if let Ok(there) = fs::metadata(&self.target) {
+            let same = |path: &Path| path.canonicalize().ok();
+            if same(&self.source) == same(&self.target) {
+                return Err(Error::invalid(&self.source, "it is in that folder already"));
+            }
+            if there.is_file() && there.len() == self.bytes {
+                progress.stage("comparing", 2 * self.bytes);
+                let source = hash(open(&self.source)?, &self.source, progress)?;
+                if hash(open(&self.target)?, &self.target, progress)? == source {
+                    return Ok(self.copied(source, self.bytes));
+                }
+            }
+            if !force {
+                return Err(Error::Exists {
+                    path: self.target.clone(),
+                });
+            }
+        }
+        let mut file = self.open_partial()?;
+        let refused = |source| self.refused(source);
+        let there = file.metadata().map_err(refused)?.len().min(self.bytes);
+        // The last bytes before a power cut or an unplugged drive may be none: go back a little.
+        let mut start = there.saturating_sub(SYNC_EVERY) / PIECE * PIECE;
+        loop {
+            let sha256 = self.write(&mut file, start, progress)?;
+            drive::forget_cached(&file);
+            progress.stage("reading back", self.bytes);
+            file.rewind().map_err(refused)?;
+            let found = hash(file.try_clone().map_err(refused)?, &self.partial, progress)?;
+            if found == sha256 {
+                drop(file);
+                fs::rename(&self.partial, &self.target).map_err(refused)?;
+                return Ok(self.copied(sha256, start));
+            }
+            if start == 0 {
+                // Its bytes are wrong: going on from them cannot help.
+                let _ = fs::remove_file(&self.partial);
+                let reason = format!(
+                    "read back sha256 {found}, expected {sha256}: the drive or its cable is damaged, use another one"
+                );
+                return Err(Error::Drive {
+                    path: self.target.clone(),
+                    reason,
+                });
+            }
+            start = 0;
+        }
+    }
+
+    fn copied(&self, sha256: String, found: u64) -> Copied {
+        Copied {
+            path: self.target.clone(),
+            bytes: self.bytes,
+            sha256,
+            found,
+        }
+    }
+
+    fn refused(&self, source: io::Error) -> Error {
+        Error::Output {
+            path: self.target.clone(),
+            source,
+        }
+    }
+
+    /// The file under way, held by nobody else.
+    fn open_partial(&self) -> Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.partial)
+            .map_err(|source| self.refused(source))?;
+        if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+            let reason = "another sam3 copy is writing it now".to_owned();
+            return Err(Error::Drive {
+                path: self.target.clone(),
+                reason,
+            });
+        }
+        Ok(file)
+    }
+
+    /// Reads and hashes the whole source, writes what lies behind `start`, and syncs.
+    fn write(&self, file: &mut File, start: u64, progress: &dyn Progress) -> Result<String> {
+        progress.stage("copying", self.bytes);
+        let refused = |source| self.refused(source);
+        let mut source = open(&self.source)?;
+        let (mut sha, mut buffer, mut at, mut synced) = (Sha256::new(), vec![0; PIECE as usize], 0, start);
+        file.seek(SeekFrom::Start(start)).map_err(refused)?;
+        while at < self.bytes {
+            let piece = &mut buffer[..PIECE.min(self.bytes - at) as usize];
+            source
+                .read_exact(piece)
+                .map_err(|error| Error::io("read", &self.source, error))?;
+            sha.update(&piece);
+            if at >= start {
+                file.write_all(piece).map_err(refused)?;
+            }
+            at += piece.len() as u64;
+            if at.saturating_sub(synced) >= SYNC_EVERY {
+                file.sync_data().map_err(refused)?;
+                synced = at;
+            }
+            progress.advance(piece.len() as u64);
+        }
+        file.set_len(self.bytes).map_err(refused)?;
+        file.sync_all().map_err(refused)?;
+        Ok(hex(&sha.finalize()))
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|source| Error::io("open", path, source))
+}
+
+/// Hashes from where the file stands to its end.
+fn hash(mut file: File, path: &Path, progress: &dyn Progress) -> Result<String> {
+    let (mut sha, mut buffer) = (Sha256::new(), vec![0; PIECE as usize]);
+    loop {
+        let read = file
+            .read(&mut buffer)
+            .map_err(|source| Error::io("read", path, source))?;
+        if read == 0 {
+            return Ok(hex(&sha.finalize()));
+        }
+        sha.update(&buffer[..read]);
+        progress.advance(read as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

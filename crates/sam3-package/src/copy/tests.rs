@@ -1,0 +1,93 @@
+//! Copies that were interrupted, that meet other files, that come in parts.
+
+use super::*;
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("sam3-copy-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("drive")).unwrap();
+    folder
+}
+
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count as u64)
+        .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+        .collect()
+}
+
+#[test]
+fn a_copy_resumes_and_what_it_found_is_checked() {
+    let folder = scratch("resume");
+    let (source, drive) = (folder.join("x.bin"), folder.join("drive"));
+    let all = bytes((SYNC_EVERY + 3 * PIECE + 7) as usize);
+    fs::write(&source, &all).unwrap();
+    let partial = drive.join(".x.bin.sam3-copy");
+    let half = (SYNC_EVERY + 2 * PIECE) as usize;
+    let mut wrong = all[..half].to_vec();
+    wrong[1000] ^= 1;
+    let longer = [&all[..], b"more"].concat();
+    for (before, found) in [
+        (&all[..0], 0),
+        (&all[..half], 2 * PIECE),
+        (&wrong[..], 0),
+        (&longer[..], 3 * PIECE),
+    ] {
+        fs::write(&partial, before).unwrap();
+        let copied = copy(&[source.clone()], &drive, false, &()).unwrap();
+        assert_eq!((copied[0].found, copied[0].bytes), (found, all.len() as u64));
+        assert!(fs::read(drive.join("x.bin")).unwrap() == all);
+        assert!(!partial.exists());
+        let again = copy(&[source.clone()], &drive, false, &()).unwrap();
+        assert_eq!(
+            (again[0].found, &again[0].sha256),
+            (all.len() as u64, &copied[0].sha256)
+        );
+        fs::remove_file(drive.join("x.bin")).unwrap();
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn another_file_of_the_name_stays_unless_forced() {
+    let folder = scratch("exists");
+    let (source, drive) = (folder.join("x.bin"), folder.join("drive"));
+    fs::write(&source, b"new").unwrap();
+    fs::write(drive.join("x.bin"), b"old").unwrap();
+    assert!(matches!(
+        copy(&[source.clone()], &drive, false, &()),
+        Err(Error::Exists { .. })
+    ));
+    assert_eq!(fs::read(drive.join("x.bin")).unwrap(), b"old");
+    copy(&[source.clone(), source.clone()], &drive, true, &()).unwrap();
+    assert_eq!(fs::read(drive.join("x.bin")).unwrap(), b"new");
+    let onto_itself = copy(&[drive.join("x.bin")], &drive, true, &());
+    assert!(matches!(onto_itself, Err(Error::Invalid { .. })));
+    assert!(matches!(
+        copy(&[source.clone()], &folder.join("no"), false, &()),
+        Err(Error::Drive { .. })
+    ));
+    assert!(copy(&[drive.clone()], &folder, false, &()).unwrap_err().is_input());
+    assert!(
+        copy(&[folder.join("absent")], &drive, false, &())
+            .unwrap_err()
+            .is_input()
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_belongs_together_goes_together() {
+    let folder = scratch("together");
+    let drive = folder.join("drive");
+    for name in ["x.pth", "x_metadata.json", "x.tar.gz.000", "x.tar.gz.001"] {
+        fs::write(folder.join(name), name).unwrap();
+    }
+    copy(&[folder.join("x.pth"), folder.join("x.tar.gz.000")], &drive, false, &()).unwrap();
+    let mut names: Vec<_> = fs::read_dir(&drive)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["x.pth", "x.tar.gz.000", "x.tar.gz.001", "x_metadata.json"]);
+    fs::remove_dir_all(folder).unwrap();
+}

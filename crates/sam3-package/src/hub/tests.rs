@@ -1,0 +1,309 @@
+//! Against a server on this machine that demands a token, redirects, drops connections half way and lies.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::*;
+
+const COMMIT: &str = "3c879f39826c281e95690f02c7821c4de09afae7";
+
+/// How the server treats requests.
+#[derive(Clone, Default)]
+struct Habits {
+    /// What it has, by name in the repository.
+    files: HashMap<&'static str, Vec<u8>>,
+    /// Bearer token without which nothing is told.
+    token: Option<&'static str>,
+    /// Sends large files from `/cdn/`, where no token may arrive.
+    redirects: bool,
+    /// Bytes after which each body breaks off.
+    drops_after: Option<usize>,
+    /// Answers so many requests with 503 first.
+    refuses: usize,
+    /// Answers every request for a part with the whole.
+    knows_no_ranges: bool,
+    /// Tells a SHA-256 that is not the file's.
+    lies: bool,
+}
+
+struct Server {
+    hub: Hub,
+    folder: PathBuf,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(name: &str, habits: Habits) -> Self {
+        let folder = std::env::temp_dir().join(format!("sam3-hub-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        // The redirect leads to another host name, as the Hub's does.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (seen, refused) = (requests.clone(), Arc::new(AtomicUsize::new(0)));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (habits, seen, refused) = (habits.clone(), seen.clone(), refused.clone());
+                thread::spawn(move || answer(stream.unwrap(), port, &habits, &seen, &refused));
+            }
+        });
+        let hub = Hub {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            token: Some("secret".to_owned()),
+            cache: folder.clone(),
+            offline: false,
+            patience: Duration::from_millis(2),
+        };
+        Self { hub, folder, requests }
+    }
+
+    fn fetch(&self) -> Result<PathBuf> {
+        self.hub.fetch("facebook/sam3", "main", &())
+    }
+
+    fn gets(&self) -> usize {
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|request| request.starts_with("GET"))
+            .count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn answer(stream: TcpStream, port: u16, habits: &Habits, seen: &Mutex<Vec<String>>, refused: &AtomicUsize) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut request).unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    seen.lock().unwrap().push(request.clone());
+    let (mut head, body) = respond(&request, port, habits, refused);
+    head += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let mut stream = stream;
+    let _ = stream.write_all(head.as_bytes());
+    if !request.starts_with("HEAD") {
+        let end = habits.drops_after.unwrap_or(usize::MAX).min(body.len());
+        let _ = stream.write_all(&body[..end]);
+    }
+}
+
+fn respond(request: &str, port: u16, habits: &Habits, refused: &AtomicUsize) -> (String, Vec<u8>) {
+    let header = |name: &str| {
+        let line = request.lines().find(|line| line.to_lowercase().starts_with(name));
+        line.and_then(|line| line.split_once(": "))
+            .map(|(_, value)| value.to_owned())
+    };
+    let error = |status: &str, code: &str| (format!("HTTP/1.1 {status}\r\nX-Error-Code: {code}\r\n"), b"no".to_vec());
+    if refused.fetch_add(1, Ordering::SeqCst) < habits.refuses {
+        return error("503 Busy", "");
+    }
+    let path = request.split(' ').nth(1).unwrap();
+    let at_cdn = path.starts_with("/cdn/");
+    let token = header("authorization:");
+    if at_cdn && token.is_some() {
+        return error("400 Token Leaked", "");
+    }
+    if !at_cdn
+        && habits
+            .token
+            .is_some_and(|wanted| token.as_deref() != Some(&format!("Bearer {wanted}")))
+    {
+        return error("401 Unauthorized", "GatedRepo");
+    }
+    if !path.starts_with("/facebook/sam3/resolve/main/") && !at_cdn {
+        return error("404 Not Found", "RepoNotFound");
+    }
+    let name = path.rsplit('/').next().unwrap();
+    let Some(bytes) = habits.files.get(name) else {
+        return error("404 Not Found", "EntryNotFound");
+    };
+    let honest = hex(&Sha256::digest(bytes));
+    let digest = if habits.lies {
+        honest.chars().rev().collect()
+    } else {
+        honest
+    };
+    let described = format!(
+        "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\nETag: \"other\"\r\n",
+        bytes.len()
+    );
+    if habits.redirects && !at_cdn {
+        let location = format!("Location: http://localhost:{port}/cdn/{name}\r\n");
+        return (format!("HTTP/1.1 302 Found\r\n{described}{location}"), Vec::new());
+    }
+    match header("range:").filter(|_| !habits.knows_no_ranges) {
+        Some(range) => {
+            let from: usize = range
+                .trim_start_matches("bytes=")
+                .trim_end_matches('-')
+                .parse()
+                .unwrap();
+            (
+                format!("HTTP/1.1 206 Partial Content\r\n{described}"),
+                bytes[from..].to_vec(),
+            )
+        }
+        None => (format!("HTTP/1.1 200 OK\r\n{described}"), bytes.clone()),
+    }
+}
+
+fn weights(count: u64) -> Vec<u8> {
+    (0..count)
+        .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+        .collect()
+}
+
+fn habits() -> Habits {
+    Habits {
+        files: HashMap::from([("sam3.pt", weights(300_000))]),
+        token: Some("secret"),
+        redirects: true,
+        ..Habits::default()
+    }
+}
+
+/// Token, redirect, busy server and broken connections; then the cache, without a socket.
+#[test]
+fn a_checkpoint_arrives_whole_and_is_found_again() {
+    let server = Server::start(
+        "whole",
+        Habits {
+            drops_after: Some(70_000),
+            refuses: 2,
+            ..habits()
+        },
+    );
+    let path = server.fetch().unwrap();
+    assert!(path.ends_with(format!("models--facebook--sam3/snapshots/{COMMIT}/sam3.pt")));
+    assert!(fs::read(&path).unwrap() == weights(300_000));
+    // Through the redirect each of five parts takes two requests.
+    assert_eq!(server.gets(), 10);
+    assert_eq!(server.fetch().unwrap(), path);
+    assert_eq!(server.gets(), 10, "what is in the cache is not fetched again");
+    let nowhere = Hub {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        offline: true,
+        ..server.hub.clone()
+    };
+    for revision in ["main", COMMIT] {
+        assert_eq!(nowhere.fetch("facebook/sam3", revision, &()).unwrap(), path);
+    }
+    let error = nowhere.fetch("facebook/sam3", "v2", &()).unwrap_err().to_string();
+    assert!(
+        error.contains("--offline") && error.contains("--checkpoint-path"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_interrupted_download_goes_on_where_it_ended() {
+    for knows_no_ranges in [false, true] {
+        let server = Server::start(
+            &format!("resume-{knows_no_ranges}"),
+            Habits {
+                knows_no_ranges,
+                ..habits()
+            },
+        );
+        let all = weights(300_000);
+        let blobs = server.folder.join("models--facebook--sam3/blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        let incomplete = blobs.join(format!("{}.incomplete", hex(&Sha256::digest(&all))));
+        fs::write(&incomplete, &all[..123_456]).unwrap();
+        assert!(fs::read(server.fetch().unwrap()).unwrap() == all);
+        assert!(!incomplete.exists());
+        let requests = server.requests.lock().unwrap().join("");
+        assert!(requests.to_lowercase().contains("range: bytes=123456-"), "{requests}");
+    }
+}
+
+#[test]
+fn a_wrong_digest_is_refused_and_removed() {
+    let server = Server::start("lies", Habits { lies: true, ..habits() });
+    let error = server.fetch().unwrap_err();
+    assert!(matches!(error, Error::Hub { .. }) && !error.is_input());
+    let text = error.to_string();
+    assert!(
+        text.contains("expected 300000 bytes with sha256") && text.contains("received 300000"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_dir(server.folder.join("models--facebook--sam3/blobs"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let server = Server::start("denied", habits());
+    for (token, words) in [
+        (None, ["gated and no token was sent", "--token"]),
+        (Some("wrong"), ["the token sent has no access", "/facebook/sam3"]),
+    ] {
+        let hub = Hub {
+            token: token.map(str::to_owned),
+            ..server.hub.clone()
+        };
+        let error = hub.fetch("facebook/sam3", "main", &()).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let error = server.hub.fetch("face/book", "main", &()).unwrap_err().to_string();
+    assert!(error.contains("/face/book does not exist"), "{error}");
+    let closed = Hub {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        ..server.hub.clone()
+    };
+    let error = closed.fetch("facebook/sam3", "main", &()).unwrap_err().to_string();
+    assert!(error.contains("no answer"), "{error}");
+    let stubborn = Server::start(
+        "stubborn",
+        Habits {
+            drops_after: Some(0),
+            ..habits()
+        },
+    );
+    let error = stubborn.fetch().unwrap_err().to_string();
+    assert!(error.contains("5 times at byte 0"), "{error}");
+}
+
+/// transformers' file needs its config beside it; a repository without a checkpoint is told apart.
+#[test]
+fn a_safetensors_file_brings_its_config() {
+    let files = HashMap::from([("model.safetensors", weights(1000)), ("config.json", b"{}".to_vec())]);
+    let server = Server::start("config", Habits { files, ..habits() });
+    let path = server.fetch().unwrap();
+    assert_eq!(fs::read(path.with_file_name("config.json")).unwrap(), b"{}");
+    let server = Server::start(
+        "empty",
+        Habits {
+            files: HashMap::new(),
+            ..habits()
+        },
+    );
+    assert!(
+        server
+            .fetch()
+            .unwrap_err()
+            .to_string()
+            .contains("holds none of sam3.pt")
+    );
+}

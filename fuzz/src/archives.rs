@@ -1,0 +1,103 @@
+//! Archives to damage: the tar inside, with its checksums made right again, or the gzip around it.
+
+use std::{fs, path::Path};
+
+use sam3_package::{
+    Precision, StateDict, archive,
+    package::{self, Options},
+};
+
+/// The tar of a package of a checkpoint, metadata first.
+pub fn seed(checkpoint: &[u8]) -> Vec<u8> {
+    let folder = std::env::temp_dir().join(format!("sam3-fuzz-seed-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for the seed");
+    let input = folder.join("in.safetensors");
+    fs::write(&input, checkpoint).expect("write the checkpoint");
+    let source = StateDict::open(&input).expect("the checkpoint opens");
+    let options = Options {
+        archive: false,
+        force: true,
+        created: 0,
+        ..Options::new(folder.join("x.pth"), Precision::Fp16)
+    };
+    package::write(&source, &options, &()).expect("the checkpoint is packaged");
+    let mut tar = Vec::new();
+    for name in ["x_metadata.json", "x.pth"] {
+        let bytes = fs::read(folder.join(name)).expect("a file of the package");
+        let mut head = [0u8; 512];
+        head[..name.len()].copy_from_slice(name.as_bytes());
+        head[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+        head[156] = b'0';
+        head[257..263].copy_from_slice(b"ustar\0");
+        tar.extend(head);
+        tar.extend(bytes);
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    }
+    tar.resize(tar.len() + 1024, 0);
+    fs::remove_dir_all(folder).ok();
+    right_checksums(&mut tar);
+    tar
+}
+
+/// Headers whose checksum is wrong are refused before anything else of them is read.
+pub fn right_checksums(tar: &mut [u8]) {
+    for head in tar.as_chunks_mut::<512>().0 {
+        if &head[257..262] == b"ustar" {
+            head[148..156].fill(b' ');
+            let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+            head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+}
+
+/// A gzip member of stored blocks.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    for block in bytes.chunks(0xffff) {
+        out.push(0);
+        out.extend((block.len() as u16).to_le_bytes());
+        out.extend((!(block.len() as u16)).to_le_bytes());
+        out.extend(block);
+    }
+    out.extend([1, 0, 0, 0xff, 0xff]);
+    out.extend(
+        (!bytes.iter().fold(!0u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+            })
+        }))
+        .to_le_bytes(),
+    );
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out
+}
+
+/// Shows, checks and unpacks it; nothing may appear outside of the folder.
+pub fn try_open(path: &Path) -> bool {
+    let around = path.with_extension("around");
+    let folder = around.join("in/side");
+    fs::create_dir_all(&folder).expect("a folder to unpack into");
+    archive::metadata(path).ok();
+    let checked = archive::verify(path, &()).is_ok();
+    let unpacked = archive::unpack(path, &folder, true, &()).is_ok();
+    // Unpacking opens the package too, and so may refuse what only streamed by well.
+    assert!(checked || !unpacked, "unpacked what verify refuses");
+    let names = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
+    assert_eq!(
+        (names(&around), names(&around.join("in"))),
+        (1, 1),
+        "it left its folder"
+    );
+    assert!(unpacked || files(&folder) == 0, "a file of a bad archive got its name");
+    fs::remove_dir_all(&around).expect("remove what was unpacked");
+    unpacked
+}
+
+fn files(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, |entries| {
+        entries
+            .flatten()
+            .map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 })
+            .sum()
+    })
+}
