@@ -1,7 +1,8 @@
 //! The CPU's vector units, chosen once at run time.
 //!
 //! An op is written once, over lanes. [`dispatch`] compiles it once for each [`Isa`] and runs the instance for the widest one this CPU
-//! has, so that a binary built without flags uses them all.
+//! has, so that a binary built without flags uses them all. On aarch64 that is the portable instance: NEON is part of every such target, so
+//! the compiler uses it there.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -9,8 +10,6 @@ mod avx2;
 mod avx512;
 mod dot;
 pub mod math;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 mod portable;
 
 use std::sync::LazyLock;
@@ -50,8 +49,6 @@ enum Level {
     Avx512 {
         bf16: bool,
     },
-    #[cfg(target_arch = "aarch64")]
-    Neon,
 }
 
 static LEVEL: LazyLock<Level> = LazyLock::new(detect);
@@ -72,10 +69,6 @@ fn detect() -> Level {
             return Level::Avx2;
         }
     }
-    #[cfg(target_arch = "aarch64")]
-    if std::arch::is_aarch64_feature_detected!("neon") {
-        return Level::Neon;
-    }
     Level::Portable
 }
 
@@ -89,9 +82,6 @@ pub fn dispatch<O: Op>(op: O) -> O::Out {
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 { .. } => unsafe { avx512::run(op) },
-        // SAFETY: `detect` found the features.
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon => unsafe { neon::run(op) },
     }
 }
 
@@ -105,9 +95,6 @@ pub fn dispatch_f32<O: DotOp>(op: O) -> O::Out {
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 { .. } => unsafe { avx512::run_f32(op) },
-        // SAFETY: `detect` found the features.
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon => unsafe { neon::run_f32(op) },
     }
 }
 
