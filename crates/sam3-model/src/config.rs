@@ -129,7 +129,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), String> {
         let divides = |what: &str, whole: usize, parts: usize, unit: usize| {
-            if parts == 0 || whole % (parts * unit) != 0 {
+            if parts == 0 || !whole.is_multiple_of(parts * unit) {
                 return Err(format!(
                     "{what}: width {whole} is not a multiple of {unit} × {parts} heads; \
                      put a config.json with the right num_attention_heads beside the checkpoint"
@@ -149,13 +149,13 @@ impl Config {
         ] {
             divides(what, self.d_model, heads, 1)?;
         }
-        if self.d_model % 8 != 0 {
+        if !self.d_model.is_multiple_of(8) {
             return Err(format!(
                 "model width {} is not a multiple of GroupNorm's 8 groups",
                 self.d_model
             ));
         }
-        if vit.patch_size == 0 || vit.image_size == 0 || vit.image_size % vit.patch_size != 0 {
+        if vit.patch_size == 0 || vit.image_size == 0 || !vit.image_size.is_multiple_of(vit.patch_size) {
             return Err(format!(
                 "image size {} is not a multiple of the patch size {}",
                 vit.image_size, vit.patch_size

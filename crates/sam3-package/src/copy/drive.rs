@@ -61,7 +61,7 @@ fn free(_: &Path) -> Option<u64> {
 #[cfg(target_os = "linux")]
 fn is_fat(folder: &Path) -> bool {
     const MSDOS_SUPER_MAGIC: i64 = 0x4d44;
-    rustix::fs::statfs(folder).is_ok_and(|stat| i64::from(stat.f_type) == MSDOS_SUPER_MAGIC)
+    rustix::fs::statfs(folder).is_ok_and(|stat| stat.f_type == MSDOS_SUPER_MAGIC)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -33,11 +33,11 @@ fn a_copy_resumes_and_what_it_found_is_checked() {
         (&longer[..], 3 * PIECE),
     ] {
         fs::write(&partial, before).unwrap();
-        let copied = copy(&[source.clone()], &drive, false, &()).unwrap();
+        let copied = copy(std::slice::from_ref(&source), &drive, false, &()).unwrap();
         assert_eq!((copied[0].found, copied[0].bytes), (found, all.len() as u64));
         assert!(fs::read(drive.join("x.bin")).unwrap() == all);
         assert!(!partial.exists());
-        let again = copy(&[source.clone()], &drive, false, &()).unwrap();
+        let again = copy(std::slice::from_ref(&source), &drive, false, &()).unwrap();
         assert_eq!(
             (again[0].found, &again[0].sha256),
             (all.len() as u64, &copied[0].sha256)
@@ -54,7 +54,7 @@ fn another_file_of_the_name_stays_unless_forced() {
     fs::write(&source, b"new").unwrap();
     fs::write(drive.join("x.bin"), b"old").unwrap();
     assert!(matches!(
-        copy(&[source.clone()], &drive, false, &()),
+        copy(std::slice::from_ref(&source), &drive, false, &()),
         Err(Error::Exists { .. })
     ));
     assert_eq!(fs::read(drive.join("x.bin")).unwrap(), b"old");
@@ -63,10 +63,14 @@ fn another_file_of_the_name_stays_unless_forced() {
     let onto_itself = copy(&[drive.join("x.bin")], &drive, true, &());
     assert!(matches!(onto_itself, Err(Error::Invalid { .. })));
     assert!(matches!(
-        copy(&[source.clone()], &folder.join("no"), false, &()),
+        copy(std::slice::from_ref(&source), &folder.join("no"), false, &()),
         Err(Error::Drive { .. })
     ));
-    assert!(copy(&[drive.clone()], &folder, false, &()).unwrap_err().is_input());
+    assert!(
+        copy(std::slice::from_ref(&drive), &folder, false, &())
+            .unwrap_err()
+            .is_input()
+    );
     assert!(
         copy(&[folder.join("absent")], &drive, false, &())
             .unwrap_err()

@@ -254,7 +254,7 @@ impl Softmax {
             }
         }
         let group = D::Element::GROUP;
-        if keys % group != 0 {
+        if !keys.is_multiple_of(group) {
             scores[keys * nr..keys.next_multiple_of(group) * nr].fill(0.0);
         }
         for (lanes, rows) in weights

@@ -1,3 +1,5 @@
+//! Products against a plain triple loop, at sizes that fill no tile.
+
 use super::{Activation, Epilogue, pack::Matrix, product};
 use crate::ops::{Compute, testing::values};
 
