@@ -54,3 +54,13 @@ pub enum Command {
     /// Time each stage of the model
     Bench(bench::Args),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_do_not_contradict_each_other() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -116,7 +116,9 @@ fn decode(bytes: &[u8]) -> Result<Image, String> {
                 "not an image sam3 reads (JPEG, PNG, WebP, BMP): it is {other:?}; convert it"
             ));
         }
-        Err(_) if bytes.is_empty() => return Err("the file is empty".to_owned()),
+        Err(_) if bytes.is_empty() => {
+            return Err("the file is empty; expected a JPEG, PNG, WebP or BMP, so copy it again".to_owned());
+        }
         Err(_) => return Err("not an image sam3 reads (JPEG, PNG, WebP, BMP)".to_owned()),
     };
     let damaged = |error: DecodeError| format!("damaged {format:?}: {error}");
@@ -174,7 +176,10 @@ mod tests {
     #[test]
     fn what_is_not_an_image_is_said_so() {
         for (bytes, expected) in [
-            (&b""[..], "the file is empty"),
+            (
+                &b""[..],
+                "the file is empty; expected a JPEG, PNG, WebP or BMP, so copy it again",
+            ),
             (
                 b"hello, I am no image at all",
                 "not an image sam3 reads (JPEG, PNG, WebP, BMP)",

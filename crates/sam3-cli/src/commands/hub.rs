@@ -9,6 +9,7 @@ use crate::{failure::Failure, output::Output};
 /// Used where no `--checkpoint-path` is given.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "From the Hugging Face Hub, without --checkpoint-path")]
+#[group(id = "hub")]
 pub struct Args {
     /// The repository
     #[arg(

@@ -102,7 +102,7 @@ fn stem(package: &Path) -> String {
     package.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// True for a name that [`write`] knows how to write.
+/// True for a name that [`write()`] knows how to write.
 pub fn is_package_name(path: &Path) -> bool {
     format_of(path).is_some()
 }
