@@ -92,6 +92,18 @@ pub struct StackConfig {
 const TRUNK: &str = "detector.backbone.vision_backbone.trunk.";
 const TEXT: &str = "detector.backbone.language_backbone.encoder.";
 
+/// The tensors that widths are read from.
+const WIDTHS: [&str; 8] = [
+    "detector.backbone.vision_backbone.trunk.patch_embed.proj.weight",
+    "detector.backbone.vision_backbone.trunk.blocks.0.mlp.fc1.weight",
+    "detector.backbone.vision_backbone.trunk.pos_embed",
+    "detector.backbone.language_backbone.encoder.token_embedding.weight",
+    "detector.backbone.language_backbone.encoder.positional_embedding",
+    "detector.geometry_encoder.final_proj.weight",
+    "detector.geometry_encoder.boxes_pool_project.weight",
+    "detector.transformer.decoder.query_embed.weight",
+];
+
 impl Config {
     /// Reads the architecture of the checkpoint behind `dict`.
     ///
@@ -253,16 +265,32 @@ impl Reader<'_> {
 
     fn shape(&self, name: &str, rank: usize) -> Result<Vec<usize>> {
         let Some(index) = self.dict.position(name) else {
-            return Err(self.fault(format!(
-                "not a SAM 3 image model: it has no tensor {name}; \
-                 expected the keys of facebook/sam3's sam3.pt or model.safetensors"
-            )));
+            return Err(self.missing());
         };
         let shape = self.dict.info(index).shape.to_vec();
         if shape.len() != rank || shape.contains(&0) {
             return Err(self.fault(format!("{name}: expected {rank} non-empty dimensions, found {shape:?}")));
         }
         Ok(shape)
+    }
+
+    /// Keys that fix a width are missing, so that no other can be looked for.
+    fn missing(&self) -> Error {
+        let missing: Vec<&str> = WIDTHS
+            .into_iter()
+            .filter(|name| self.dict.position(name).is_none())
+            .collect();
+        if missing.len() == WIDTHS.len() {
+            return self.fault(
+                "not a SAM 3 image model: none of its keys is there; \
+                 expected those of facebook/sam3's sam3.pt or model.safetensors",
+            );
+        }
+        self.fault(format!(
+            "keys that the image model needs are missing, so nothing was run:\n  {}\n\
+             expected a whole SAM 3 checkpoint; package it again from the original",
+            missing.join("\n  ")
+        ))
     }
 
     fn fault(&self, reason: impl Into<String>) -> Error {
