@@ -75,7 +75,7 @@ impl Golden {
     }
 
     fn run(&self) {
-        let pixels = self.get("image/pixel_values").squeeze(0).unwrap();
+        let pixels = self.pixels();
         let trunk = self.model.trunk.forward(&pixels).unwrap();
         self.check(&format!("image/vit.block.{}", self.depth - 1), &trunk);
         let features = self.model.neck.forward(&trunk).unwrap();
@@ -103,6 +103,20 @@ impl Golden {
             let found = self.model.forward_grounding(&features, &text, &boxes).unwrap();
             self.check_detections(kind, &found);
         }
+    }
+
+    /// `[3, side, side]`, given as it is or as the picture's bytes.
+    fn pixels(&self) -> Tensor {
+        let Some(rgb) = self.expected.get("image/rgb") else {
+            return self.get("image/pixel_values").squeeze(0).unwrap();
+        };
+        let rgb = rgb.to_dtype(candle_core::DType::F32).unwrap();
+        rgb.permute((2, 0, 1))
+            .unwrap()
+            .affine(2.0 / 255.0, -1.0)
+            .unwrap()
+            .contiguous()
+            .unwrap()
     }
 
     fn boxes(&self, kind: &str) -> Vec<BoxPrompt> {
@@ -145,4 +159,21 @@ fn odd_sizes_from_the_transformers_layout() {
 #[test]
 fn odd_sizes_from_the_official_layout() {
     Golden::open("tests/goldens/odd/odd.pt", "odd_expected.safetensors").run();
+}
+
+#[test]
+fn the_trained_miniature() {
+    let assets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sam3-cli/assets/demo");
+    let folder = std::env::temp_dir().join(format!("sam3-goldens-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let packed = std::fs::File::open(assets.join("model.safetensors.gz")).unwrap();
+    let mut model = std::fs::File::create(folder.join("model.safetensors")).unwrap();
+    std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut model).unwrap();
+    std::fs::copy(assets.join("config.json"), folder.join("config.json")).unwrap();
+    Golden::open(
+        folder.join("model.safetensors").to_str().unwrap(),
+        "trained_expected.safetensors",
+    )
+    .run();
+    std::fs::remove_dir_all(folder).unwrap();
 }
