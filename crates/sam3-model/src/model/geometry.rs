@@ -4,7 +4,10 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::{mha::MultiheadAttention, mlp::FeedForward, position},
+    model::{
+        encoder_layer::{Memory, TransformerEncoderLayer},
+        position,
+    },
     ops::{self, LayerNorm, Linear},
     weights::Weights,
 };
@@ -31,7 +34,7 @@ pub struct GeometryEncoder {
     cls_embed: Tensor,
     final_proj: Linear,
     norm: LayerNorm,
-    encode: Vec<Layer>,
+    encode: Vec<TransformerEncoderLayer>,
     encode_norm: LayerNorm,
     roi_size: usize,
 }
@@ -53,7 +56,7 @@ impl GeometryEncoder {
             final_proj: Linear::load(&weights.pp("final_proj"), d_model, d_model)?,
             norm: norm("norm")?,
             encode: (0..config.geometry.depth)
-                .map(|i| Layer::load(&weights.pp("encode").pp(i), d_model, config.geometry.heads))
+                .map(|i| TransformerEncoderLayer::load(&weights.pp("encode").pp(i), d_model, config.geometry.heads))
                 .collect::<crate::Result<_>>()?,
             encode_norm: norm("encode_norm")?,
             roi_size: roi,
@@ -71,8 +74,13 @@ impl GeometryEncoder {
         let mut x = self.norm.forward(&self.final_proj.forward(&x)?)?;
         let memory = features.reshape((height * width, d_model))?;
         let keys = (&memory + pos)?;
+        let memory = Memory {
+            keys: &keys,
+            values: &memory,
+            bias: None,
+        };
         for layer in &self.encode {
-            x = layer.forward(&x, &keys, &memory)?;
+            x = layer.forward(&x, None, &memory)?;
         }
         self.encode_norm.forward(&x)
     }
@@ -118,37 +126,5 @@ impl GeometryEncoder {
             .label_embed
             .index_select(&Tensor::from_vec(labels, boxes.len(), device)?, 0)?;
         (direct + pooled)? + (encoded + labels)?
-    }
-}
-
-/// One pre-norm layer: self-attention of the prompt, attention to the image, feed-forward.
-struct Layer {
-    norm1: LayerNorm,
-    self_attn: MultiheadAttention,
-    norm2: LayerNorm,
-    cross_attn_image: MultiheadAttention,
-    norm3: LayerNorm,
-    ffn: FeedForward,
-}
-
-impl Layer {
-    fn load(weights: &Weights, d_model: usize, heads: usize) -> crate::Result<Self> {
-        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
-        Ok(Self {
-            norm1: norm("norm1")?,
-            self_attn: MultiheadAttention::load(&weights.pp("self_attn"), d_model, heads)?,
-            norm2: norm("norm2")?,
-            cross_attn_image: MultiheadAttention::load(&weights.pp("cross_attn_image"), d_model, heads)?,
-            norm3: norm("norm3")?,
-            ffn: FeedForward::load(weights, d_model)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, keys: &Tensor, memory: &Tensor) -> Result<Tensor> {
-        let y = self.norm1.forward(x)?;
-        let x = (x + self.self_attn.forward(&y, &y, &y, None)?)?;
-        let y = self.norm2.forward(&x)?;
-        let x = (&x + self.cross_attn_image.forward(&y, keys, memory, None)?)?;
-        &x + self.ffn.forward(&self.norm3.forward(&x)?)?
     }
 }

@@ -4,6 +4,7 @@
 //! channels]`: the batch is one image and one prompt.
 
 mod decoder;
+mod encoder_layer;
 mod fusion;
 mod geometry;
 mod mask_head;
