@@ -21,6 +21,16 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A file that cannot serve for what was asked.
+    pub fn input(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+            code: INPUT,
+        }
+        .into()
+    }
+
     /// Flags that contradict each other or the rules.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
         Self {

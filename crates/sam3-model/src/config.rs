@@ -6,7 +6,7 @@
 
 mod json;
 
-use sam3_package::StateDict;
+use sam3_package::{StateDict, package::BAKED_PROMPTS};
 
 use crate::error::{Error, Result};
 
@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 pub struct Config {
     /// The image encoder.
     pub vit: VitConfig,
-    /// The text encoder.
-    pub text: TextConfig,
+    /// The text encoder; none in a package of baked prompts.
+    pub text: Option<TextConfig>,
     /// Width of everything after the encoders; 256.
     pub d_model: usize,
     /// The geometry encoder; 3 layers, 8 heads.
@@ -113,7 +113,8 @@ impl Config {
         let reader = Reader { dict };
         let json = json::Sam3Config::of(dict)?;
         let vit = reader.vit(&json)?;
-        let text = reader.text(&json)?;
+        let is_baked = dict.position(BAKED_PROMPTS).is_some();
+        let text = if is_baked { None } else { Some(reader.text(&json)?) };
         let d_model = reader.shape("detector.geometry_encoder.final_proj.weight", 2)?[0];
         let stack = |prefix: &str, config: &json::Stack| StackConfig {
             depth: reader.depth(prefix),
@@ -152,7 +153,9 @@ impl Config {
         let vit = &self.vit;
         // Axial RoPE rotates pairs, half of them by x and half by y.
         divides("ViT", vit.width, vit.heads, 4)?;
-        divides("text encoder", self.text.width, self.text.heads, 1)?;
+        if let Some(text) = &self.text {
+            divides("text encoder", text.width, text.heads, 1)?;
+        }
         for (what, heads) in [
             ("geometry encoder", self.geometry.heads),
             ("fusion encoder", self.fusion.heads),

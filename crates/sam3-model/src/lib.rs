@@ -3,6 +3,7 @@
 //! Knows nothing of the command line, of archives or of the Hub. Data flows one way: package → [`Weights`]
 //! → the stages under `model` → instances.
 
+mod baked;
 pub mod config;
 mod error;
 pub mod image;
@@ -13,6 +14,7 @@ mod segmenter;
 pub mod tokenizer;
 mod weights;
 
+pub use baked::bake_prompts;
 pub use candle_core::Device;
 pub use config::Config;
 pub use error::{Error, Result};

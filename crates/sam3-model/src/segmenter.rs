@@ -1,9 +1,9 @@
 //! The public API: open a checkpoint, encode images, ask for things in them.
 
 use std::{
-    collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use candle_core::{Device, Tensor};
@@ -11,6 +11,7 @@ use sam3_package::StateDict;
 
 use crate::{
     Config,
+    baked::{self, Texts, VISUAL},
     error::{Error, Result},
     image::{self, Image},
     masks::Mask,
@@ -20,9 +21,6 @@ use crate::{
     weights::Weights,
 };
 
-/// What the official code asks for when there are boxes and no text.
-const VISUAL: &str = "visual";
-
 /// A SAM 3 image model, ready to segment.
 ///
 /// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images.
@@ -31,7 +29,9 @@ pub struct Segmenter {
     config: Config,
     tokenizer: Tokenizer,
     device: Device,
-    texts: Mutex<HashMap<String, TextFeatures>>,
+    /// What texts became, those of the package at first.
+    texts: Mutex<Texts>,
+    baked: Vec<String>,
     unexpected: Vec<String>,
 }
 
@@ -105,14 +105,17 @@ impl Segmenter {
     /// As there.
     pub fn load_with(dict: Arc<StateDict>, device: &Device, compute: Compute) -> Result<Self> {
         let config = Config::of(&dict)?;
-        let weights = Weights::new(dict, device.clone()).with_compute(compute);
+        let weights = Weights::new(dict.clone(), device.clone()).with_compute(compute);
         let model = Sam3Image::load(&weights, &config)?;
+        let tokenizer = Tokenizer::new();
+        let (baked, texts) = baked::load(&dict, &weights, &tokenizer, &config)?;
         Ok(Self {
             model,
             config,
-            tokenizer: Tokenizer::new(),
+            tokenizer,
             device: device.clone(),
-            texts: Mutex::default(),
+            texts: Mutex::new(texts),
+            baked,
             unexpected: weights.finish()?,
         })
     }
@@ -120,6 +123,11 @@ impl Segmenter {
     /// The model's architecture.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The only texts that a package without a text encoder knows; empty where any text will do.
+    pub fn baked_prompts(&self) -> &[String] {
+        &self.baked
     }
 
     /// Keys of the checkpoint that the image model does not know.
@@ -166,7 +174,12 @@ impl Segmenter {
         let size = self.config.vit.image_size;
         let pixels = Tensor::from_vec(image::preprocess(image, size), (3, size, size), &self.device)?;
         let features = self.model.time_image(&pixels, &mut times)?;
-        let text = self.model.time_text(&self.token_ids(text)?, &mut times)?;
+        let start = Instant::now();
+        let text = match self.model.text_encoder() {
+            Some(encoder) => encoder.forward(&baked::token_ids(&self.tokenizer, text, &self.config)?)?,
+            None => self.features_of(text)?,
+        };
+        times.text = start.elapsed();
         let detections = self.model.time_grounding(&features, &text, &mut times)?;
         let encoded = Encoded {
             features,
@@ -203,27 +216,25 @@ impl Segmenter {
             }
             None => VISUAL,
         };
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(features) = texts.get(text) {
-            return Ok(features.clone());
-        }
-        let ids = self.token_ids(text)?;
-        let features = self.model.encode_text(&ids)?;
-        texts.insert(text.to_owned(), features.clone());
-        Ok(features)
+        self.features_of(text)
     }
 
-    fn token_ids(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text).ids;
-        let (context, vocab) = (self.config.text.context, self.config.text.vocab);
-        if context != ids.len() || ids.iter().any(|&id| id as usize >= vocab) {
-            return Err(Error::Prompt(format!(
-                "this checkpoint's text encoder takes {context} tokens out of {vocab}, not CLIP's {} out of 49408; \
-                 it cannot read text prompts",
-                ids.len()
-            )));
+    fn features_of(&self, text: &str) -> Result<TextFeatures> {
+        let ids = baked::token_ids(&self.tokenizer, text, &self.config)?;
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(features) = texts.get(&ids) {
+            return Ok(features.clone());
         }
-        Ok(ids.to_vec())
+        let Some(encoder) = self.model.text_encoder() else {
+            return Err(Error::Prompt(format!(
+                "the prompt {text:?} is not baked into this package, which has no text encoder; it knows: {}. \
+                 Ask for one of these, or package the checkpoint again with {text:?} in --bake-prompts",
+                self.baked.join(", ")
+            )));
+        };
+        let features = encoder.forward(&ids)?;
+        texts.insert(ids, features.clone());
+        Ok(features)
     }
 }
 

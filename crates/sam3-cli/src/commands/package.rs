@@ -1,5 +1,8 @@
 //! `sam3 package`: a checkpoint becomes `X.pth`, `X_metadata.json` and `X.tar.gz`.
 
+mod bake;
+mod split;
+
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -36,11 +39,14 @@ pub struct Args {
     /// Which tensors go along
     #[arg(long, value_enum, default_value = "all")]
     components: Parts,
+    /// Encode these prompts here and leave the text encoder behind: "boat,buoy", or a file with one a line
+    #[arg(long, value_name = "TEXTS|FILE")]
+    bake_prompts: Option<String>,
     /// Write no .tar.gz
     #[arg(long)]
     no_tarball: bool,
     /// Cut the archive into parts X.tar.gz.000, .001 … of at most this size, such as 3900M; fat32 for its limit
-    #[arg(long, value_name = "SIZE", value_parser = parse_split, conflicts_with = "no_tarball")]
+    #[arg(long, value_name = "SIZE", value_parser = split::parse_split, conflicts_with = "no_tarball")]
     split: Option<u64>,
     /// Force the files to disk before they get their names, against power cuts; costs what the disk takes
     #[arg(long)]
@@ -73,32 +79,6 @@ enum Parts {
     Image,
 }
 
-/// The largest whole MiB below the 4 GiB at which FAT32 stops.
-const FAT32: u64 = 4095 << 20;
-
-/// `fat32`, or a number with a unit as `split --bytes` reads it: K, M, G are powers of 1024, KB, MB, GB of 1000.
-fn parse_split(text: &str) -> Result<u64, String> {
-    if text.eq_ignore_ascii_case("fat32") {
-        return Ok(FAT32);
-    }
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let unit: u64 = match unit.to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "K" | "KIB" => 1 << 10,
-        "M" | "MIB" => 1 << 20,
-        "G" | "GIB" => 1 << 30,
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return Err("expected fat32 or a size such as 3900M, 2GB or 1000000".to_owned()),
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-        Some(0) | None => Err("expected fat32 or a size such as 3900M, above zero".to_owned()),
-        Some(size) => Ok(size),
-    }
-}
-
 impl From<Quantize> for Precision {
     fn from(quantize: Quantize) -> Self {
         match quantize {
@@ -123,6 +103,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
     }
     let created = time_of_packaging()?;
+    let prompts = args.bake_prompts.as_deref().map(bake::prompts).transpose()?;
     if let Some(gpu) = args.gpu {
         output.detail(format!("--gpu {gpu}: packaging runs on the CPU"));
     }
@@ -147,7 +128,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
         output.detail(model.unexpected_keys().join("\n"));
     }
-    let options = Options {
+    let mut options = Options {
         components: match args.components {
             Parts::All => Components::All,
             Parts::Image => Components::Image,
@@ -160,8 +141,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         config: Some(model.config().to_json()),
         ..Options::new(args.output.clone(), args.quantize.into())
     };
-    drop(model);
     let progress = output.progress();
+    if let Some(prompts) = prompts {
+        options.baked = Some(bake::bake(&source, model.config(), &prompts, &options, &progress)?);
+    }
+    drop(model);
     let report = package::write(&source, &options, &progress)?;
     drop(progress);
     for warning in &report.warnings {
@@ -200,6 +184,10 @@ fn summary(report: &Report, seconds: f64) -> String {
         .map(|(path, bytes)| vec![path.display().to_string(), size(*bytes)])
         .collect();
     text += &table(&rows);
+    if !metadata.baked_prompts.is_empty() {
+        let prompts = metadata.baked_prompts.join(", ");
+        text += &format!("no text encoder; it answers the prompts: {prompts}\n");
+    }
     text += &format!("{} tensors, {}", metadata.total.tensors, size(metadata.total.bytes));
     if quantization.changed == 0 {
         text += "; no value changed\n";
@@ -246,35 +234,5 @@ fn time_of_packaging() -> anyhow::Result<u64> {
         Err(_) => Ok(SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_of_parts_are_read_as_split_reads_them() {
-        for (text, size) in [
-            ("fat32", FAT32),
-            ("1", 1),
-            ("3900M", 3900 << 20),
-            ("2GB", 2_000_000_000),
-            ("4g", 4 << 30),
-        ] {
-            assert_eq!(parse_split(text), Ok(size), "{text}");
-        }
-        for text in [
-            "",
-            "0",
-            "M",
-            "-1",
-            "1.5G",
-            "1T",
-            "99999999999999999999",
-            "9999999999999G",
-        ] {
-            assert!(parse_split(text).is_err(), "{text}");
-        }
     }
 }

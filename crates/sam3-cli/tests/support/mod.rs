@@ -6,7 +6,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use sam3_package::{Dtype, StateDict};
@@ -138,4 +141,23 @@ pub fn package_with(folder: &Folder, name: &str, quantize: &str, more: &[&str]) 
     ];
     check(&[&["package"], &flags[..], more].concat(), 0, &[quantize]);
     output
+}
+
+/// The trained miniature and a picture it knows, as `sam3 demo` leaves them.
+pub struct Trained {
+    pub checkpoint: PathBuf,
+    pub scene: PathBuf,
+}
+
+/// Made once for all tests of a binary.
+pub fn trained() -> &'static Trained {
+    static TRAINED: OnceLock<Trained> = OnceLock::new();
+    TRAINED.get_or_init(|| {
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("trained-{}", env!("CARGO_CRATE_NAME")));
+        check(&["demo", "--output", text(&root)], 0, &[]);
+        Trained {
+            checkpoint: root.join("desktop/model.safetensors"),
+            scene: root.join("scene.png"),
+        }
+    })
 }

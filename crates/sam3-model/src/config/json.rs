@@ -72,7 +72,7 @@ impl Sam3Config {
 }
 
 pub fn write(config: &Config) -> Value {
-    let Config { vit, text, .. } = config;
+    let vit = &config.vit;
     let stack = |stack: &super::StackConfig| {
         json!({
             "hidden_size": config.d_model,
@@ -84,7 +84,7 @@ pub fn write(config: &Config) -> Value {
     geometry["roi_size"] = json!(config.roi_size);
     let mut decoder = stack(&config.decoder);
     decoder["num_queries"] = json!(config.queries);
-    json!({
+    let mut value = json!({
         "model_type": "sam3",
         "vision_config": {
             "fpn_hidden_size": config.d_model,
@@ -102,17 +102,20 @@ pub fn write(config: &Config) -> Value {
                 "layer_norm_eps": vit.eps,
             },
         },
-        "text_config": {
+        "geometry_encoder_config": geometry,
+        "detr_encoder_config": stack(&config.fusion),
+        "detr_decoder_config": decoder,
+        "mask_decoder_config": { "hidden_size": config.d_model, "num_attention_heads": config.mask_heads },
+    });
+    if let Some(text) = &config.text {
+        value["text_config"] = json!({
             "model_type": "clip_text_model",
             "hidden_size": text.width,
             "num_hidden_layers": text.depth,
             "num_attention_heads": text.heads,
             "max_position_embeddings": text.context,
             "vocab_size": text.vocab,
-        },
-        "geometry_encoder_config": geometry,
-        "detr_encoder_config": stack(&config.fusion),
-        "detr_decoder_config": decoder,
-        "mask_decoder_config": { "hidden_size": config.d_model, "num_attention_heads": config.mask_heads },
-    })
+        });
+    }
+    value
 }

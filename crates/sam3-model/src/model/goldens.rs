@@ -92,7 +92,7 @@ impl Golden {
                 .into_iter()
                 .map(|id| id as u32)
                 .collect();
-            let text = self.model.encode_text(&ids).unwrap();
+            let text = self.model.text_encoder().unwrap().forward(&ids).unwrap();
             let boxes = self.boxes(kind);
             let geometry = self
                 .model

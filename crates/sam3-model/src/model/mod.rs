@@ -24,14 +24,15 @@ use std::{collections::HashMap, path::Path};
 
 use candle_core::{Result, Tensor};
 
-pub use self::{geometry::BoxPrompt, neck::Features, timing::StageTimes};
+pub use self::{geometry::BoxPrompt, neck::Features, text::TextEncoder, timing::StageTimes};
 use crate::{config::Config, ops::Compute, weights::Weights};
 
 /// The image detector: what the official code calls `Sam3Image`.
 pub struct Sam3Image {
     trunk: vit::ViT,
     neck: neck::Neck,
-    language_backbone: text::TextEncoder,
+    /// None where prompts are baked.
+    language_backbone: Option<TextEncoder>,
     geometry_encoder: geometry::GeometryEncoder,
     encoder: fusion::FusionEncoder,
     decoder: decoder::Decoder,
@@ -49,6 +50,16 @@ pub struct TextFeatures {
     pub features: Tensor,
     /// For each token, whether it is padding.
     pub padding: Vec<bool>,
+}
+
+impl TextFeatures {
+    /// `features` are those of the tokens `ids`, of which 0 is padding.
+    pub fn new(features: Tensor, ids: &[u32]) -> Self {
+        Self {
+            features,
+            padding: ids.iter().map(|&id| id == 0).collect(),
+        }
+    }
 }
 
 /// Text and geometry, end to end, as the detector looks at them.
@@ -108,7 +119,15 @@ impl Sam3Image {
         Ok(Self {
             trunk: vit::ViT::load(&vision.pp("trunk"), &config.vit)?,
             neck: neck::Neck::load(&vision.pp("convs"), config)?,
-            language_backbone: text::TextEncoder::load(&backbone.pp("language_backbone"), config)?,
+            language_backbone: match &config.text {
+                // f32 always: it is a hundredth of the work, and baked prompts then equal those encoded on the device.
+                Some(text) => Some(TextEncoder::load(
+                    &backbone.pp("language_backbone").with_compute(Compute::F32),
+                    text,
+                    config.d_model,
+                )?),
+                None => None,
+            },
             geometry_encoder: geometry::GeometryEncoder::load(&detector.pp("geometry_encoder"), config)?,
             encoder: fusion::FusionEncoder::load(&transformer.pp("encoder"), config)?,
             decoder: decoder::Decoder::load(&transformer.pp("decoder").with_compute(Compute::F32), config)?,
@@ -124,13 +143,9 @@ impl Sam3Image {
         self.neck.forward(&self.trunk.forward(pixels)?)
     }
 
-    /// `ids` are the prompt's tokens; id 0 is padding.
-    pub fn encode_text(&self, ids: &[u32]) -> Result<TextFeatures> {
-        let features = self.language_backbone.forward(ids)?;
-        Ok(TextFeatures {
-            features,
-            padding: ids.iter().map(|&id| id == 0).collect(),
-        })
+    /// What makes features of texts; none where prompts are baked.
+    pub fn text_encoder(&self) -> Option<&TextEncoder> {
+        self.language_backbone.as_ref()
     }
 
     /// Finds what the prompt means in the image.

@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use crate::{
-    config::Config,
-    model::mha::MultiheadAttention,
+    config::TextConfig,
+    model::{TextFeatures, mha::MultiheadAttention},
     ops::{Activation, LayerNorm, Linear},
     weights::{Weight, Weights},
 };
@@ -22,8 +22,8 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let text = &config.text;
+    /// `d_model` is the width of the features.
+    pub fn load(weights: &Weights, text: &TextConfig, d_model: usize) -> crate::Result<Self> {
         let encoder = weights.pp("encoder");
         let blocks = encoder.pp("transformer").pp("resblocks");
         let causal: Vec<f32> = (0..text.context * text.context)
@@ -42,15 +42,15 @@ impl TextEncoder {
                 .map(|i| ResidualAttentionBlock::load(&blocks.pp(i), text.width, text.heads))
                 .collect::<crate::Result<_>>()?,
             ln_final: LayerNorm::load(&encoder.pp("ln_final"), text.width, EPS)?,
-            resizer: Linear::load(&weights.pp("resizer"), text.width, config.d_model)?,
+            resizer: Linear::load(&weights.pp("resizer"), text.width, d_model)?,
             causal: Tensor::from_vec(causal, (1, text.context, text.context), weights.device())?,
         })
     }
 
-    /// `ids` are `context` token ids below the vocabulary's size; returns `[context, d_model]`.
+    /// `ids` are `context` token ids below the vocabulary's size, 0 for padding.
     ///
     /// Padding is not masked: it stands to the right of the text, where causal attention does not look.
-    pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
+    pub fn forward(&self, ids: &[u32]) -> Result<TextFeatures> {
         let embeddings: Vec<Tensor> = ids
             .iter()
             .map(|&id| self.token_embedding.rows(id as usize..id as usize + 1).to_tensor())
@@ -59,7 +59,10 @@ impl TextEncoder {
         for block in &self.resblocks {
             x = block.forward(&x, &self.causal)?;
         }
-        self.resizer.forward(&self.ln_final.forward(&x)?)
+        Ok(TextFeatures::new(
+            self.resizer.forward(&self.ln_final.forward(&x)?)?,
+            ids,
+        ))
     }
 }
 

@@ -52,11 +52,6 @@ impl Sam3Image {
         lap(&mut times.neck, || self.neck.forward(&trunk))
     }
 
-    /// [`encode_text`](Self::encode_text), timed.
-    pub fn time_text(&self, ids: &[u32], times: &mut StageTimes) -> Result<TextFeatures> {
-        lap(&mut times.text, || self.encode_text(ids))
-    }
-
     /// [`forward_grounding`](Self::forward_grounding) without boxes, timed.
     pub fn time_grounding(
         &self,

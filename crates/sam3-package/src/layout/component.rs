@@ -17,11 +17,13 @@ pub enum Component {
     /// FPN levels that only the tracker and click prompts read.
     TrackerNeck,
     Tracker,
+    /// What the text encoder made of some prompts, in place of it.
+    BakedPrompts,
     Other,
 }
 
 /// First match wins. SAM 3.1 has `propagation_convs` and `interactive_convs` where SAM 3 has `sam2_convs`.
-const PREFIXES: [(&str, Component); 12] = [
+const PREFIXES: [(&str, Component); 13] = [
     ("detector.backbone.vision_backbone.trunk.", Component::Vit),
     ("detector.backbone.vision_backbone.convs.", Component::Neck),
     ("detector.backbone.vision_backbone.sam2_convs.", Component::TrackerNeck),
@@ -40,6 +42,7 @@ const PREFIXES: [(&str, Component); 12] = [
     ("detector.dot_prod_scoring.", Component::Scoring),
     ("detector.segmentation_head.", Component::MaskHead),
     ("tracker.", Component::Tracker),
+    ("baked_prompts.", Component::BakedPrompts),
 ];
 
 /// True for keys of an official checkpoint that its image detector never reads, `freqs_cis` aside.
@@ -61,7 +64,7 @@ pub fn is_unused_for_images(name: &str) -> bool {
 
 impl Component {
     /// Every part, in the order the image passes through them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Vit,
         Self::Neck,
         Self::Text,
@@ -72,6 +75,7 @@ impl Component {
         Self::MaskHead,
         Self::TrackerNeck,
         Self::Tracker,
+        Self::BakedPrompts,
         Self::Other,
     ];
 
@@ -101,6 +105,7 @@ impl Component {
             Self::MaskHead => "mask_head",
             Self::TrackerNeck => "tracker_neck",
             Self::Tracker => "tracker",
+            Self::BakedPrompts => "baked_prompts",
             Self::Other => "other",
         }
     }

@@ -54,11 +54,40 @@ pub struct Metadata {
     /// Tensors that the source lacks and the official model needs, computed from what it has.
     #[serde(default)]
     pub synthesised: Vec<String>,
+    /// Prompts whose features travel in place of the text encoder, in the order of the tensor `baked_prompts.features`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baked_prompts: Vec<String>,
+    /// What segmenting a picture with the source and with the package gave, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestRun>,
     /// Model config in the schema of transformers' `config.json`.
     #[serde(default)]
     pub config: Option<Value>,
     /// Every tensor, in the order of the package.
     pub tensors: Vec<TensorRecord>,
+}
+
+/// One picture and prompt, segmented with the source and with the package before it was given its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestRun {
+    /// Name of the picture, without its folder.
+    pub image: String,
+    /// What was asked for.
+    pub prompt: String,
+    /// Where it ran, and in which precision: `cpu, f32`.
+    pub device: String,
+    /// Instances that the source found.
+    pub source_instances: u64,
+    /// Instances that the package found.
+    pub package_instances: u64,
+    /// Pairs of them whose masks overlap.
+    pub matched: u64,
+    /// The lowest intersection over union of a pair's masks; absent where there is no pair.
+    #[serde(default)]
+    pub worst_mask_iou: Option<f64>,
+    /// The largest difference of a pair's scores; absent where there is no pair.
+    #[serde(default)]
+    pub largest_score_difference: Option<f64>,
 }
 
 /// How tensors were stored and the error that it cost.
@@ -151,13 +180,11 @@ impl Tally {
 }
 
 impl Metadata {
-    /// Gathers the metadata of a package whose tensors are written.
+    /// Gathers the metadata of tensors that are written; what else a package has is for the caller to add.
     pub(super) fn new(
         created: u64,
         source: Source,
         precision: Precision,
-        config: Option<Value>,
-        synthesised: Vec<String>,
         stored: &[Stored],
         tensors: Vec<TensorRecord>,
     ) -> Self {
@@ -195,8 +222,10 @@ impl Metadata {
             total,
             dtypes,
             components,
-            synthesised,
-            config,
+            synthesised: Vec::new(),
+            baked_prompts: Vec::new(),
+            test: None,
+            config: None,
             tensors,
         }
     }

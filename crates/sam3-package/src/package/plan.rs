@@ -3,7 +3,7 @@
 use crate::{
     Error, Result, StateDict,
     checkpoint::{Dtype, TensorInfo},
-    layout::is_unused_for_images,
+    layout::{Component, is_unused_for_images},
     precision::Precision,
 };
 
@@ -45,6 +45,20 @@ impl Stored {
     }
 }
 
+/// Prompts whose features travel in place of the text encoder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BakedPrompts {
+    /// Each prompt, as it was given.
+    pub texts: Vec<String>,
+    /// `[texts, tokens, width]`: what the text encoder made of each, row-major.
+    pub features: Vec<f32>,
+    /// Extents of `features`.
+    pub shape: [usize; 3],
+}
+
+/// Name of the tensor of [`BakedPrompts::features`].
+pub const BAKED_PROMPTS: &str = "baked_prompts.features";
+
 /// Which parts of a checkpoint a package holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Components {
@@ -53,12 +67,18 @@ pub enum Components {
     All,
     /// What segmenting images by text and boxes reads: no tracker, and nothing that the image model never touches.
     Image,
+    /// The text encoder alone: a draft from which prompts are baked.
+    Text,
 }
 
 impl Components {
     fn holds(self, name: &str) -> bool {
         let weight = name.strip_suffix(SCALE_SUFFIX).unwrap_or(name);
-        self == Self::All || !is_unused_for_images(weight)
+        match self {
+            Self::All => true,
+            Self::Image => !is_unused_for_images(weight),
+            Self::Text => Component::of(weight) == Component::Text,
+        }
     }
 }
 
@@ -80,23 +100,41 @@ pub(super) struct Step {
 pub(super) struct Plan {
     pub stored: Vec<Stored>,
     pub steps: Vec<Step>,
+    /// The last of `stored`, where prompts are baked: its bytes are at hand and come from no source.
+    pub baked: Option<Vec<u8>>,
 }
 
 impl Plan {
-    pub fn new(source: &StateDict, precision: Precision, components: Components) -> Result<Self> {
+    pub fn new(
+        source: &StateDict,
+        precision: Precision,
+        components: Components,
+        baked: Option<&BakedPrompts>,
+    ) -> Result<Self> {
         let mut plan = Self {
             stored: Vec::new(),
             steps: Vec::new(),
+            baked: None,
         };
         for index in 0..source.len() {
             let info = source.info(index);
             if precision != Precision::Int8 && is_scale_of_int8(source, info.name) {
                 continue;
             }
-            if !components.holds(info.name) {
+            let replaced =
+                baked.is_some() && matches!(Component::of(info.name), Component::Text | Component::BakedPrompts);
+            if !components.holds(info.name) || replaced {
                 continue;
             }
             plan.add(source, index, info, precision)?;
+        }
+        if let Some(baked) = baked {
+            plan.stored.push(Stored {
+                name: BAKED_PROMPTS.to_owned(),
+                dtype: Dtype::F32,
+                shape: baked.shape.to_vec(),
+            });
+            plan.baked = Some(baked.features.iter().flat_map(|value| value.to_le_bytes()).collect());
         }
         Ok(plan)
     }
@@ -193,7 +231,8 @@ fn stored_dtype(name: &str, shape: &[usize], source: Dtype, precision: Precision
 
 /// Vectors, position tables and the few small tensors whose values are coordinates: 0.2 % of the bytes.
 fn stays_full(name: &str, shape: &[usize]) -> bool {
-    const TABLES: [&str; 9] = [
+    const TABLES: [&str; 10] = [
+        "baked_prompts",
         "pos_embed",
         "positional_embedding",
         "positional_encoding_gaussian_matrix",

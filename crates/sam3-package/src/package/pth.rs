@@ -15,6 +15,7 @@ const FLAGS: u16 = 0x0808;
 const DOS_DATE: u16 = 0x0021;
 
 /// Where every record lies, known before the first byte is written.
+#[derive(Debug)]
 pub(super) struct Layout {
     archive: String,
     head: Vec<(Record, Vec<u8>)>,
@@ -23,6 +24,7 @@ pub(super) struct Layout {
 }
 
 /// A placed record of the zip.
+#[derive(Debug)]
 struct Record {
     name: String,
     size: u64,
@@ -46,11 +48,11 @@ impl Layout {
             ("byteorder", b"little".to_vec()),
         ];
         for (name, bytes) in head {
-            let record = layout.place(name, bytes.len() as u64);
+            let record = Record::place(archive, name, bytes.len() as u64, &mut layout.cursor);
             layout.head.push((record, bytes));
         }
         for (index, tensor) in stored.iter().enumerate() {
-            let record = layout.place(&format!("data/{index}"), tensor.bytes());
+            let record = Record::place(archive, &format!("data/{index}"), tensor.bytes(), &mut layout.cursor);
             layout.data.push(record);
         }
         layout
@@ -62,10 +64,11 @@ impl Layout {
     }
 
     /// Writes everything but the tensors' bytes. `crcs` are the tensors' CRC-32, `identity` any 16 bytes that
-    /// tell this content from another, for PyTorch's `serialization_id`.
-    pub fn finish(mut self, file: &Staged, crcs: &[u32], identity: [u8; 16], metadata: &[u8]) -> Result<()> {
+    /// tell this content from another, for PyTorch's `serialization_id`. A second time replaces the first, where the
+    /// metadata has not become shorter.
+    pub fn finish(&self, file: &Staged, crcs: &[u32], identity: [u8; 16], metadata: &[u8]) -> Result<()> {
         let mut directory = Vec::new();
-        let mut records = 0u64;
+        let (mut records, mut cursor) = (0u64, self.cursor);
         let mut close = |record: &Record, crc: u32| -> Result<()> {
             file.write_at(&record.local_header(crc), record.header)?;
             file.write_at(&record.descriptor(crc), record.start + record.size)?;
@@ -88,32 +91,33 @@ impl Layout {
             (".data/serialization_id", identity.as_bytes()),
             (RECORD, metadata),
         ] {
-            let record = self.place(name, bytes.len() as u64);
+            let record = Record::place(&self.archive, name, bytes.len() as u64, &mut cursor);
             file.write_at(bytes, record.start)?;
             close(&record, crc32fast::hash(bytes))?;
         }
         let directory_size = directory.len() as u64;
-        directory.extend(end_of_archive(records, self.cursor, directory_size));
-        file.write_at(&directory, self.cursor)
+        directory.extend(end_of_archive(records, cursor, directory_size));
+        file.write_at(&directory, cursor)
     }
+}
 
-    fn place(&mut self, name: &str, size: u64) -> Record {
-        let name = format!("{}/{name}", self.archive);
-        let header = self.cursor;
+impl Record {
+    /// The record at `cursor`, which moves behind it.
+    fn place(archive: &str, name: &str, size: u64, cursor: &mut u64) -> Self {
+        let name = format!("{archive}/{name}");
+        let header = *cursor;
         // 30 bytes of header and 4 of the "FB" field's own head.
         let earliest = header + 34 + name.len() as u64 + zip64_extra(size, header).len() as u64;
-        let record = Record {
+        let record = Self {
             name,
             size,
             header,
             start: earliest.next_multiple_of(ALIGNMENT),
         };
-        self.cursor = record.start + size + record.descriptor(0).len() as u64;
+        *cursor = record.start + size + record.descriptor(0).len() as u64;
         record
     }
-}
 
-impl Record {
     /// Both headers share a layout from "version needed" to the name's length.
     fn common(&self, crc: u32) -> Vec<u8> {
         let mut out = Vec::new();

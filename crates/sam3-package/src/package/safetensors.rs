@@ -15,6 +15,7 @@ const ERROR_ROOM: u64 = 160;
 const SPARE_ROOM: u64 = 16_384;
 
 /// Where every tensor lies, and how long the header may become.
+#[derive(Debug)]
 pub(super) struct Layout {
     entries: String,
     start: u64,
@@ -55,8 +56,8 @@ impl Layout {
         self.offsets[tensor]
     }
 
-    /// Writes the header.
-    pub fn finish(self, file: &Staged, metadata: &[u8]) -> Result<()> {
+    /// Writes the header; a second time replaces the first.
+    pub fn finish(&self, file: &Staged, metadata: &[u8]) -> Result<()> {
         let mut header = header(metadata, &self.entries).into_bytes();
         let room = (self.start - 8) as usize;
         if header.len() > room {

@@ -47,6 +47,7 @@ pub(super) fn tensors<T: Send>(
     let first = Mutex::new(Some(first));
     let written = Mutex::new(vec![Written::default(); plan.stored.len()]);
     let first_result = Mutex::new(None);
+    let baked = Mutex::new(plan.baked.as_deref());
     let worker = |_: rayon::BroadcastContext<'_>| -> Result<()> {
         let job = first.lock().expect("no thread panicked").take();
         if let Some(job) = job {
@@ -54,6 +55,12 @@ pub(super) fn tensors<T: Send>(
             *first_result.lock().expect("no thread panicked") = Some(result);
         }
         let mut scratch = Scratch::new();
+        if let Some(bytes) = baked.lock().expect("no thread panicked").take() {
+            let last = plan.stored.len() - 1;
+            let mut slot = Slot::new(file, offset(last), progress);
+            slot.write(bytes)?;
+            written.lock().expect("no thread panicked")[last] = slot.finish();
+        }
         loop {
             let Some(step) = plan.steps.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 return Ok(());

@@ -1,0 +1,285 @@
+//! A package on its way: every tensor is written, under a temporary name, and can be tried before it gets its own.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Format, Metadata, Options, Report, Source, TensorRecord, TestRun, archive_path, format_of, hex, metadata_path,
+    pickle,
+    plan::{Plan, Stored},
+    pth, safetensors, stem,
+    write::{self, Written},
+};
+use crate::{
+    Error, Progress, Result, StateDict,
+    archive::{self, Entry},
+    precision::Precision,
+    staged::{Staged, commit_all},
+};
+
+/// A whole package that has no name yet. Dropped without [`Draft::finish`], it is removed.
+#[derive(Debug)]
+pub struct Draft {
+    options: Options,
+    package: Staged,
+    metadata_file: Staged,
+    archive_file: Option<archive::Output>,
+    layout: Layout,
+    written: Vec<Written>,
+    metadata: Metadata,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Layout {
+    Pth(pth::Layout),
+    Safetensors(safetensors::Layout),
+}
+
+/// Writes the tensors of a package and its metadata, under temporary names.
+///
+/// # Errors
+/// [`Error::Exists`] and [`Error::Output`] for the outputs; [`Error::Unrepresentable`] where values do not fit the
+/// precision; [`Error::Invalid`] where the source contradicts itself.
+pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> Result<Draft> {
+    let output = &options.output;
+    let Some(format) = format_of(output) else {
+        return Err(Error::invalid(
+            output,
+            "a package's name ends in .pth, .pt or .safetensors",
+        ));
+    };
+    refuse_source_as_output(source, output)?;
+    let plan = Plan::new(source, options.precision, options.components, options.baked.as_ref())?;
+    if format == Format::Pth {
+        refuse_untyped(source, &plan)?;
+    }
+    let package = Staged::create(output, options.force)?;
+    let metadata_file = Staged::create(&metadata_path(output), options.force)?;
+    let archive_file = if options.archive {
+        let path = archive_path(output);
+        Some(archive::Output::create(&path, options.split, options.force)?)
+    } else {
+        None
+    };
+    let origin = match source.metadata_json() {
+        Some(text) => Some(Metadata::from_json(text).map_err(|reason| Error::invalid(source.path(), reason))?),
+        None => None,
+    };
+    let baked_prompts = match (&options.baked, &origin) {
+        (Some(baked), _) => baked.texts.clone(),
+        (None, Some(origin)) => origin.baked_prompts.clone(),
+        (None, None) => Vec::new(),
+    };
+    let origin = origin.map(|metadata| metadata.source);
+    let describe = |source_info: Source, written: &[Written]| {
+        let records = plan.stored.iter().zip(written).map(|(stored, written)| TensorRecord {
+            name: stored.name.clone(),
+            dtype: stored.dtype.name().to_owned(),
+            shape: stored.shape.clone(),
+            sha256: hex(&written.sha256),
+            error: written.cost.error(),
+        });
+        Metadata {
+            config: options.config.clone(),
+            synthesised: source.synthesised().map(str::to_owned).collect(),
+            baked_prompts: baked_prompts.clone(),
+            ..Metadata::new(
+                options.created,
+                source_info,
+                options.precision,
+                &plan.stored,
+                records.collect(),
+            )
+        }
+    };
+    let files = source.checkpoint().files();
+    let source_bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let stored_bytes: u64 = plan.stored.iter().map(Stored::bytes).sum();
+    progress.stage("packaging", source_bytes + stored_bytes);
+
+    let layout = match format {
+        Format::Pth => Layout::Pth(pth::Layout::new(&stem(&options.output), &plan.stored)),
+        Format::Safetensors => {
+            let unknown = vec![Written::default(); plan.stored.len()];
+            let draft = describe(Source::unread(source.path(), files, origin.clone()), &unknown);
+            Layout::Safetensors(safetensors::Layout::new(&plan.stored, &draft.to_json()))
+        }
+    };
+    let read_source = || Source::read(source.path(), files, origin, progress);
+    let offset = |tensor| match &layout {
+        Layout::Pth(layout) => layout.offset(tensor),
+        Layout::Safetensors(layout) => layout.offset(tensor),
+    };
+    let (written, source_info) = write::tensors(source, &plan, &package, offset, progress, read_source)?;
+    let warnings = judge_losses(source, &plan, options.precision, &written)?;
+    let draft = Draft {
+        options: options.clone(),
+        metadata: describe(source_info, &written),
+        package,
+        metadata_file,
+        archive_file,
+        layout,
+        written,
+        warnings,
+    };
+    draft.describe()?;
+    Ok(draft)
+}
+
+impl Draft {
+    /// Where the package is until it gets its name: it opens there as any other.
+    pub fn path(&self) -> &Path {
+        self.package.temporary()
+    }
+
+    /// Records in the metadata what trying the package gave.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn set_test(&mut self, test: TestRun) -> Result<()> {
+        self.metadata.test = Some(test);
+        self.describe()
+    }
+
+    /// Writes the metadata, and what else of the package depends on it.
+    fn describe(&self) -> Result<()> {
+        let json = self.metadata.to_json();
+        match &self.layout {
+            Layout::Pth(layout) => {
+                let crcs: Vec<u32> = self.written.iter().map(|tensor| tensor.crc).collect();
+                layout.finish(&self.package, &crcs, identity(&self.written), &json)?;
+            }
+            Layout::Safetensors(layout) => layout.finish(&self.package, &json)?,
+        }
+        self.metadata_file.write_at(&json, 0)
+    }
+
+    /// Writes the archive, and gives all the files their names.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn finish(self, progress: &dyn Progress) -> Result<Report> {
+        let Self {
+            options,
+            package,
+            metadata_file,
+            archive_file,
+            metadata,
+            warnings,
+            ..
+        } = self;
+        let lengths = [file_length(&package)?, file_length(&metadata_file)?];
+        let mut outputs: Vec<(Staged, u64)> = [package, metadata_file].into_iter().zip(lengths).collect();
+        if let Some(archive_file) = archive_file {
+            let name = |file: &Staged| {
+                file.target()
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned()
+            };
+            // The metadata first, so that a reader knows early what to expect.
+            let entries = [&outputs[1].0, &outputs[0].0].map(|file| Entry {
+                name: name(file),
+                path: file.temporary(),
+            });
+            archive::create(&archive_file, &entries, options.created, progress)?;
+            outputs.extend(archive_file.finish(progress)?);
+        }
+        if options.split.is_some() {
+            // All but the package, its metadata and the list.
+            archive::remove_superseded(&archive_path(&options.output), outputs.len() - 3)?;
+        }
+        let files = outputs
+            .iter()
+            .map(|(file, length)| (file.target().to_owned(), *length))
+            .collect();
+        commit_all(outputs.into_iter().map(|(file, _)| file).collect(), options.sync)?;
+        Ok(Report {
+            files,
+            metadata,
+            warnings,
+        })
+    }
+}
+
+/// The same for the same tensors, and for no others.
+fn identity(written: &[Written]) -> [u8; 16] {
+    let mut sha = Sha256::new();
+    written.iter().for_each(|tensor| sha.update(tensor.sha256));
+    let digest: [u8; 32] = sha.finalize().into();
+    digest[..16].try_into().expect("16 of 32 bytes")
+}
+
+/// Values that are lost make an error; with `none` nothing is lost and what is not finite is only told.
+fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: &[Written]) -> Result<Vec<String>> {
+    let lines: Vec<String> = plan
+        .stored
+        .iter()
+        .zip(written)
+        .filter_map(|(stored, written)| {
+            let lost = written.cost.lost?;
+            let plural = if lost.count == 1 { "value" } else { "values" };
+            let (name, dtype) = (&stored.name, stored.dtype);
+            let why = if lost.value.is_finite() {
+                format!("too large for {dtype}")
+            } else {
+                "not finite".to_owned()
+            };
+            Some(format!(
+                "  {name}: {} {plural} {why}, the first is {} at index {}",
+                lost.count, lost.value, lost.index
+            ))
+        })
+        .collect();
+    if lines.is_empty() || precision == Precision::None {
+        return Ok(lines.iter().map(|line| line.trim_start().to_owned()).collect());
+    }
+    Err(Error::Unrepresentable {
+        path: source.path().to_owned(),
+        precision: precision.name(),
+        tensors: lines,
+    })
+}
+
+fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
+    let same = |file: &Path| match (file.canonicalize(), output.canonicalize()) {
+        (Ok(file), Ok(output)) => file == output,
+        _ => false,
+    };
+    if source.checkpoint().files().iter().any(|file| same(&file.path)) {
+        return Err(Error::invalid(
+            output,
+            "this is the checkpoint itself: write the package under another name",
+        ));
+    }
+    Ok(())
+}
+
+/// `.pth` has typed storages only for the older element types.
+fn refuse_untyped(source: &StateDict, plan: &Plan) -> Result<()> {
+    match plan
+        .stored
+        .iter()
+        .find(|stored| pickle::storage_class(stored.dtype).is_none())
+    {
+        Some(stored) => {
+            let reason = format!(
+                "{}: {} cannot be stored in a .pth; write .safetensors",
+                stored.name, stored.dtype
+            );
+            Err(Error::invalid(source.path(), reason))
+        }
+        None => Ok(()),
+    }
+}
+
+fn file_length(file: &Staged) -> Result<u64> {
+    let length = file.file().metadata().map(|metadata| metadata.len());
+    length.map_err(|source| Error::Output {
+        path: file.target().to_owned(),
+        source,
+    })
+}
