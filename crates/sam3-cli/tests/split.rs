@@ -61,6 +61,45 @@ fn plain_tools_read_them() {
 }
 
 #[test]
+fn zstandard_parts_are_read_and_the_list_passed_over() {
+    let folder = Folder::new();
+    package_with(&folder, "x.pth", "none", &["--split", "200K", "--archive", "zst"]);
+    let parts: Vec<_> = folder
+        .names()
+        .into_iter()
+        .filter(|name| name.starts_with("x.tar.zst."))
+        .collect();
+    assert!(
+        parts.len() >= 5 && parts.last().unwrap() == "x.tar.zst.sha256",
+        "{parts:?}"
+    );
+    let first = folder.path("x.tar.zst.000");
+    check(&["verify", text(&first)], 0, &["verified"]);
+    check(&["inspect", text(&first)], 0, &["none"]);
+    let joined: Vec<u8> = parts
+        .iter()
+        .flat_map(|part| fs::read(folder.path(part)).unwrap())
+        .collect();
+    let whole = folder.path("joined.tar.zst");
+    fs::write(&whole, joined).unwrap();
+    let out = folder.path("out");
+    check(&["unpack", text(&whole), "-C", text(&out)], 0, &["verified"]);
+    assert!(fs::read(out.join("x.pth")).unwrap() == fs::read(folder.path("x.pth")).unwrap());
+
+    let second = folder.path("x.tar.zst.001");
+    let mut damaged = fs::read(&second).unwrap();
+    damaged[4321] ^= 8;
+    fs::write(&second, damaged).unwrap();
+    check(&["verify", text(&first)], 1, &["x.tar.zst.001: expected sha256"]);
+    fs::remove_file(&second).unwrap();
+    check(
+        &["verify", text(&first)],
+        1,
+        &["x.tar.zst.001: part 2 of", "is missing"],
+    );
+}
+
+#[test]
 fn the_part_at_fault_is_named() {
     let folder = Folder::new();
     let parts = split(&folder);

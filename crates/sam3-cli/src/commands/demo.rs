@@ -13,7 +13,8 @@ use sam3_model::{
     masks::{Mask, Rle},
 };
 use sam3_package::{
-    Error, Precision, StateDict, archive,
+    Error, Precision, StateDict,
+    archive::{self, Compression},
     package::{self, Options},
 };
 use serde::{Deserialize, Serialize};
@@ -93,7 +94,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             .map(|(path, bytes)| format!("{} {}", name(path), size(*bytes)));
         Ok(files.collect::<Vec<_>>().join(", "))
     })?;
-    let tarball = package::archive_path(&package);
+    let tarball = package::archive_path(&package, Compression::Gzip);
     steps.run("verify", || {
         let verified = package::verify(&tarball, &())?;
         Ok(format!(

@@ -12,6 +12,7 @@ use std::{
 use sam3_model::{Device, Segmenter};
 use sam3_package::{
     Precision, StateDict,
+    archive::Compression,
     package::{self, Components, Options, Report},
 };
 use serde_json::json;
@@ -42,7 +43,16 @@ pub struct Args {
     /// Encode these prompts here and leave the text encoder behind: "boat,buoy", or a file with one a line
     #[arg(long, value_name = "TEXTS|FILE")]
     bake_prompts: Option<String>,
-    /// Write no .tar.gz
+    /// How the archive is compressed; zst unpacks faster where the device has zstd or sam3
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "gz",
+        conflicts_with = "no_tarball"
+    )]
+    archive: Archive,
+    /// Write no archive
     #[arg(long)]
     no_tarball: bool,
     /// Cut the archive into parts X.tar.gz.000, .001 … of at most this size, such as 3900M; fat32 for its limit
@@ -69,6 +79,14 @@ enum Quantize {
     Int8,
     /// Every float as it is
     None,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Archive {
+    /// X.tar.gz, for `tar -xzf`
+    Gz,
+    /// X.tar.zst, for `tar --zstd -xf`
+    Zst,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -133,7 +151,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             Parts::All => Components::All,
             Parts::Image => Components::Image,
         },
-        archive: !args.no_tarball,
+        archive: (!args.no_tarball).then_some(match args.archive {
+            Archive::Gz => Compression::Gzip,
+            Archive::Zst => Compression::Zstd,
+        }),
         split: args.split,
         force: args.force,
         sync: args.sync,

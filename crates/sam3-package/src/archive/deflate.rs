@@ -53,7 +53,7 @@ fn code(data: &[u8], out: &mut Vec<u8>) {
 
 /// True where one in sixteen aligned eight-byte words occurred shortly before: never in weights, often where a
 /// search pays.
-fn repeats(block: &[u8]) -> bool {
+pub(super) fn repeats(block: &[u8]) -> bool {
     let mut last = [0u64; 2048];
     let words = block.as_chunks::<8>().0;
     let seen = words.iter().map(|word| {
@@ -194,7 +194,7 @@ impl BitWriter<'_> {
     }
 }
 
-fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
+pub(super) fn histogram(data: &[u8]) -> [u32; SYMBOLS] {
     // Four tables, so that equal neighbours do not wait for each other's increment.
     let mut tables = [[0u32; 256]; 4];
     let (quads, rest) = data.as_chunks::<4>();
@@ -218,18 +218,7 @@ mod tests {
     use flate2::read::DeflateDecoder;
 
     use super::*;
-
-    /// xorshift64*, so that tests need no crate and no seed from outside.
-    fn noise(count: usize, mut seed: u64) -> Vec<u8> {
-        (0..count)
-            .map(|_| {
-                seed ^= seed >> 12;
-                seed ^= seed << 25;
-                seed ^= seed >> 27;
-                (seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8
-            })
-            .collect()
-    }
+    use crate::archive::testing::noise;
 
     fn check(name: &str, data: &[u8]) -> usize {
         let mut coded = Vec::new();

@@ -1,21 +1,60 @@
-//! `X.tar.gz`: the package and its metadata in one file that plain `tar -xzf` reads.
+//! `X.tar.gz` or `X.tar.zst`: the package and its metadata in one file that plain `tar` reads.
 
 mod deflate;
 mod gzip;
 mod huffman;
+mod pieces;
 mod tar;
+#[cfg(test)]
+mod testing;
 mod unpack;
 mod volumes;
+mod zstd;
 
 use std::{
     fs::File,
+    io::{BufReader, Read},
     path::{Path, PathBuf},
 };
+
+use flate2::read::MultiGzDecoder;
+use pieces::Pieces;
 
 use crate::{Error, Progress, Result};
 pub use unpack::{Unpacked, metadata, unpack, verify};
 use volumes::Volumes;
 pub(crate) use volumes::{Output, remove_superseded};
+
+/// How an archive is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip, which every device has.
+    #[default]
+    Gzip,
+    /// Zstandard, which unpacks several times as fast.
+    Zstd,
+}
+
+impl Compression {
+    /// What follows a package's stem: `.tar.gz`.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Gzip => ".tar.gz",
+            Self::Zstd => ".tar.zst",
+        }
+    }
+
+    /// What a file that begins so is compressed with.
+    fn of(magic: &[u8]) -> Option<Self> {
+        if magic.starts_with(&[0x1f, 0x8b]) {
+            Some(Self::Gzip)
+        } else if magic.starts_with(&zstd::MAGIC) {
+            Some(Self::Zstd)
+        } else {
+            None
+        }
+    }
+}
 
 /// A file to put into an archive.
 pub(crate) struct Entry<'a> {
@@ -25,9 +64,9 @@ pub(crate) struct Entry<'a> {
     pub path: &'a Path,
 }
 
-/// Writes the entries as a tar.gz. The same entries and `mtime` give the same bytes.
+/// Writes the entries as a compressed tar. The same entries and `mtime` give the same bytes.
 pub(crate) fn create(out: &Output, entries: &[Entry<'_>], mtime: u64, progress: &dyn Progress) -> Result<()> {
-    let mut pieces = gzip::Pieces::default();
+    let mut pieces = Pieces::default();
     let mut files = Vec::new();
     let mut before = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -46,7 +85,10 @@ pub(crate) fn create(out: &Output, entries: &[Entry<'_>], mtime: u64, progress: 
     before.resize((total - pieces.total()) as usize, 0);
     pieces.bytes(before);
     progress.stage("compressing", total);
-    gzip::compress(&pieces, &files, out, progress)
+    match out.compression() {
+        Compression::Gzip => pieces::compress::<gzip::Gzip>(&pieces, &files, out, progress),
+        Compression::Zstd => pieces::compress::<zstd::Zstd>(&pieces, &files, out, progress),
+    }
 }
 
 /// The files of the archive that `path` names, in the order of their names: the file itself, or all parts and their
@@ -58,15 +100,25 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(Volumes::find(path)?.files())
 }
 
-/// True for a file that begins like gzip, and for what is named like a part of an archive.
+/// The tar of an archive, decompressed.
+fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Box<dyn Read + 'a>> {
+    let source = BufReader::with_capacity(1 << 20, volumes.open(progress)?);
+    Ok(match compression(volumes.first()) {
+        Some(Compression::Zstd) => Box::new(zstd::Frames::new(source)),
+        _ => Box::new(MultiGzDecoder::new(source)),
+    })
+}
+
+/// True for a file that begins like gzip or Zstandard, and for what is named like a part of an archive.
 pub fn is_archive(path: &Path) -> bool {
-    use std::io::Read;
     let Ok(volumes) = Volumes::find(path) else {
         return volumes::is_part(path);
     };
-    let mut magic = [0; 2];
-    File::open(volumes.first())
-        .and_then(|mut file| file.read_exact(&mut magic))
-        .is_ok()
-        && magic == [0x1f, 0x8b]
+    compression(volumes.first()).is_some()
+}
+
+fn compression(first: &Path) -> Option<Compression> {
+    let mut magic = [0; 4];
+    let length = File::open(first).and_then(|mut file| file.read(&mut magic));
+    Compression::of(&magic[..length.ok()?])
 }

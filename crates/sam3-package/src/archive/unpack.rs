@@ -6,15 +6,14 @@
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{self, Read},
     path::{Component, Path, PathBuf},
     sync::mpsc,
     thread,
 };
 
-use flate2::read::MultiGzDecoder;
-
 use super::{
+    decompress,
     tar::{self, Kind, Stop},
     volumes::Volumes,
 };
@@ -53,7 +52,7 @@ pub struct Unpacked {
 pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     let volumes = Volumes::find(path)?;
     if volumes.first().exists() && !super::is_archive(path) {
-        let reason = "expected a .tar.gz, found no gzip; `sam3 verify` checks a package that is unpacked already";
+        let reason = "expected a .tar.gz or .tar.zst, found neither gzip nor Zstandard; `sam3 verify` checks a package that is unpacked already";
         return Err(Error::invalid(path, reason));
     }
     extract(path, &volumes, folder, force, progress).map_err(|error| volumes.explain(error))
@@ -125,7 +124,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 /// [`Error::NotAPackage`] where no entry is metadata.
 pub fn metadata(path: &Path) -> Result<Metadata> {
     let volumes = Volumes::find(path)?;
-    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, volumes.open(&())?));
+    let mut reader = decompress(&volumes, &())?;
     while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
         let padded = entry
             .size
@@ -228,7 +227,7 @@ fn walk(
 ) -> Result<Found> {
     let size = volumes.size()?;
     progress.stage("unpacking", size);
-    let mut reader = MultiGzDecoder::new(BufReader::with_capacity(1 << 20, volumes.open(progress)?));
+    let mut reader = decompress(volumes, progress)?;
     let mut found = Found { files: Vec::new() };
     let mut names = HashSet::new();
     let mut promised = None;

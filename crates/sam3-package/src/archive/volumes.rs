@@ -2,7 +2,8 @@
 //!
 //! `X.tar.gz.000`, `.001` … joined are the archive. Beside them stands `X.tar.gz.sha256`, which both `sha256sum -c` and
 //! gzip read: `cat X.tar.gz.* | tar -xz` passes it to gzip last, so it is an empty gzip member with the list as its
-//! comment (RFC 1952, FCOMMENT). Anything else there makes gzip end with "trailing garbage".
+//! comment (RFC 1952, FCOMMENT). Anything else there makes gzip end with "trailing garbage". For Zstandard it is a frame
+//! that decoders skip.
 
 mod read;
 
@@ -15,6 +16,7 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::{Compression, zstd};
 use crate::{Error, Progress, Result, package::hex, positioned, staged::Staged};
 pub(super) use read::{Volumes, is_part};
 
@@ -22,7 +24,7 @@ pub(super) use read::{Volumes, is_part};
 const MAX_PARTS: usize = 1000;
 /// Bytes hashed at a time.
 const PIECE: usize = 1 << 20;
-/// Magic, deflate, FCOMMENT, no time, no level, unknown system; a line break that parts the list from it.
+/// gzip's magic, deflate, FCOMMENT, no time, no level, unknown system; a line break that parts the list from it.
 const LIST_HEAD: [u8; 11] = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 255, b'\n'];
 /// The comment's end, an empty last block, and the checksum and length of nothing.
 const LIST_TAIL: [u8; 11] = [0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -31,6 +33,7 @@ const LIST_TAIL: [u8; 11] = [0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 #[derive(Debug)]
 pub(crate) struct Output {
     target: PathBuf,
+    compression: Compression,
     split: Option<u64>,
     force: bool,
     files: RwLock<Vec<Staged>>,
@@ -41,9 +44,10 @@ impl Output {
     ///
     /// # Errors
     /// As [`Staged::create`].
-    pub fn create(target: &Path, split: Option<u64>, force: bool) -> Result<Self> {
+    pub fn create(target: &Path, compression: Compression, split: Option<u64>, force: bool) -> Result<Self> {
         let output = Self {
             target: target.to_owned(),
+            compression,
             split,
             force,
             files: RwLock::default(),
@@ -56,6 +60,11 @@ impl Output {
         }
         output.grow(1)?;
         Ok(output)
+    }
+
+    /// How the archive is to be compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Writes at a position of the joined archive, from any thread.
@@ -115,12 +124,24 @@ impl Output {
                     Ok(format!("{}  {name}\n", hash(file, *length, progress)?))
                 })
                 .collect::<Result<_>>()?;
-            let bytes = [&LIST_HEAD[..], lines.concat().as_bytes(), &LIST_TAIL].concat();
+            let bytes = framed(self.compression, &lines.concat());
             let file = Staged::create(&list_path(&self.target), self.force)?;
             file.write_at(&bytes, 0)?;
             list = Some((file, bytes.len() as u64));
         }
         Ok(files.into_iter().zip(lengths).chain(list).collect())
+    }
+}
+
+/// The list as the decompressor passes over it.
+fn framed(compression: Compression, lines: &str) -> Vec<u8> {
+    let lines = lines.as_bytes();
+    match compression {
+        Compression::Gzip => [&LIST_HEAD[..], lines, &LIST_TAIL].concat(),
+        Compression::Zstd => {
+            let length = (lines.len() as u32 + 1).to_le_bytes();
+            [&zstd::SKIPPABLE[..], &length, b"\n", lines].concat()
+        }
     }
 }
 

@@ -57,11 +57,17 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     }
     let package = Staged::create(output, options.force)?;
     let metadata_file = Staged::create(&metadata_path(output), options.force)?;
-    let archive_file = if options.archive {
-        let path = archive_path(output);
-        Some(archive::Output::create(&path, options.split, options.force)?)
-    } else {
-        None
+    let archive_file = match options.archive {
+        Some(compression) => {
+            let path = archive_path(output, compression);
+            Some(archive::Output::create(
+                &path,
+                compression,
+                options.split,
+                options.force,
+            )?)
+        }
+        None => None,
     };
     let origin = match source.metadata_json() {
         Some(text) => Some(Metadata::from_json(text).map_err(|reason| Error::invalid(source.path(), reason))?),
@@ -188,9 +194,9 @@ impl Draft {
             archive::create(&archive_file, &entries, options.created, progress)?;
             outputs.extend(archive_file.finish(progress)?);
         }
-        if options.split.is_some() {
+        if let (Some(compression), Some(_)) = (options.archive, options.split) {
             // All but the package, its metadata and the list.
-            archive::remove_superseded(&archive_path(&options.output), outputs.len() - 3)?;
+            archive::remove_superseded(&archive_path(&options.output, compression), outputs.len() - 3)?;
         }
         let files = outputs
             .iter()

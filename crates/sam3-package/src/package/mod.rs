@@ -18,7 +18,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Progress, Result, StateDict, precision::Precision};
+use crate::{Progress, Result, StateDict, archive::Compression, precision::Precision};
 pub use draft::{Draft, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
@@ -42,8 +42,8 @@ pub struct Options {
     pub components: Components,
     /// Prompts that go along in place of the text encoder.
     pub baked: Option<BakedPrompts>,
-    /// Also write `X.tar.gz`.
-    pub archive: bool,
+    /// Also write `X.tar.gz` or `X.tar.zst`.
+    pub archive: Option<Compression>,
     /// Cut the archive into parts of at most this many bytes: `X.tar.gz.000` and so on.
     pub split: Option<u64>,
     /// Replace outputs that exist.
@@ -64,7 +64,7 @@ impl Options {
             precision,
             components: Components::All,
             baked: None,
-            archive: true,
+            archive: Some(Compression::Gzip),
             split: None,
             force: false,
             sync: false,
@@ -93,8 +93,8 @@ pub fn metadata_path(package: &Path) -> PathBuf {
 }
 
 /// `model.pth` → `model.tar.gz`.
-pub fn archive_path(package: &Path) -> PathBuf {
-    package.with_file_name(format!("{}.tar.gz", stem(package)))
+pub fn archive_path(package: &Path, compression: Compression) -> PathBuf {
+    package.with_file_name(stem(package) + compression.suffix())
 }
 
 fn stem(package: &Path) -> String {

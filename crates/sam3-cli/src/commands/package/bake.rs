@@ -49,7 +49,7 @@ pub fn bake(
     }
     let options = Options {
         components: Components::Text,
-        archive: false,
+        archive: None,
         split: None,
         ..options.clone()
     };

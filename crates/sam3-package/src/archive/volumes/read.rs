@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{LIST_HEAD, MAX_PARTS, PIECE, list_path, part_path};
+use super::{LIST_HEAD, MAX_PARTS, PIECE, list_path, part_path, zstd};
 use crate::{Error, Progress, Result, package::hex};
 
 /// A list of 1000 parts has 0.1 MB.
@@ -123,11 +123,11 @@ pub(in crate::archive) fn is_part(path: &Path) -> bool {
     shared_name(path).is_some()
 }
 
-/// `X.tar.gz` of `X.tar.gz.000` and `X.tar.gz.sha256`.
+/// `X.tar.gz` of `X.tar.gz.000` and `X.tar.gz.sha256`; the same for Zstandard.
 fn shared_name(path: &Path) -> Option<PathBuf> {
     let (shared, last) = path.file_name()?.to_str()?.rsplit_once('.')?;
     let numbered = last.len() == 3 && last.bytes().all(|digit| digit.is_ascii_digit());
-    let compressed = shared.ends_with(".gz") || shared.ends_with(".tgz");
+    let compressed = [".gz", ".tgz", ".zst", ".tzst"].iter().any(|end| shared.ends_with(end));
     (compressed && (numbered || last == "sha256")).then(|| path.with_file_name(shared))
 }
 
@@ -141,8 +141,11 @@ fn read_list(path: &Path) -> Result<Option<Vec<String>>> {
     };
     let mut bytes = Vec::new();
     file.take(MAX_LIST).read_to_end(&mut bytes).map_err(failed)?;
-    // A list that `sha256sum` wrote has no gzip around it.
-    let text = bytes.strip_prefix(&LIST_HEAD).unwrap_or(&bytes);
+    // A list that `sha256sum` wrote has nothing around it.
+    let text = match &bytes[..] {
+        [a, b, c, d, _, _, _, _, b'\n', text @ ..] if [*a, *b, *c, *d] == zstd::SKIPPABLE => text,
+        bytes => bytes.strip_prefix(&LIST_HEAD).unwrap_or(bytes),
+    };
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(text);
     let mut digests = Vec::new();

@@ -1,0 +1,295 @@
+//! Zstandard (RFC 8878): a frame a piece, whose blocks are Huffman-coded literals without a search for repeats.
+//!
+//! As with [`deflate`](super::deflate), weights have no repeats worth finding, and coding alone is what a compressor's
+//! levels end up with (`docs/adr/0002-deflate.md`). What the format buys is decoding: four streams a block, at several
+//! times the rate of inflate.
+
+mod fse;
+mod literals;
+
+use std::{
+    hash::Hasher,
+    io::{self, BufRead, Read},
+};
+
+use ruzstd::{
+    decoding::{
+        BlockDecodingStrategy, FrameDecoder,
+        errors::{FrameDecoderError, ReadFrameHeaderError},
+    },
+    encoding::{CompressionLevel, compress_to_vec},
+};
+use twox_hash::XxHash64;
+
+use super::{deflate::repeats, pieces::Codec};
+
+pub(super) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Of the frames that decoders skip, the first kind.
+pub(super) const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
+/// Content size in four bytes, a single segment, a checksum at the end.
+const DESCRIPTOR: u8 = 0b1010_0100;
+/// Bytes under one set of codes, as in deflate.
+const BLOCK: usize = 64 << 10;
+/// A frame that wants more memory than this to be decoded is none of ours; `zstd -19` stays below.
+const MAX_WINDOW: u64 = 16 << 20;
+/// Bytes decoded at a time.
+const DECODED: usize = 256 << 10;
+
+/// `tar --zstd -x` reads it.
+pub(super) struct Zstd;
+
+impl Codec for Zstd {
+    type Sum = ();
+    const HEADER: &'static [u8] = &[];
+
+    fn compress(piece: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        frame(piece, out);
+        if piece.chunks(BLOCK).any(repeats) {
+            let searched = compress_to_vec(piece, CompressionLevel::Fastest);
+            if searched.len() < out.len() - start {
+                out.truncate(start);
+                out.extend(searched);
+            }
+        }
+    }
+
+    fn join((): &mut (), (): &()) {}
+
+    fn trailer((): (), _: u64) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// Appends `data` as a frame of its own.
+fn frame(data: &[u8], out: &mut Vec<u8>) {
+    out.extend(MAGIC);
+    out.push(DESCRIPTOR);
+    out.extend((data.len() as u32).to_le_bytes());
+    let mut blocks = data.chunks(BLOCK).peekable();
+    if blocks.peek().is_none() {
+        block_header(true, Block::Raw, 0, out);
+    }
+    while let Some(block) = blocks.next() {
+        let is_last = blocks.peek().is_none();
+        let header = out.len();
+        block_header(is_last, Block::Compressed, 0, out);
+        let body = out.len();
+        let coded = literals::compress(block, out);
+        if coded && out.len() - body < block.len() {
+            let size = out.len() - body;
+            patch(header, is_last, Block::Compressed, size, out);
+        } else {
+            out.truncate(body);
+            out.extend(block);
+            patch(header, is_last, Block::Raw, block.len(), out);
+        }
+    }
+    let mut checksum = XxHash64::with_seed(0);
+    checksum.write(data);
+    out.extend((checksum.finish() as u32).to_le_bytes());
+}
+
+#[derive(Clone, Copy)]
+enum Block {
+    Raw = 0,
+    Compressed = 2,
+}
+
+fn block_header(is_last: bool, kind: Block, size: usize, out: &mut Vec<u8>) {
+    let header = u32::from(is_last) | (kind as u32) << 1 | (size as u32) << 3;
+    out.extend(&header.to_le_bytes()[..3]);
+}
+
+/// Writes a block's header once its size is known.
+fn patch(at: usize, is_last: bool, kind: Block, size: usize, out: &mut [u8]) {
+    let mut header = Vec::with_capacity(3);
+    block_header(is_last, kind, size, &mut header);
+    out[at..at + 3].copy_from_slice(&header);
+}
+
+/// Decodes frame after frame, checks their checksums and skips what is skippable.
+pub(super) struct Frames<R> {
+    source: R,
+    decoder: FrameDecoder,
+    is_inside: bool,
+}
+
+impl<R: BufRead> Frames<R> {
+    pub fn new(source: R) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        Self {
+            source,
+            decoder,
+            is_inside: false,
+        }
+    }
+
+    /// Goes to the next frame; false at the end of the source.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.reset(&mut self.source) {
+                Ok(()) => {
+                    self.is_inside = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let length = u64::from(length);
+                    let skipped = io::copy(&mut (&mut self.source).take(length), &mut io::sink())?;
+                    if skipped < length {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(damaged(&error)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn end_frame(&mut self) -> io::Result<()> {
+        self.is_inside = false;
+        match (
+            self.decoder.get_checksum_from_data(),
+            self.decoder.get_calculated_checksum(),
+        ) {
+            (Some(expected), Some(found)) if expected != found => {
+                let reason = format!("checksum of a frame: expected {expected:08x}, found {found:08x}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if self.is_inside {
+                if self.decoder.can_collect() > 0 {
+                    return self.decoder.read(buffer);
+                }
+                if !self.decoder.is_finished() {
+                    let strategy = BlockDecodingStrategy::UptoBytes(DECODED);
+                    self.decoder
+                        .decode_blocks(&mut self.source, strategy)
+                        .map_err(|error| damaged(&error))?;
+                    continue;
+                }
+                self.end_frame()?;
+            }
+            if !self.next_frame()? {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+/// The decoder's error as one of reading; a source that ends early keeps its kind.
+fn damaged(error: &(dyn std::error::Error + 'static)) -> io::Error {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io::Error::new(io.kind(), io.to_string());
+        }
+        cause = error.source();
+    }
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::testing::noise;
+
+    fn decode(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        Frames::new(bytes).read_to_end(&mut out).map(|_| out)
+    }
+
+    fn check(name: &str, data: &[u8]) -> usize {
+        let mut coded = Vec::new();
+        for piece in data.chunks(300_000) {
+            Zstd::compress(piece, &mut coded);
+        }
+        assert!(decode(&coded).unwrap() == data, "{name}: came back different");
+        coded.len()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        for count in [0, 1, 2, 7, 31, 255, 256, 1000, BLOCK - 1, BLOCK, BLOCK + 1, 700_001] {
+            check("noise", &noise(count, 1));
+            check("zeros", &vec![0; count]);
+            let skewed = |seed, map: fn(&u8) -> u8| noise(count, seed).iter().map(map).collect::<Vec<_>>();
+            check("few values", &skewed(2, |byte| byte.leading_zeros() as u8));
+            check("two values", &skewed(3, |byte| byte & 128));
+            check("many of one kind", &skewed(4, |byte| byte & (byte >> 1) & (byte << 1)));
+            check(
+                "exponents",
+                &skewed(5, |byte| if byte % 3 == 0 { *byte } else { 120 + byte % 7 }),
+            );
+        }
+    }
+
+    /// Counts like Fibonacci's numbers make the deepest trees; alphabets of each size make every tree description.
+    #[test]
+    fn every_alphabet_comes_back() {
+        let mut data = Vec::new();
+        let (mut count, mut before) = (1usize, 1usize);
+        for byte in 0..22 {
+            data.extend(std::iter::repeat_n(byte, count));
+            (count, before) = (count + before, count);
+        }
+        check("fibonacci", &data);
+        for symbols in 2..=256usize {
+            let data: Vec<u8> = noise(5000, symbols as u64)
+                .iter()
+                .enumerate()
+                .map(|(i, byte)| {
+                    if i % 4 == 0 {
+                        (usize::from(*byte) * symbols / 256) as u8
+                    } else {
+                        (symbols - 1) as u8
+                    }
+                })
+                .collect();
+            check(&format!("{symbols} symbols"), &data);
+        }
+    }
+
+    #[test]
+    fn skewed_bytes_shrink_to_their_entropy_and_noise_costs_next_to_nothing() {
+        let size = 1 << 20;
+        assert!(check("noise", &noise(size, 9)) < size + size / 1000);
+        let skewed: Vec<u8> = noise(size, 2).iter().map(|byte| byte.leading_zeros() as u8).collect();
+        assert!(check("skewed", &skewed) < size / 4 + size / 500); // 1.99 bits a byte
+        assert!(check("zeros", &vec![0; size]) < size / 500);
+    }
+
+    #[test]
+    fn damage_is_seen_and_what_is_skippable_skipped() {
+        let data: Vec<u8> = noise(100_000, 4).iter().map(|byte| byte & 0x1f).collect();
+        let mut coded = Vec::new();
+        Zstd::compress(&data, &mut coded);
+        let mut with_list = coded.clone();
+        with_list.extend(SKIPPABLE);
+        with_list.extend(5u32.to_le_bytes());
+        with_list.extend(b"a\nlis");
+        assert!(decode(&with_list).unwrap() == data);
+        with_list.pop();
+        assert_eq!(decode(&with_list).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        for length in [1, 3, 8, 20, coded.len() / 2, coded.len() - 1] {
+            let error = decode(&coded[..length]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length}: {error}");
+        }
+        for at in (9..coded.len()).step_by(997) {
+            let mut damaged = coded.clone();
+            damaged[at] ^= 4;
+            assert!(decode(&damaged).is_err(), "byte {at}");
+        }
+    }
+}
