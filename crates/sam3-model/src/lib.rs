@@ -20,7 +20,7 @@ pub use candle_core::Device;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use matching::Comparison;
-pub use model::{Detections, StageTimes};
+pub use model::{Detections, StageError, StageTimes, Trace};
 pub use ops::{Compute, Rate, cpu_name, op_rates};
 pub use segmenter::{Encoded, ExemplarBox, Instance, Prompt, Segmenter};
 pub use weights::{Weight, Weights};
