@@ -14,9 +14,7 @@ use crate::{
     error::{Error, Result},
     image::{self, Image},
     masks::Mask,
-    model::{
-        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace,
-    },
+    model::{self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace},
     ops::Compute,
     tokenizer::Tokenizer,
     weights::Weights,
@@ -225,9 +223,7 @@ impl Segmenter {
             None => self.features_of(text)?,
         };
         observer.made(Stage::Text, "text features", &text.features);
-        let detections = self
-            .model
-            .forward_grounding(&encoded.features, &text, &[], observer)?;
+        let detections = self.model.forward_grounding(&encoded.features, &text, &[], observer)?;
         Ok((encoded, detections))
     }
 
