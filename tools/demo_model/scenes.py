@@ -33,9 +33,33 @@ NOISE = np.random.default_rng(5).normal(0, 1, (48, SIZE, SIZE, 3)).astype(np.flo
 
 
 @dataclass
-class Object:
-    """One drawn object: `mask` bool [side, side], `box` (x0, y0, x1, y1) as fractions of the picture."""
+class Background:
+    """A gradient from `top` to `bottom` (RGB), from left to right where `across`, with `strength` times a frame of NOISE."""
 
+    top: np.ndarray
+    bottom: np.ndarray
+    across: bool
+    frame: int
+    strength: float
+    turned: bool
+
+
+@dataclass
+class Placed:
+    """One object to draw: `shade` is its RGB, `box` (x0, y0, x1, y1) lies on the canvas of twice the picture's size."""
+
+    kind: str
+    colour: str
+    shade: tuple
+    box: tuple
+
+
+@dataclass
+class Object:
+    """One drawn object: its place in the order of drawing, from 1; `mask` bool [side, side], `box` (x0, y0, x1, y1) as
+    fractions of the picture."""
+
+    number: int
     kind: str
     colour: str
     mask: np.ndarray
@@ -52,16 +76,23 @@ def token_ids(words):
     return ids + [0] * (CONTEXT - len(ids))
 
 
-def background(rng, scale):
-    """A two-colour gradient with noise, whose grains are `scale` pixels wide: uint8 [side, side, 3]."""
-    side = SIZE * scale
+def background(rng):
+    """A `Background` from a `numpy` generator."""
     top, bottom = rng.integers(120, 245, 3), rng.integers(120, 245, 3)
+    across = rng.random() < 0.5
+    frame, strength = rng.integers(len(NOISE)), rng.uniform(0, 10)
+    return Background(top, bottom, across, frame, strength, turned=rng.random() >= 0.5)
+
+
+def paint_background(ground, scale):
+    """The picture without objects, with grains `scale` pixels wide: uint8 [side, side, 3]."""
+    side = SIZE * scale
     t = np.linspace(0, 1, side, dtype=np.float32)[:, None, None]
-    picture = (top * (1 - t) + bottom * t).astype(np.float32) * np.ones((side, side, 1), np.float32)
-    if rng.random() < 0.5:
+    picture = (ground.top * (1 - t) + ground.bottom * t).astype(np.float32) * np.ones((side, side, 1), np.float32)
+    if ground.across:
         picture = picture.transpose(1, 0, 2)
-    noise = NOISE[rng.integers(len(NOISE))] * rng.uniform(0, 10)
-    noise = noise if rng.random() < 0.5 else noise[::-1, ::-1]
+    noise = NOISE[ground.frame] * ground.strength
+    noise = noise[::-1, ::-1] if ground.turned else noise
     picture = picture + noise.repeat(scale, 0).repeat(scale, 1)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -72,8 +103,8 @@ def overlap(a, b):
 
 
 def place(rng, width):
-    """Kinds, colours and boxes of a scene's objects on a `width` x `width` canvas; boxes overlap by less than 15 %."""
-    placed, boxes = [], []
+    """The `Placed` objects of a scene on a `width` x `width` canvas; boxes overlap by less than 15 %."""
+    found, boxes = [], []
     count = rng.integers(1, 7)
     kinds = rng.choice(len(SHAPES), size=rng.integers(1, 4), replace=False)
     for _ in range(count):
@@ -88,8 +119,13 @@ def place(rng, width):
             continue
         boxes.append(box)
         kind = SHAPES[kinds[rng.integers(len(kinds))]]
-        placed.append((kind, COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))], box))
-    return placed
+        found.append((kind, COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))], box))
+    return [Placed(kind, colour, shade(rng, colour), box) for kind, colour, box in found]
+
+
+def shade(rng, colour):
+    """A shade of a colour by its name, RGB."""
+    return tuple(int(np.clip(value + rng.normal(0, 14), 0, 255)) for value in COLOURS[colour])
 
 
 def outline(kind, box, colour):
@@ -118,34 +154,37 @@ def outline(kind, box, colour):
 
 
 def draw(rng, scale=1):
-    """A scene from a `numpy` generator: the picture, uint8 [side, side, 3], side = SIZE * scale, and its visible `Object`s.
+    """A scene from a `numpy` generator: the picture, uint8 [side, side, 3], side = SIZE * scale, and its visible `Object`s."""
+    return paint(background(rng), place(rng, 2 * SIZE * scale), scale)
+
+
+def paint(ground, placed, scale=1):
+    """What `draw` returns, of a scene that is decided.
 
     Drawn at twice the size: the picture is then shrunk bilinearly, the map of object numbers by nearest neighbour.
     """
     side = SIZE * scale
     width = 2 * side
-    image = Image.fromarray(background(rng, scale)).resize((width, width), Image.NEAREST)
+    image = Image.fromarray(paint_background(ground, scale)).resize((width, width), Image.NEAREST)
     numbers = Image.new("L", (width, width), 0)
     on_image, on_numbers = ImageDraw.Draw(image), ImageDraw.Draw(numbers)
-    placed = place(rng, width)
-    for number, (kind, colour, box) in enumerate(placed, start=1):
-        shade = tuple(int(np.clip(value + rng.normal(0, 14), 0, 255)) for value in COLOURS[colour])
-        if kind == "circle":
-            on_image.ellipse(list(box), fill=shade)
-            on_numbers.ellipse(list(box), fill=number)
+    for number, o in enumerate(placed, start=1):
+        if o.kind == "circle":
+            on_image.ellipse(list(o.box), fill=o.shade)
+            on_numbers.ellipse(list(o.box), fill=number)
             continue
-        for polygon, fill in outline(kind, box, shade):
+        for polygon, fill in outline(o.kind, o.box, o.shade):
             on_image.polygon(polygon, fill=fill)
             on_numbers.polygon(polygon, fill=number)
     picture = np.asarray(image.resize((side, side), Image.BILINEAR))
     numbers = np.asarray(numbers.resize((side, side), Image.NEAREST))
     objects = []
-    for number, (kind, colour, _) in enumerate(placed, start=1):
+    for number, o in enumerate(placed, start=1):
         mask = numbers == number
         if mask.sum() > MIN_VISIBLE_PIXELS * scale**2:
             ys, xs = np.where(mask)
             box = (xs.min() / side, ys.min() / side, (xs.max() + 1) / side, (ys.max() + 1) / side)
-            objects.append(Object(kind, colour, mask, box))
+            objects.append(Object(number, o.kind, o.colour, mask, box))
     return picture, objects
 
 

@@ -119,7 +119,7 @@ def expected(cache, image):
 def command(binary, checkpoint, image, case, folder):
     """The command line of one run."""
     words = [binary, "segment", "--image", image, "--checkpoint-path", checkpoint, "--threshold", str(THRESHOLD)]
-    words += ["--output", folder, "--dump-tensors", folder / "dump.safetensors", "-q"]
+    words += ["--compute", "f32", "--output", folder, "--dump-tensors", folder / "dump.safetensors", "-q"]
     words += ["--prompt", case["prompt"]] if case["prompt"] else []
     for box in case["boxes"]:
         words += ["--box", ",".join(str(value) for value in box)]

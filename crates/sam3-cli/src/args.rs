@@ -1,8 +1,9 @@
 //! The command line: one variant a subcommand, its flags beside its code.
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use sam3_model::Compute;
 
-use crate::commands::{bench, copy, demo, inspect, package, segment, unpack, verify};
+use crate::commands::{bench, copy, demo, eval, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -53,6 +54,35 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Time each stage of the model
     Bench(bench::Args),
+    /// Score a package on scenes with known answers, or against another package
+    Eval(eval::Args),
+}
+
+/// What `--compute` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ComputeFlag {
+    /// bf16 where the CPU multiplies it faster, else f32
+    Auto,
+    /// Exact f32
+    F32,
+    /// bf16 inputs, f32 sums
+    Bf16,
+}
+
+impl ComputeFlag {
+    /// What it means on this machine.
+    pub fn compute(self) -> Compute {
+        match self {
+            Self::Auto => Compute::auto(),
+            Self::F32 => Compute::F32,
+            Self::Bf16 => Compute::Bf16,
+        }
+    }
+}
+
+/// As the flag spells it.
+pub fn compute_name(compute: Compute) -> String {
+    format!("{compute:?}").to_lowercase()
 }
 
 #[cfg(test)]

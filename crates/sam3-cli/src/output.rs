@@ -167,6 +167,13 @@ impl Drop for Bar {
 #[derive(Debug)]
 pub struct Spinner(ProgressBar);
 
+impl Spinner {
+    /// Says what it is at now.
+    pub fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
+
 impl Drop for Spinner {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -181,11 +181,8 @@ fn a_package_finds_what_its_source_finds() {
         let folder = Folder::new();
         let out = folder.path("out");
         let flags = ["--image", text(&demo.scene), "--prompt", "boat", "--output", text(&out)];
-        let json = json(
-            &[&["segment", "--checkpoint-path", text(checkpoint)], &flags[..]].concat(),
-            0,
-        )
-        .remove(0);
+        let exact = ["segment", "--compute", "f32", "--checkpoint-path", text(checkpoint)];
+        let json = json(&[&exact[..], &flags[..]].concat(), 0).remove(0);
         let instances = json["prompts"][0]["instances"].as_array().unwrap().clone();
         instances
             .iter()

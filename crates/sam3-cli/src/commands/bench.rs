@@ -6,11 +6,13 @@ use std::{
     time::Instant,
 };
 
-use clap::ValueEnum;
-use sam3_model::{Compute, Device, Prompt, Segmenter, StageTimes, image::Image};
+use sam3_model::{Device, Prompt, Segmenter, StageTimes, image::Image};
 use serde_json::{Value, json};
 
-use crate::output::{Output, size};
+use crate::{
+    args::{ComputeFlag, compute_name},
+    output::{Output, size},
+};
 
 /// One image and one prompt, again and again.
 #[derive(Debug, clap::Args)]
@@ -31,29 +33,8 @@ pub struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Precision of the large matrix products
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    compute: Precision,
-}
-
-/// What `--compute` takes.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Precision {
-    /// bf16 where the CPU multiplies it faster, else f32
-    Auto,
-    /// Exact f32
-    F32,
-    /// bf16 inputs, f32 sums
-    Bf16,
-}
-
-impl Precision {
-    fn compute(self) -> Compute {
-        match self {
-            Self::Auto => Compute::auto(),
-            Self::F32 => Compute::F32,
-            Self::Bf16 => Compute::Bf16,
-        }
-    }
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
+    compute: ComputeFlag,
 }
 
 /// Runs the command.
@@ -67,7 +48,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
     let compute = args.compute.compute();
     let rates = sam3_model::op_rates(compute, args.rounds as usize)?;
-    let mut text = format!("{compute:?} on {}, best of {}\n", sam3_model::cpu_name(), args.rounds);
+    let mut text = format!(
+        "{} on {}, best of {}\n",
+        compute_name(compute),
+        sam3_model::cpu_name(),
+        args.rounds
+    );
     for rate in &rates {
         let gflops = rate.flop / rate.seconds / 1e9;
         text += &format!("{:<40} {:9.1} ms {gflops:8.1} GFLOP/s\n", rate.name, rate.seconds * 1e3);
@@ -129,13 +115,14 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     );
     text += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
     text += &format!(
-        "{compute:?} on {}, {} rounds, medians\n",
+        "{} on {}, {} rounds, medians\n",
+        compute_name(compute),
         sam3_model::cpu_name(),
         args.rounds
     );
     let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
     let report = json!({
-        "compute": format!("{compute:?}").to_lowercase(),
+        "compute": compute_name(compute),
         "cpu": sam3_model::cpu_name(),
         "load_seconds": load,
         "stage_seconds": stages,

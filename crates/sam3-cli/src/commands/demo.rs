@@ -20,7 +20,10 @@ use sam3_package::{
 use serde::{Deserialize, Serialize};
 
 use super::segment::{Loaded, Report, draw, instance_rows, milliseconds, segment_image};
-use crate::output::{Output, size, table};
+use crate::{
+    args::ComputeFlag,
+    output::{Output, size, table},
+};
 
 /// fp32, transformers' layout; `tools/demo_model/` trained it.
 const MODEL: &[u8] = include_bytes!("../../assets/demo/model.safetensors.gz");
@@ -34,6 +37,9 @@ pub struct Args {
     /// Folder to work in, made if it is not there
     #[arg(long, short, value_name = "DIR", default_value = "sam3-demo")]
     output: PathBuf,
+    /// Precision of the large matrix products; f32 gives the same numbers on every machine
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::F32)]
+    compute: ComputeFlag,
 }
 
 /// The known answer.
@@ -118,7 +124,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         boxes: Vec::new(),
     }];
     let start = Instant::now();
-    let loaded = Loaded::open(&device.join(name(&package)), &Device::Cpu)?;
+    let loaded = Loaded::open(&device.join(name(&package)), &Device::Cpu, args.compute.compute())?;
     let load_ms = milliseconds(start);
     let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
     let (report, _) = segment_image(&loaded, &scene, &image, &prompts, Segmenter::THRESHOLD, load_ms)?;

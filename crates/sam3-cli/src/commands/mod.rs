@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod copy;
 pub mod demo;
+pub mod eval;
 mod hub;
 pub mod inspect;
 pub mod package;
@@ -23,5 +24,6 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
+        Command::Eval(args) => eval::run(&args, output),
     }
 }

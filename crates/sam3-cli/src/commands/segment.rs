@@ -19,10 +19,10 @@ use self::{
 };
 pub use self::{
     files::draw,
-    loaded::Loaded,
+    loaded::{Loaded, ModelRecord},
     report::{Report, instance_rows},
 };
-use crate::{failure::Failure, output::Output};
+use crate::{args::ComputeFlag, failure::Failure, output::Output};
 
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,9 @@ pub struct Args {
     /// A checkpoint or a package of it
     #[arg(long, value_name = "FILE")]
     checkpoint_path: PathBuf,
+    /// Precision of the large matrix products
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
+    compute: ComputeFlag,
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
@@ -88,7 +91,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let files = Files::new(&args.output, &args.image, args.masks)?;
     let start = Instant::now();
-    let loaded = Loaded::open(&args.checkpoint_path, &Device::Cpu)?;
+    let loaded = Loaded::open(&args.checkpoint_path, &Device::Cpu, args.compute.compute())?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {

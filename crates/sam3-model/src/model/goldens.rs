@@ -100,7 +100,7 @@ impl Golden {
                 .forward(&boxes, &features.x1, &self.model.pos)
                 .unwrap();
             self.check(&format!("{kind}/geometry.features"), &geometry);
-            let found = self.model.forward_grounding(&features, &text, &boxes).unwrap();
+            let found = self.model.forward_grounding(&features, &text, &boxes, &mut ()).unwrap();
             self.check_detections(kind, &found);
         }
     }

@@ -11,10 +11,10 @@ mod mask_head;
 mod mha;
 mod mlp;
 mod neck;
+mod observer;
 mod position;
 mod scoring;
 mod text;
-mod timing;
 mod vit;
 
 #[cfg(test)]
@@ -24,7 +24,12 @@ use std::{collections::HashMap, path::Path};
 
 use candle_core::{Result, Tensor};
 
-pub use self::{geometry::BoxPrompt, neck::Features, text::TextEncoder, timing::StageTimes};
+pub use self::{
+    geometry::BoxPrompt,
+    neck::Features,
+    observer::{Clock, Observer, Stage, StageError, StageTimes, Trace},
+    text::TextEncoder,
+};
 use crate::{config::Config, ops::Compute, weights::Weights};
 
 /// The image detector: what the official code calls `Sam3Image`.
@@ -139,8 +144,14 @@ impl Sam3Image {
     }
 
     /// `pixels` is `[3, image_size, image_size]`, −1 to 1.
-    pub fn encode_image(&self, pixels: &Tensor) -> Result<Features> {
-        self.neck.forward(&self.trunk.forward(pixels)?)
+    pub fn encode_image(&self, pixels: &Tensor, observer: &mut dyn Observer) -> Result<Features> {
+        let trunk = self.trunk.forward(pixels)?;
+        observer.made(Stage::Trunk, "trunk", &trunk);
+        let features = self.neck.forward(&trunk)?;
+        observer.made(Stage::Neck, "x4", &features.x4);
+        observer.made(Stage::Neck, "x2", &features.x2);
+        observer.made(Stage::Neck, "x1", &features.x1);
+        Ok(features)
     }
 
     /// What makes features of texts; none where prompts are baked.
@@ -154,15 +165,24 @@ impl Sam3Image {
         features: &Features,
         text: &TextFeatures,
         boxes: &[BoxPrompt],
+        observer: &mut dyn Observer,
     ) -> Result<Detections> {
         let image = features.x1.reshape((self.grid * self.grid, ()))?;
         let prompt = self.encode_prompt(features, text, boxes)?;
+        observer.made(Stage::Geometry, "prompt", &prompt.features);
         let memory = self.encoder.forward(&image, &self.pos, &prompt)?;
+        observer.made(Stage::Fusion, "memory", &memory);
         let decoded = self.decoder.forward(&memory, &self.pos, self.grid, &prompt)?;
+        observer.made(Stage::Decoder, "queries", &decoded.queries);
+        observer.made(Stage::Decoder, "boxes", &decoded.boxes);
+        observer.made(Stage::Decoder, "presence logit", &decoded.presence_logit);
         let scores = self.dot_prod_scoring.forward(&decoded.queries, &prompt)?;
+        observer.made(Stage::Decoder, "logits", &scores);
         let masks = self
             .segmentation_head
             .forward(&decoded.queries, features, &memory, &prompt)?;
+        observer.made(Stage::MaskHead, "mask logits", &masks.instances);
+        observer.made(Stage::MaskHead, "semantic logits", &masks.semantic);
         Ok(Detections {
             pred_logits: scores.unsqueeze(0)?,
             pred_boxes: cxcywh_to_xyxy(&decoded.boxes)?.unsqueeze(0)?,

@@ -5,20 +5,21 @@ use std::{
     sync::Arc,
 };
 
-use sam3_model::{Device, Segmenter};
+use sam3_model::{Compute, Device, Segmenter};
 use sam3_package::{
     StateDict,
     package::{self, Metadata, Tallies},
 };
 use serde::Serialize;
 
-use crate::output::size;
+use crate::{args::compute_name, output::size};
 
 /// An open checkpoint or package, ready to segment.
 pub struct Loaded {
     /// The model.
     pub segmenter: Segmenter,
     path: PathBuf,
+    compute: Compute,
     /// What a package says about itself; `None` for any other checkpoint.
     metadata: Option<Metadata>,
     tallies: Tallies,
@@ -28,9 +29,12 @@ pub struct Loaded {
 /// The model's place in the JSON.
 #[derive(Serialize)]
 pub struct ModelRecord<'a> {
-    file: &'a Path,
+    /// Checkpoint or package.
+    pub file: &'a Path,
     package: bool,
     precision: String,
+    /// As `--compute` spells it.
+    pub compute: String,
     tensors: u64,
     bytes: u64,
     image_size: usize,
@@ -41,10 +45,10 @@ pub struct ModelRecord<'a> {
 impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
     /// they would cost a read of every byte at each start.
-    pub fn open(path: &Path, device: &Device) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, device: &Device, compute: Compute) -> anyhow::Result<Self> {
         let dict = Arc::new(StateDict::open(path)?);
         let metadata = package::verify_structure(dict.checkpoint())?;
-        let segmenter = Segmenter::load(dict.clone(), device)?;
+        let segmenter = Segmenter::load_with(dict.clone(), device, compute)?;
         let mut warnings = dict.warnings().to_vec();
         if let keys @ [_, ..] = segmenter.unexpected_keys() {
             warnings.push(format!(
@@ -57,25 +61,32 @@ impl Loaded {
         Ok(Self {
             segmenter,
             path: path.to_owned(),
+            compute,
             metadata,
             tallies,
             warnings,
         })
     }
 
+    /// The checkpoint or package.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What was loaded.
     pub fn sentence(&self) -> String {
+        let compute = compute_name(self.compute);
         let file = self.path.display();
         let (tensors, bytes) = (self.tallies.total.tensors, size(self.tallies.total.bytes));
         match &self.metadata {
             Some(metadata) => format!(
-                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here",
+                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing in {compute}",
                 metadata.quantization.scheme.name(),
                 metadata.source.file,
                 metadata.source.published,
             ),
             None => format!(
-                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify",
+                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing in {compute}",
                 self.precision()
             ),
         }
@@ -92,6 +103,7 @@ impl Loaded {
             file: &self.path,
             package: self.metadata.is_some(),
             precision: self.precision(),
+            compute: compute_name(self.compute),
             tensors: self.tallies.total.tensors,
             bytes: self.tallies.total.bytes,
             image_size: self.segmenter.config().vit.image_size,

@@ -1,0 +1,204 @@
+//! The forward pass's stages, for who times them or compares what they hand on.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Result, Tensor};
+use serde::Serialize;
+
+/// A stage of the model, in the order of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The ViT.
+    Trunk,
+    /// The feature pyramid.
+    Neck,
+    /// The text encoder.
+    Text,
+    /// The geometry encoder.
+    Geometry,
+    /// The fusion encoder.
+    Fusion,
+    /// The decoder and the scores.
+    Decoder,
+    /// The mask head.
+    MaskHead,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [
+        Self::Trunk,
+        Self::Neck,
+        Self::Text,
+        Self::Geometry,
+        Self::Fusion,
+        Self::Decoder,
+        Self::MaskHead,
+    ];
+
+    /// What people read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trunk => "vision trunk",
+            Self::Neck => "vision neck",
+            Self::Text => "text encoder",
+            Self::Geometry => "geometry encoder",
+            Self::Fusion => "fusion encoder",
+            Self::Decoder => "decoder",
+            Self::MaskHead => "mask head",
+        }
+    }
+}
+
+/// Is told what each stage hands on, as soon as it is there.
+pub trait Observer {
+    /// `stage` made `tensor`, which is its `output` (one of several, perhaps).
+    fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor);
+}
+
+/// Looks away.
+impl Observer for () {
+    fn made(&mut self, _: Stage, _: &'static str, _: &Tensor) {}
+}
+
+/// Wall time of each stage of one image and one text prompt.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StageTimes([Duration; 7]);
+
+impl StageTimes {
+    /// Each stage with its name, in order.
+    pub fn named(&self) -> [(&'static str, Duration); 7] {
+        Stage::ALL.map(|stage| (stage.name(), self.0[stage as usize]))
+    }
+
+    /// All stages.
+    pub fn total(&self) -> Duration {
+        self.0.iter().sum()
+    }
+}
+
+/// A clock that runs from one output to the next.
+pub struct Clock {
+    /// So far.
+    pub times: StageTimes,
+    since: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Self {
+            times: StageTimes::default(),
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Observer for Clock {
+    fn made(&mut self, stage: Stage, _: &'static str, _: &Tensor) {
+        let now = Instant::now();
+        self.times.0[stage as usize] += now - self.since;
+        self.since = now;
+    }
+}
+
+/// What every stage handed on.
+#[derive(Default)]
+pub struct Trace(Vec<(Stage, &'static str, Tensor)>);
+
+impl Observer for Trace {
+    fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor) {
+        self.0.push((stage, output, tensor.clone()));
+    }
+}
+
+/// How far one output of a stage is from a reference's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageError {
+    /// The stage's name.
+    pub stage: &'static str,
+    /// Which of its outputs.
+    pub output: &'static str,
+    /// The tensor's shape.
+    pub shape: Vec<usize>,
+    /// Largest difference, as a share of the reference's largest magnitude.
+    pub max: f64,
+    /// Mean difference, as a share of the reference's mean magnitude.
+    pub mean: f64,
+}
+
+impl Trace {
+    /// Each output's distance from that of `reference`, which is of a model of the same architecture.
+    ///
+    /// # Errors
+    /// When the architectures differ, or the device fails.
+    pub fn errors(&self, reference: &Self) -> Result<Vec<StageError>> {
+        let pairs = self.0.iter().zip(&reference.0);
+        pairs
+            .map(|((stage, output, tensor), (_, _, expected))| {
+                if tensor.shape() != expected.shape() {
+                    candle_core::bail!("{output} is {:?}, the reference's {:?}", tensor.dims(), expected.dims());
+                }
+                let (found, expected) = (values(tensor)?, values(expected)?);
+                let share = |of: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
+                    let mut differences = found.iter().zip(&expected).map(|(a, b)| f64::from(a - b).abs());
+                    let difference = of(&mut differences);
+                    let scale = of(&mut expected.iter().map(|b| f64::from(b.abs())));
+                    if difference == 0.0 { 0.0 } else { difference / scale }
+                };
+                Ok(StageError {
+                    stage: stage.name(),
+                    output,
+                    shape: tensor.dims().to_vec(),
+                    max: share(&|values| values.fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a })),
+                    // The counts are the same: the ratio of the sums is that of the means.
+                    mean: share(&|values| values.sum()),
+                })
+            })
+            .collect()
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn trace(values: &[f32]) -> Trace {
+        let mut trace = Trace::default();
+        trace.made(
+            Stage::Neck,
+            "x1",
+            &Tensor::from_slice(values, (1, values.len()), &Device::Cpu).unwrap(),
+        );
+        trace
+    }
+
+    #[test]
+    fn errors_are_shares_of_the_reference() {
+        let errors = trace(&[1.0, -3.0, 0.0]).errors(&trace(&[1.0, -4.0, 1.0])).unwrap();
+        assert_eq!((errors[0].stage, errors[0].output), ("vision neck", "x1"));
+        assert_eq!((errors[0].max, errors[0].mean), (0.25, 2.0 / 6.0));
+        let same = trace(&[0.0]).errors(&trace(&[0.0])).unwrap();
+        assert_eq!((same[0].max, same[0].mean), (0.0, 0.0));
+        let nan = trace(&[f32::NAN]).errors(&trace(&[1.0])).unwrap();
+        assert!(nan[0].max.is_nan() && nan[0].mean.is_nan(), "{nan:?}");
+        assert!(trace(&[1.0]).errors(&trace(&[1.0, 2.0])).is_err());
+    }
+
+    #[test]
+    fn the_clock_gives_each_stage_its_own() {
+        let mut clock = Clock::start();
+        let nothing = Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        clock.made(Stage::Decoder, "boxes", &nothing);
+        clock.made(Stage::Decoder, "queries", &nothing);
+        let decoder = clock.times.named()[Stage::Decoder as usize];
+        assert_eq!(decoder.0, "decoder");
+        assert!(decoder.1 >= Duration::from_millis(2));
+        assert_eq!(decoder.1, clock.times.total());
+    }
+}
