@@ -1,9 +1,13 @@
 //! The command line: one variant a subcommand, its flags beside its code.
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use sam3_model::Compute;
+use sam3_model::{Compute, Device};
 
-use crate::commands::{bench, copy, demo, eval, inspect, package, segment, unpack, verify};
+use crate::{
+    commands::{bench, copy, demo, eval, inspect, package, segment, unpack, verify},
+    failure::Failure,
+    output::Output,
+};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -56,6 +60,58 @@ pub enum Command {
     Bench(bench::Args),
     /// Score a package on scenes with known answers, or against another package
     Eval(eval::Args),
+}
+
+/// Where the model runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceFlags {
+    /// Where the model runs: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    device: DeviceFlag,
+    /// The same as --device cuda:N where there is such a GPU, else the CPU
+    #[arg(long, value_name = "N", conflicts_with = "device")]
+    gpu: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum DeviceFlag {
+    Auto,
+    Cpu,
+    Cuda(u32),
+}
+
+fn parse_device(text: &str) -> Result<DeviceFlag, String> {
+    let expected = || format!("expected auto, cpu, cuda or cuda:N, found {text:?}");
+    match text {
+        "auto" => Ok(DeviceFlag::Auto),
+        "cpu" => Ok(DeviceFlag::Cpu),
+        "cuda" => Ok(DeviceFlag::Cuda(0)),
+        other => {
+            let number = other.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+            number.map(DeviceFlag::Cuda).ok_or_else(expected)
+        }
+    }
+}
+
+impl DeviceFlags {
+    /// The device that the flags mean on this machine.
+    ///
+    /// # Errors
+    /// When CUDA is asked for by name: this build has none.
+    pub fn open(&self, output: &Output) -> anyhow::Result<Device> {
+        if let DeviceFlag::Cuda(number) = self.device {
+            return Err(Failure::environment(
+                format!("--device cuda:{number}: this sam3 was built without CUDA"),
+                "leave --device away to run on the CPU",
+            ));
+        }
+        if let Some(number) = self.gpu {
+            output.note(format!(
+                "--gpu {number}: this sam3 was built without CUDA; running on the CPU"
+            ));
+        }
+        Ok(Device::Cpu)
+    }
 }
 
 /// What `--compute` takes.

@@ -21,6 +21,16 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A machine, or a build, that cannot do what was asked.
+    pub fn environment(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+            code: ENVIRONMENT,
+        }
+        .into()
+    }
+
     /// A file that cannot serve for what was asked.
     pub fn input(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
         Self {

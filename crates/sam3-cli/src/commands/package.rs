@@ -1,6 +1,7 @@
 //! `sam3 package`: a checkpoint becomes `X.pth`, `X_metadata.json` and `X.tar.gz`.
 
 mod bake;
+mod prove;
 mod split;
 
 use std::{
@@ -17,8 +18,10 @@ use sam3_package::{
 };
 use serde_json::json;
 
+use self::prove::Test;
 use super::hub;
 use crate::{
+    args::DeviceFlags,
     failure::Failure,
     output::{Output, size, table},
 };
@@ -64,9 +67,14 @@ pub struct Args {
     /// Replace outputs that exist
     #[arg(long)]
     force: bool,
-    /// Accepted as the old scripts had it; packaging needs no GPU
-    #[arg(long, value_name = "N")]
-    gpu: Option<u32>,
+    /// Segment this image with the source and with the package, and record how they compare
+    #[arg(long, value_name = "FILE", requires = "test_prompt")]
+    test_image: Option<PathBuf>,
+    /// What to look for in it
+    #[arg(long, value_name = "TEXT", requires = "test_image")]
+    test_prompt: Option<String>,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -122,9 +130,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     }
     let created = time_of_packaging()?;
     let prompts = args.bake_prompts.as_deref().map(bake::prompts).transpose()?;
-    if let Some(gpu) = args.gpu {
-        output.detail(format!("--gpu {gpu}: packaging runs on the CPU"));
-    }
+    let test = match (&args.test_image, &args.test_prompt) {
+        (Some(path), Some(prompt)) => Some(Test::open(path, prompt, prompts.as_deref(), &args.device, output)?),
+        _ => None,
+    };
     let checkpoint = match &args.checkpoint_path {
         Some(path) => path.clone(),
         None => args.hub.fetch(output)?,
@@ -138,7 +147,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         package::verify(&checkpoint, &output.progress())?;
     }
     // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
-    let model = Segmenter::load(source.clone(), &Device::Cpu)?;
+    let device = test.as_ref().map_or(Device::Cpu, |test| test.device.clone());
+    let model = Segmenter::load(source.clone(), &device)?;
     if let [first, ..] = model.unexpected_keys() {
         let count = model.unexpected_keys().len();
         output.warn(format!(
@@ -166,9 +176,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     if let Some(prompts) = prompts {
         options.baked = Some(bake::bake(&source, model.config(), &prompts, &options, &progress)?);
     }
+    let mut draft = package::draft(&source, &options, &progress)?;
+    if let Some(test) = test {
+        draft.set_test(test.run(&model, &draft, output)?)?;
+    }
     drop(model);
-    let report = package::write(&source, &options, &progress)?;
+    let report = draft.finish(&progress)?;
     drop(progress);
+    if let Some(warning) = report.metadata.test.as_ref().and_then(prove::warning) {
+        output.warn(warning);
+    }
     for warning in &report.warnings {
         output.warn(warning);
     }
@@ -208,6 +225,10 @@ fn summary(report: &Report, seconds: f64) -> String {
     if !metadata.baked_prompts.is_empty() {
         let prompts = metadata.baked_prompts.join(", ");
         text += &format!("no text encoder; it answers the prompts: {prompts}\n");
+    }
+    if let Some(test) = &metadata.test {
+        text += &prove::sentence(test);
+        text.push('\n');
     }
     text += &format!("{} tensors, {}", metadata.total.tensors, size(metadata.total.bytes));
     if quantization.changed == 0 {

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{Device, ExemplarBox, Instance, Prompt, Segmenter, image::Image};
+use sam3_model::{ExemplarBox, Instance, Prompt, Segmenter, image::Image};
 use serde::Serialize;
 
 use self::{
@@ -22,7 +22,11 @@ pub use self::{
     loaded::{Loaded, ModelRecord},
     report::{Report, instance_rows},
 };
-use crate::{args::ComputeFlag, failure::Failure, output::Output};
+use crate::{
+    args::{ComputeFlag, DeviceFlags},
+    failure::Failure,
+    output::Output,
+};
 
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
@@ -39,6 +43,8 @@ pub struct Args {
     /// Precision of the large matrix products
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
     compute: ComputeFlag,
+    #[command(flatten)]
+    device: DeviceFlags,
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
@@ -89,9 +95,10 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
 /// Runs the command: a bad image is reported, and the others still go on.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
+    let device = args.device.open(output)?;
     let files = Files::new(&args.output, &args.image, args.masks)?;
     let start = Instant::now();
-    let loaded = Loaded::open(&args.checkpoint_path, &Device::Cpu, args.compute.compute())?;
+    let loaded = Loaded::open(&args.checkpoint_path, &device, args.compute.compute())?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
