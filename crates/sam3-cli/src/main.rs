@@ -4,12 +4,14 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod signals;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    signals::install();
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
     match commands::run(args.command, &output) {

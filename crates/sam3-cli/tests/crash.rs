@@ -6,8 +6,8 @@ mod support;
 
 use std::{
     fs,
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -82,6 +82,96 @@ fn a_killed_run_leaves_nothing_half_written() {
             .collect();
         assert!(hidden.is_empty(), "{run:?} left {hidden:?}");
     }
+}
+
+/// A checkpoint that takes a while to package: the miniature with a large tensor that no SAM 3 has.
+fn large_checkpoint(folder: &Folder) -> PathBuf {
+    let mut tensors = support::tensors();
+    let columns = 1 << 20;
+    tensors.push((
+        "detector.extra.weight".to_owned(),
+        vec![48, columns],
+        vec![0.5; 48 * columns],
+    ));
+    let path = folder.path("src/large.safetensors");
+    support::write_checkpoint(&path, &tensors);
+    path
+}
+
+/// Starts `sam3 package` and hands it over once its temporary file has grown.
+fn package_under_way(folder: &Folder, source: &Path) -> Child {
+    let output = folder.path("x.pth");
+    let child = Command::new(env!("CARGO_BIN_EXE_sam3"))
+        .args(["package", "--checkpoint-path", text(source), "--output", text(&output)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let temporary = folder.path(&format!(".x.pth.sam3-tmp-{}", child.id()));
+    while fs::metadata(&temporary).map_or(0, |meta| meta.len()) < 1 << 20 {
+        thread::yield_now();
+    }
+    child
+}
+
+#[test]
+fn an_interrupted_run_removes_what_it_was_writing() {
+    let folder = Folder::new();
+    let source = large_checkpoint(&folder);
+    for signal in ["INT", "TERM"] {
+        let mut child = package_under_way(&folder, &source);
+        let sent = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(
+            child.wait().unwrap().code(),
+            None,
+            "ended by SIG{signal} as the shell expects"
+        );
+        assert_eq!(folder.names(), ["src"], "after SIG{signal}");
+    }
+}
+
+/// A map whose file shrinks faults as one does whose drive is gone.
+#[test]
+fn a_source_that_goes_away_is_named_and_ends_with_3() {
+    let folder = Folder::new();
+    let source = large_checkpoint(&folder);
+    let child = package_under_way(&folder, &source);
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&source)
+        .unwrap()
+        .set_len(4096)
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for word in ["large.safetensors", "its drive is gone", "hint:"] {
+        assert!(said.contains(word), "expected {word:?} in {said}");
+    }
+    let named: Vec<_> = folder
+        .names()
+        .into_iter()
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert_eq!(named, ["src"]);
+    check(
+        &[
+            "package",
+            "--checkpoint-path",
+            text(&checkpoint(&folder)),
+            "--output",
+            text(&folder.path("y.pth")),
+        ],
+        0,
+        &[],
+    );
+    assert!(
+        folder.names().iter().all(|name| !name.starts_with('.')),
+        "the next run cleans up"
+    );
 }
 
 /// A place to write that is removed with its mount.

@@ -23,7 +23,7 @@ pub use hub::Hub;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
 pub use precision::{Precision, QuantisationError};
 pub use progress::Progress;
-pub use staged::Staged;
+pub use staged::{Staged, discard_staged};
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

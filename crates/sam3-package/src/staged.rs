@@ -9,11 +9,26 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{Error, Result, positioned};
 
 const MARK: &str = ".sam3-tmp-";
+
+/// The temporary files of this process.
+static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes every temporary file of this process, which must be about to end: their writers would write into nothing.
+pub fn discard_staged() {
+    for path in live().iter() {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn live() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A file under construction. Dropped without [`Staged::commit`], it is removed.
 #[derive(Debug)]
@@ -48,7 +63,12 @@ impl Staged {
         let folder = folder_of(target);
         remove_stale(folder);
         let temporary = folder.join(format!(".{}{MARK}{}", name.to_string_lossy(), std::process::id()));
-        let file = create_locked(&temporary).map_err(refused)?;
+        // Entered first: a signal in between finds nothing to remove, not a file that nobody knows.
+        live().insert(temporary.clone());
+        let file = create_locked(&temporary).map_err(|error| {
+            live().remove(&temporary);
+            refused(error)
+        })?;
         Ok(Self {
             file,
             temporary,
@@ -101,6 +121,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        live().remove(&self.temporary);
         if !self.committed {
             // Nothing useful can be done about a failure here; the next run tries again.
             let _ = fs::remove_file(&self.temporary);

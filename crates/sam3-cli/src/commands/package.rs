@@ -24,6 +24,7 @@ use crate::{
     args::DeviceFlags,
     failure::Failure,
     output::{Output, size, table},
+    signals,
 };
 
 /// The weights stay under Meta's SAM License; a copy of it has to travel with them.
@@ -138,6 +139,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => args.hub.fetch(output)?,
     };
+    signals::reading(&checkpoint);
     let source = Arc::new(StateDict::open(&checkpoint)?);
     for warning in source.warnings() {
         output.warn(warning);

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Instant};
 use sam3_package::package::{self, Verified};
 use serde_json::{Value, json};
 
-use crate::output::{Output, size};
+use crate::{
+    output::{Output, size},
+    signals,
+};
 
 /// Checks what is inside and the metadata file beside it.
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for file in &args.files {
         let start = Instant::now();
         let progress = output.progress();
+        signals::reading(file);
         let verified = package::verify(file, &progress)?;
         drop(progress);
         all.push(report(&file.display().to_string(), &verified));

@@ -12,7 +12,7 @@ use sam3_package::{
 };
 use serde::Serialize;
 
-use crate::{args::compute_name, output::size};
+use crate::{args::compute_name, output::size, signals};
 
 /// An open checkpoint or package, ready to segment.
 pub struct Loaded {
@@ -46,6 +46,7 @@ impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
     /// they would cost a read of every byte at each start.
     pub fn open(path: &Path, device: &Device, compute: Compute) -> anyhow::Result<Self> {
+        signals::reading(path);
         let dict = Arc::new(StateDict::open(path)?);
         let metadata = package::verify_structure(dict.checkpoint())?;
         let segmenter = Segmenter::load_with(dict.clone(), device, compute)?;
