@@ -1,21 +1,22 @@
-//! Archives to damage: the tar inside, with its checksums made right again, or the gzip around it.
+//! Archives to damage: the tar inside, with its checksums made right again, or the compression around it.
 
 use std::{fs, path::Path};
 
 use sam3_package::{
-    Precision, StateDict, archive,
+    Precision, StateDict,
+    archive::{self, Compression},
     package::{self, Options},
 };
 
-/// The tar of a package of a checkpoint, metadata first.
-pub fn seed(checkpoint: &[u8]) -> Vec<u8> {
+/// A package of a checkpoint: its tar, metadata first, and its archive as it is written with Zstandard.
+pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 2] {
     let folder = std::env::temp_dir().join(format!("sam3-fuzz-seed-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the seed");
     let input = folder.join("in.safetensors");
     fs::write(&input, checkpoint).expect("write the checkpoint");
     let source = StateDict::open(&input).expect("the checkpoint opens");
     let options = Options {
-        archive: false,
+        archive: Some(Compression::Zstd),
         force: true,
         created: 0,
         ..Options::new(folder.join("x.pth"), Precision::Fp16)
@@ -34,9 +35,10 @@ pub fn seed(checkpoint: &[u8]) -> Vec<u8> {
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
     tar.resize(tar.len() + 1024, 0);
+    let packed = fs::read(folder.join("x.tar.zst")).expect("the archive");
     fs::remove_dir_all(folder).ok();
     right_checksums(&mut tar);
-    tar
+    [tar, packed]
 }
 
 /// Headers whose checksum is wrong are refused before anything else of them is read.
@@ -69,6 +71,18 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
         .to_le_bytes(),
     );
     out.extend((bytes.len() as u32).to_le_bytes());
+    out
+}
+
+/// A Zstandard frame of raw blocks.
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000];
+    out.extend((bytes.len() as u32).to_le_bytes());
+    for block in bytes.chunks(0x1_0000) {
+        out.extend(&((block.len() as u32) << 3).to_le_bytes()[..3]);
+        out.extend(block);
+    }
+    out.extend([1, 0, 0]);
     out
 }
 

@@ -33,7 +33,7 @@ const TARGETS: [(&str, &[&str]); 4] = [
     ),
     ("safetensors", &["transformers.safetensors"]),
     ("metadata", &["package.safetensors"]),
-    ("archive", &["package.tar"]),
+    ("archive", &["package.tar", "package.tar.zst"]),
 ];
 
 /// What an input may cost beyond its own size.
@@ -52,7 +52,8 @@ fn main() -> ExitCode {
     let corpus: Vec<Vec<u8>> = seeds
         .iter()
         .map(|s| match *s {
-            "package.tar" => archives::seed(&made("transformers.safetensors").expect("it is made")),
+            "package.tar" => archives::seeds(&made("transformers.safetensors").expect("it is made"))[0].clone(),
+            "package.tar.zst" => archives::seeds(&made("transformers.safetensors").expect("it is made"))[1].clone(),
             s => made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()),
         })
         .collect();
@@ -74,7 +75,13 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
             if random.below(4) > 0 {
                 archives::right_checksums(&mut input);
             }
-            input = archives::gzip(&input);
+            if !input.starts_with(&[0x28, 0xb5]) {
+                input = if random.below(2) == 0 {
+                    archives::gzip(&input)
+                } else {
+                    archives::zstd(&input)
+                };
+            }
             if random.below(8) == 0 {
                 mutate(&mut input, corpus, &mut random);
             }

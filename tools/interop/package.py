@@ -7,14 +7,19 @@ For the `odd` miniature as an official `.pt` (with a tracker), packages fp16 as 
 - `torch.load(weights_only=True)`, with and without `mmap=True`, opens the `.pth`; names, order and shapes are the source's,
   complex buffers are untouched, and each tensor equals the source's fp32 or its fp16 cast bit for bit;
 - matrices, convolutions and token embeddings are fp16, one-dimensional tensors fp32;
-- `safetensors.torch.load_file` gives the same tensors, except for complex ones, which that format lacks;
-- `tarfile` reads the archive, and the metadata beside the package and the digests in it agree with the files;
+- `safetensors.torch.load_file` gives the same tensors;
+- `tarfile` reads the archive, also through `zstandard`, and the metadata beside the package and the digests in it agree with
+  the files;
+- `compressed_tensors` dequantises an int8 package to what `sam3 package --quantize none` makes of it, half a step from the
+  source at most;
 - packaging the same input twice gives the same `.pth` tensors, byte for byte;
 - a package with the whole precision kept (`--quantize none`) equals its source.
 """
 
 import argparse
+import contextlib
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -23,14 +28,18 @@ import tempfile
 from pathlib import Path
 
 import torch
+import zstandard
+from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import load_file
 
 TOOLS = Path(__file__).resolve().parent.parent
+INT8 = QuantizationArgs(num_bits=8, type="int", strategy="channel", symmetric=True)
 
 
-def package(binary, source, output, precision):
+def package(binary, source, output, precision, *flags):
     """Runs `sam3 package` and returns its metadata."""
-    words = [binary, "package", "--checkpoint-path", source, "--output", output, "--quantize", precision, "-q"]
+    words = [binary, "package", "--checkpoint-path", source, "--output", output, "--quantize", precision, "-q", *flags]
     subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
     return json.loads(output.with_name(f"{output.stem}_metadata.json").read_text())
 
@@ -62,18 +71,45 @@ def check_pth(path, source):
 def check_safetensors(path, source):
     """Complaints about an fp16 `.safetensors`."""
     tensors = load_file(path)
-    real = {name: tensor for name, tensor in source.items() if not tensor.is_complex()}
-    missing = sorted(set(real) - set(tensors))
-    complaints = [f"{path.name}: lacks {name}" for name in missing]
-    complaints += [check_cast(name, tensors[name], real[name]) for name in real if name in tensors]
+    complaints = [f"{path.name}: lacks {name}" for name in sorted(set(source) - set(tensors))]
+    complaints += [check_cast(name, tensors[name], source[name]) for name in source if name in tensors]
     return [c for c in complaints if c]
 
 
-def check_archive(package_path):
-    """Complaints about the `.tar.gz` beside a package: members, and that they are the files beside it."""
+def check_int8(path, restored, source):
+    """Complaints about an int8 package: `restored` is the same package as floats, by sam3 itself."""
+    state, floats = (torch.load(file, weights_only=True) for file in (path, restored))
+    weights = [name for name, tensor in state.items() if tensor.dtype == torch.int8]
+    complaints = [] if weights else [f"{path.name}: no int8 weight in it"]
+    for name in weights:
+        scale = state[f"{name}_scale"]
+        values = dequantize(state[name], scale, args=INT8)
+        if not torch.equal(values, floats[name]):
+            complaints.append(f"{name}: compressed_tensors and sam3 dequantise it differently")
+        # Half a step, and what f32 rounds.
+        if ((values - source[name]).abs() > scale * 0.5001).any():
+            complaints.append(f"{name}: more than half a step from the source")
+    return complaints
+
+
+@contextlib.contextmanager
+def opened(archive):
+    """The tar in a `.tar.gz` or `.tar.zst`."""
+    if archive.suffix == ".gz":
+        with tarfile.open(archive) as tar:
+            yield tar
+    else:
+        with open(archive, "rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as out:
+            data = io.BytesIO(out.read())
+        with tarfile.open(fileobj=data) as tar:
+            yield tar
+
+
+def check_archive(package_path, suffix):
+    """Complaints about the archive beside a package: members, and that they are the files beside it."""
     complaints = []
-    archive = package_path.with_name(f"{package_path.stem}.tar.gz")
-    with tarfile.open(archive) as tar:
+    archive = package_path.with_name(f"{package_path.stem}{suffix}")
+    with opened(archive) as tar:
         members = {
             member.name: hashlib.sha256(tar.extractfile(member).read()).hexdigest() for member in tar if member.isfile()
         }
@@ -111,7 +147,7 @@ def main():
 
         half = folder / "half.pth"
         metadata = package(args.binary, pt, half, "fp16")
-        complaints = check_pth(half, source) + check_archive(half) + check_digests(half, metadata)
+        complaints = check_pth(half, source) + check_archive(half, ".tar.gz") + check_digests(half, metadata)
         again = folder / "again.pth"
         package(args.binary, pt, again, "fp16")
         first, second = (torch.load(path, weights_only=True) for path in (half, again))
@@ -120,8 +156,13 @@ def main():
         ]
 
         tensors = folder / "tensors.safetensors"
-        package(args.binary, pt, tensors, "fp16")
-        complaints += check_safetensors(tensors, source)
+        package(args.binary, pt, tensors, "fp16", "--archive", "zst")
+        complaints += check_safetensors(tensors, source) + check_archive(tensors, ".tar.zst")
+
+        int8, restored = folder / "int8.pth", folder / "restored.pth"
+        package(args.binary, pt, int8, "int8")
+        package(args.binary, int8, restored, "none")
+        complaints += check_int8(int8, restored, source)
 
         whole = folder / "whole.pth"
         package(args.binary, pt, whole, "none")
