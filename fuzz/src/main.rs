@@ -87,16 +87,25 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
             }
         }
         fs::write(&path, &input).expect("write the input");
-        let began = Instant::now();
-        let fault = match catch_unwind(|| {
-            if name == "archive" {
-                archives::try_open(&path)
+        let attempt = || {
+            let began = Instant::now();
+            let open = if name == "archive" {
+                archives::try_open
             } else {
-                try_open(&path)
+                try_open
+            };
+            (catch_unwind(|| open(&path)), began.elapsed())
+        };
+        // A busy machine is slow once, a bad input every time.
+        let (result, mut took) = attempt();
+        for _ in 0..3 {
+            if took > TIME {
+                took = took.min(attempt().1);
             }
-        }) {
+        }
+        let fault = match result {
             Err(_) => Some("a panic".to_owned()),
-            Ok(_) if began.elapsed() > TIME => Some(format!("{:?}", began.elapsed())),
+            Ok(_) if took > TIME => Some(format!("{took:?}")),
             Ok(_) if peak() > before + MEMORY + input.len() as u64 => {
                 Some(format!("{} bytes of memory", peak() - before))
             }
