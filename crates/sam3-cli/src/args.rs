@@ -123,6 +123,8 @@ pub enum ComputeFlag {
     F32,
     /// bf16 inputs, f32 sums
     Bf16,
+    /// int8 inputs, exact sums, in the image encoder's linear layers; the rest as with auto
+    Int8,
 }
 
 impl ComputeFlag {
@@ -132,6 +134,7 @@ impl ComputeFlag {
             Self::Auto => Compute::auto(),
             Self::F32 => Compute::F32,
             Self::Bf16 => Compute::Bf16,
+            Self::Int8 => Compute::Int8,
         }
     }
 }

@@ -56,11 +56,19 @@ fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
     );
     for rate in &rates {
         let gflops = rate.flop / rate.seconds / 1e9;
-        text += &format!("{:<40} {:9.1} ms {gflops:8.1} GFLOP/s\n", rate.name, rate.seconds * 1e3);
+        let share = rate
+            .share
+            .map_or(String::new(), |share| format!("{:5.0} % of the tile's", share * 100.0));
+        text += &format!(
+            "{:<28} {:<28} {:9.1} ms {gflops:8.1} GFLOP/s {share}\n",
+            rate.name,
+            rate.shape,
+            rate.seconds * 1e3
+        );
     }
     let ops: Vec<Value> = rates
         .iter()
-        .map(|rate| json!({"name": rate.name, "seconds": rate.seconds, "flop": rate.flop}))
+        .map(|rate| json!({"name": rate.name, "shape": rate.shape, "seconds": rate.seconds, "flop": rate.flop, "share": rate.share}))
         .collect();
     output.result(&json!({"cpu": sam3_model::cpu_name(), "ops": ops}), &text)
 }

@@ -90,7 +90,10 @@ impl PixelDecoder {
     fn forward(&self, coarse: &Tensor, features: &Features) -> Result<Tensor> {
         let mut x = coarse.clone();
         for ((conv, norm), level) in self.stages.iter().zip([&features.x2, &features.x4]) {
-            x = norm.forward_relu(&conv.forward(&ops::upsample_nearest_add(&x, level)?)?)?;
+            // One statement each: a map of the finest level is 85 MB, and a temporary lives to the end of its statement.
+            x = ops::upsample_nearest_add(&x, level)?;
+            x = conv.forward(&x)?;
+            x = norm.forward_relu(&x)?;
         }
         Ok(x)
     }

@@ -48,6 +48,6 @@ impl FeedForward {
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.linear2.forward(&self.linear1.forward_then(x, Activation::Relu)?)
+        self.linear1.forward_through(x, Activation::Relu, &self.linear2, None)
     }
 }

@@ -117,13 +117,14 @@ impl Detections {
 impl Sam3Image {
     /// Loads the `detector` of an official state dict.
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let detector = weights.pp("detector");
-        let backbone = detector.pp("backbone");
+        // The trunk alone takes int8 activations: nearly all of the work is its, and it has no coordinates in it.
+        let backbone = weights.pp("detector").pp("backbone");
+        let detector = weights.pp("detector").with_compute(weights.compute().float());
         let vision = backbone.pp("vision_backbone");
         let transformer = detector.pp("transformer");
         Ok(Self {
             trunk: vit::ViT::load(&vision.pp("trunk"), &config.vit)?,
-            neck: neck::Neck::load(&vision.pp("convs"), config)?,
+            neck: neck::Neck::load(&vision.pp("convs").with_compute(detector.compute()), config)?,
             language_backbone: match &config.text {
                 // f32 always: it is a hundredth of the work, and baked prompts then equal those encoded on the device.
                 Some(text) => Some(TextEncoder::load(

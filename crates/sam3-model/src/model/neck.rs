@@ -75,6 +75,8 @@ impl Level {
             let last = i + 1 == self.upsample.len();
             x = step.forward(&x, if last { Activation::None } else { Activation::Gelu })?;
         }
-        self.conv_3x3.forward(&self.conv_1x1.forward(&x)?)
+        // Let go of each map before the next but one is made: the finest are 85 MB.
+        x = self.conv_1x1.forward(&x)?;
+        self.conv_3x3.forward(&x)
     }
 }

@@ -90,7 +90,7 @@ impl ResidualAttentionBlock {
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
         let y = self.ln_1.forward(x)?;
         let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
-        let hidden = self.c_fc.forward_then(&self.ln_2.forward(&x)?, Activation::Gelu)?;
-        self.c_proj.forward_add(&hidden, &x)
+        self.c_fc
+            .forward_through(&self.ln_2.forward(&x)?, Activation::Gelu, &self.c_proj, Some(&x))
     }
 }

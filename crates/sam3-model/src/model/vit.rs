@@ -76,7 +76,8 @@ impl PatchEmbed {
         let patch = config.patch_size;
         let kernel = weights.weight("proj.weight", &[config.width, 3, patch, patch])?;
         Ok(Self {
-            proj: Linear::new(kernel.flatten(), None).with_compute(weights.compute()),
+            // Pixels are 8 bits themselves: nothing is to be had from quantising them again.
+            proj: Linear::new(kernel.flatten(), None).with_compute(weights.compute().float()),
             patch,
         })
     }
@@ -116,8 +117,8 @@ impl Block {
     /// `x` is `[grid, grid, width]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.attn.forward(&self.norm1.forward(x)?, x)?;
-        let hidden = self.fc1.forward_then(&self.norm2.forward(&x)?, Activation::Gelu)?;
-        self.fc2.forward_add(&hidden, &x)
+        self.fc1
+            .forward_through(&self.norm2.forward(&x)?, Activation::Gelu, &self.fc2, Some(&x))
     }
 }
 

@@ -10,6 +10,8 @@ pub enum Compute {
     F32,
     /// bf16 inputs, f32 sums.
     Bf16,
+    /// int8 codes of weights and activations, exact sums: in linear layers whose activations allow it. The rest is as with `auto`.
+    Int8,
 }
 
 impl Compute {
@@ -18,11 +20,36 @@ impl Compute {
         if simd::has_bf16() { Self::Bf16 } else { Self::F32 }
     }
 
-    /// Runs `op` with this CPU's unit for it.
-    pub(super) fn dispatch<O: DotOp>(self, op: O) -> O::Out {
+    /// The same, with what `auto` takes where it is int8.
+    pub fn float(self) -> Self {
         match self {
-            Self::F32 => simd::dispatch_f32(op),
-            Self::Bf16 => simd::dispatch_bf16(op),
+            Self::Int8 => Self::auto(),
+            float => float,
         }
+    }
+}
+
+/// A choice of dot product for values of type `V`.
+pub(super) trait Unit<V>: Copy + Send + Sync {
+    /// Runs `op` with this CPU's unit for it.
+    fn dispatch<O: DotOp<V>>(self, op: O) -> O::Out;
+}
+
+impl Unit<f32> for Compute {
+    fn dispatch<O: DotOp<f32>>(self, op: O) -> O::Out {
+        match self.float() {
+            Self::Bf16 => simd::dispatch_bf16(op),
+            _ => simd::dispatch_f32(op),
+        }
+    }
+}
+
+/// The unit for int8 codes.
+#[derive(Clone, Copy)]
+pub(super) struct Int8;
+
+impl Unit<i8> for Int8 {
+    fn dispatch<O: DotOp<i8>>(self, op: O) -> O::Out {
+        simd::dispatch_int8(op)
     }
 }

@@ -4,6 +4,7 @@ mod attention;
 mod compute;
 mod conv;
 mod host;
+pub(crate) mod int8;
 mod linear;
 mod norm;
 mod product;

@@ -9,7 +9,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 use sam3_package::{Dtype, StateDict, TensorView};
 
-use crate::ops::Rows;
+use crate::ops::{Rows, int8};
 
 /// A matrix or a convolution kernel: rows of output channels.
 #[derive(Clone)]
@@ -157,6 +157,29 @@ impl Weight {
         }
     }
 
+    /// What one int8 code of each row is worth: the file's own, or what the rows' largest magnitudes make it.
+    pub(crate) fn scales(&self) -> Arc<[f32]> {
+        if let Source::Mapped { scale: Some(scale), .. } = &self.source {
+            return scale[self.rows.clone()].into();
+        }
+        let (reader, row_len) = (self.reader(), self.row_len());
+        let scale = |row| {
+            let mut values = vec![0f32; row_len];
+            reader.read(row, 0, &mut values);
+            int8::scale(&values)
+        };
+        let scales: Vec<f32> = (0..self.rows.len()).into_par_iter().map(scale).collect();
+        scales.into()
+    }
+
+    /// The rows as int8 codes of these [`scales`](Self::scales): the file's own, where it has codes.
+    pub(crate) fn codes<'a>(&'a self, scales: &'a [f32]) -> Codes<'a> {
+        Codes {
+            reader: self.reader(),
+            scales,
+        }
+    }
+
     /// One row as f32: a token's embedding.
     pub fn row(&self, row: usize) -> candle_core::Result<Tensor> {
         self.rows(row..row + 1).to_tensor()?.to_dtype(DType::F32)
@@ -204,6 +227,38 @@ impl Rows for Reader<'_> {
                 let scale = scale.map_or(1.0, |scale| scale[row]);
                 convert(bytes, out, |[byte]: [u8; 1]| f32::from(byte.cast_signed()) * scale);
             }
+        }
+    }
+}
+
+/// A weight's rows as int8 codes.
+pub struct Codes<'a> {
+    reader: Reader<'a>,
+    scales: &'a [f32],
+}
+
+impl Rows<i8> for Codes<'_> {
+    fn count(&self) -> usize {
+        self.reader.count()
+    }
+
+    fn depth(&self) -> usize {
+        self.reader.depth()
+    }
+
+    #[inline(always)]
+    fn read(&self, row: usize, start: usize, out: &mut [i8]) {
+        if let Values::Mapped(view, Some(_)) = &self.reader.values {
+            let at = (self.reader.rows.start + row) * self.reader.row_len + start;
+            let bytes = part_of(&view.parts, at, out.len());
+            return (out.iter_mut().zip(&*bytes)).for_each(|(code, byte)| *code = byte.cast_signed());
+        }
+        const CHUNK: usize = 256;
+        let mut values = [0f32; CHUNK];
+        for (i, codes) in out.chunks_mut(CHUNK).enumerate() {
+            let values = &mut values[..codes.len()];
+            self.reader.read(row, start + i * CHUNK, values);
+            int8::encode(values, self.scales[row], codes);
         }
     }
 }

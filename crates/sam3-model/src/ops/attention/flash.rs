@@ -9,14 +9,13 @@ use rayon::prelude::*;
 
 use super::super::{
     Compute,
-    product::{Rows, strip},
-    simd::{Dot, DotOp, Element, MR, math},
+    compute::Unit,
+    product::{Rows, left_strip, right_panel},
+    simd::{Dot, DotOp, Element, MAX_NR, MR, ZEROS, math},
 };
 
 /// Keys whose scores are held at once; a multiple of `MR` and of every lane's group.
 const KEY_BLOCK: usize = 288;
-/// Tiles are at most this wide.
-const MAX_NR: usize = 64;
 
 /// Where an operand's heads lie: `values[row × stride + offset + head × head_dim ..]`.
 #[derive(Clone, Copy)]
@@ -159,11 +158,11 @@ struct Softmax {
     sum: [f32; MAX_NR],
 }
 
-impl DotOp for Task<'_> {
+impl DotOp<f32> for Task<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<D: Dot>(self) {
+    fn run<D: Dot<Value = f32>>(self) {
         // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut scratch = SCRATCH.take();
         {
@@ -190,7 +189,7 @@ impl DotOp for Task<'_> {
             for first in self.queries.clone().step_by(D::NR) {
                 let rows = first..self.queries.end.min(first + D::NR);
                 let source = self.rows(self.flash.q, self.flash.query_places, scale);
-                strip::<D::Element, _>(&source, rows.clone(), D::NR, 0, &mut queries[..dim_lanes * D::NR]);
+                right_panel::<D, _>(&source, rows.clone(), &mut queries[..dim_lanes * D::NR]);
                 let sums = &mut sums[..dim_strips * MR * D::NR];
                 sums.fill(0.0);
                 let mut softmax = Softmax {
@@ -207,7 +206,15 @@ impl DotOp for Task<'_> {
                     {
                         let keys = &packed_keys[(start / MR + i) * dim_lanes * MR..][..dim_lanes * MR];
                         // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
-                        unsafe { D::tile(keys.as_ptr(), queries.as_ptr(), dim_lanes, scores.as_mut_ptr()) };
+                        unsafe {
+                            D::tile(
+                                ZEROS.as_ptr(),
+                                keys.as_ptr(),
+                                queries.as_ptr(),
+                                dim_lanes,
+                                scores.as_mut_ptr(),
+                            )
+                        };
                     }
                     self.add_bias(scores, D::NR, &rows, &block);
                     softmax.update::<D>(scores, weights, sums, block.len());
@@ -216,7 +223,15 @@ impl DotOp for Task<'_> {
                     let mut tile = [0f32; MR * MAX_NR];
                     for (values, sums) in values.chunks_exact(lanes * MR).zip(sums.chunks_exact_mut(MR * D::NR)) {
                         // SAFETY: as above.
-                        unsafe { D::tile(values.as_ptr(), weights.as_ptr(), lanes, tile.as_mut_ptr()) };
+                        unsafe {
+                            D::tile(
+                                ZEROS.as_ptr(),
+                                values.as_ptr(),
+                                weights.as_ptr(),
+                                lanes,
+                                tile.as_mut_ptr(),
+                            )
+                        };
                         sums.iter_mut().zip(&tile).for_each(|(sum, tile)| *sum += tile);
                     }
                 }
@@ -230,7 +245,7 @@ impl DotOp for Task<'_> {
 impl Softmax {
     /// Turns a block of scores into weights, and rescales what was summed before to the new maximum.
     #[inline(always)]
-    fn update<D: Dot>(&mut self, scores: &mut [f32], weights: &mut [u32], sums: &mut [f32], keys: usize) {
+    fn update<D: Dot<Value = f32>>(&mut self, scores: &mut [f32], weights: &mut [u32], sums: &mut [f32], keys: usize) {
         let nr = D::NR;
         let (old, sum) = (self.max, &mut self.sum[..nr]);
         let max = &mut self.max[..nr];
@@ -285,18 +300,18 @@ impl<'a> Task<'a> {
     }
 
     #[inline(always)]
-    fn pack_keys<D: Dot>(&self, out: &mut [u32]) {
+    fn pack_keys<D: Dot<Value = f32>>(&self, out: &mut [u32]) {
         let source = self.rows(self.flash.k, self.flash.key_places, 1.0);
         let keys = source.count();
         let len = self.flash.head_dim.div_ceil(D::Element::GROUP) * MR;
         for (i, out) in out.chunks_exact_mut(len).take(keys.div_ceil(MR)).enumerate() {
-            strip::<D::Element, _>(&source, i * MR..keys.min((i + 1) * MR), MR, 0, out);
+            left_strip::<D, _>(&source, i * MR..keys.min((i + 1) * MR), 0, out);
         }
     }
 
     /// Values are the left-hand side transposed: rows are channels, the depth is the keys.
     #[inline(always)]
-    fn pack_values<D: Dot>(&self, out: &mut [u32]) {
+    fn pack_values<D: Dot<Value = f32>>(&self, out: &mut [u32]) {
         let source = self.rows(self.flash.v, self.flash.key_places, 1.0);
         let (keys, dim) = (source.count(), self.flash.head_dim);
         let (group, strips) = (D::Element::GROUP, dim.div_ceil(MR));

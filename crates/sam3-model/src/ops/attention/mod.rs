@@ -148,6 +148,7 @@ mod tests {
     use super::{MapAttention, attention, plain};
     use crate::ops::{
         Compute, Rope,
+        simd::at_every_level,
         testing::{assert_close, tensor},
     };
 
@@ -174,48 +175,54 @@ mod tests {
 
     #[test]
     fn equals_its_plain_twin_on_awkward_sizes() {
-        for sizes in [
-            (1, 1, 1, 1, 1),
-            (2, 7, 31, 3, 10),
-            (1, 33, 33, 5, 8),
-            (3, 65, 289, 1, 64),
-            (1, 31, 600, 2, 33),
-        ] {
-            check(sizes, None, "no bias");
-        }
+        at_every_level(|| {
+            for sizes in [
+                (1, 1, 1, 1, 1),
+                (2, 7, 31, 3, 10),
+                (1, 33, 33, 5, 8),
+                (3, 65, 289, 1, 64),
+                (1, 31, 600, 2, 33),
+            ] {
+                check(sizes, None, "no bias");
+            }
+        });
     }
 
     #[test]
     fn equals_its_plain_twin_with_each_bias() {
-        let hidden = |i: usize| if i % 3 == 1 { f32::NEG_INFINITY } else { 0.0 };
-        let padding = Tensor::from_vec((0..33).map(hidden).collect(), (1, 1, 33), &Device::Cpu).unwrap();
-        check((1, 7, 33, 3, 8), Some(&padding), "padding");
-        let later = |i: usize| if i % 33 > i / 33 { f32::NEG_INFINITY } else { 0.0 };
-        let causal = Tensor::from_vec((0..33 * 33).map(later).collect(), (1, 33, 33), &Device::Cpu).unwrap();
-        check((1, 33, 33, 3, 8), Some(&causal), "causal");
-        check((1, 67, 301, 3, 32), Some(&tensor(&[3, 67, 301], 9)), "box");
+        at_every_level(|| {
+            let hidden = |i: usize| if i % 3 == 1 { f32::NEG_INFINITY } else { 0.0 };
+            let padding = Tensor::from_vec((0..33).map(hidden).collect(), (1, 1, 33), &Device::Cpu).unwrap();
+            check((1, 7, 33, 3, 8), Some(&padding), "padding");
+            let later = |i: usize| if i % 33 > i / 33 { f32::NEG_INFINITY } else { 0.0 };
+            let causal = Tensor::from_vec((0..33 * 33).map(later).collect(), (1, 33, 33), &Device::Cpu).unwrap();
+            check((1, 33, 33, 3, 8), Some(&causal), "causal");
+            check((1, 67, 301, 3, 32), Some(&tensor(&[3, 67, 301], 9)), "box");
+        });
     }
 
     #[test]
     fn map_attention_equals_its_plain_twin_in_whole_and_padded_windows() {
-        for (side, window, heads, head_dim) in [
-            (6, Some(3), 2, 8),
-            (7, Some(3), 3, 4),
-            (5, None, 1, 12),
-            (8, Some(8), 1, 64),
-        ] {
-            let channels = heads * head_dim;
-            let rope = Arc::new(Rope::new(window.unwrap_or(side), head_dim, 1.0, &Device::Cpu).unwrap());
-            let (qkv, padding) = (tensor(&[side, side, 3 * channels], 1), tensor(&[3 * channels], 2));
-            let expected = plain::map_attention(&qkv, Some(&padding), heads, &rope, window).unwrap();
-            let op = MapAttention::new(heads, rope, window, Compute::F32);
-            let found = op.forward(&qkv, Some(&padding)).unwrap();
-            assert_close(
-                &found,
-                &expected,
-                1e-6,
-                &format!("{side} {window:?} {heads}×{head_dim}"),
-            );
-        }
+        at_every_level(|| {
+            for (side, window, heads, head_dim) in [
+                (6, Some(3), 2, 8),
+                (7, Some(3), 3, 4),
+                (5, None, 1, 12),
+                (8, Some(8), 1, 64),
+            ] {
+                let channels = heads * head_dim;
+                let rope = Arc::new(Rope::new(window.unwrap_or(side), head_dim, 1.0, &Device::Cpu).unwrap());
+                let (qkv, padding) = (tensor(&[side, side, 3 * channels], 1), tensor(&[3 * channels], 2));
+                let expected = plain::map_attention(&qkv, Some(&padding), heads, &rope, window).unwrap();
+                let op = MapAttention::new(heads, rope, window, Compute::F32);
+                let found = op.forward(&qkv, Some(&padding)).unwrap();
+                assert_close(
+                    &found,
+                    &expected,
+                    1e-6,
+                    &format!("{side} {window:?} {heads}×{head_dim}"),
+                );
+            }
+        });
     }
 }

@@ -114,11 +114,20 @@ impl ConvTranspose2x2 {
     pub fn load(weights: &Weights, input: usize, output: usize) -> crate::Result<Self> {
         let kernel = weights.tensor("weight", &[input, output, 2, 2])?;
         let kernel = kernel.permute((2, 3, 1, 0))?.reshape((4 * output, input))?;
+        Ok(Self::new(
+            &kernel,
+            weights.tensor("bias", &[output])?,
+            weights.compute(),
+        )?)
+    }
+
+    /// `kernel` is `[2 × 2 × output, input]`, `bias` `[output]`.
+    pub fn new(kernel: &Tensor, bias: Tensor, compute: Compute) -> Result<Self> {
         Ok(Self {
-            kernel: Weight::from_tensor(&kernel)?,
-            bias: weights.tensor("bias", &[output])?,
-            output,
-            compute: weights.compute(),
+            kernel: Weight::from_tensor(kernel)?,
+            output: bias.elem_count(),
+            bias,
+            compute,
         })
     }
 
@@ -142,7 +151,7 @@ impl ConvTranspose2x2 {
             let epilogue = Epilogue {
                 bias: Some(&bias),
                 activation,
-                residual: None,
+                ..Epilogue::default()
             };
             product::product_at(self.compute, &pixels, &kernel.reader(), epilogue, &mut out, |pixel| {
                 let (y, x) = (pixel / width, pixel % width);
@@ -157,38 +166,45 @@ impl ConvTranspose2x2 {
 mod tests {
     use super::{Activation, Compute, Conv3x3, ConvTranspose2x2, plain};
     use crate::{
-        ops::testing::{assert_close, tensor},
+        ops::{
+            simd::at_every_level,
+            testing::{assert_close, tensor},
+        },
         weights::Weight,
     };
 
     #[test]
     fn conv_3x3_equals_its_plain_twin() {
-        for (height, width, input, output) in [(1, 1, 1, 1), (7, 31, 3, 33), (33, 5, 65, 7), (9, 2, 130, 64)] {
-            let conv = Conv3x3 {
-                kernel: Weight::from_tensor(&tensor(&[output, 9 * input], 1)).unwrap(),
-                bias: tensor(&[output], 2),
-                compute: Compute::F32,
-            };
-            let x = tensor(&[height, width, input], 3);
-            let expected = plain::conv_3x3(&conv, &x).unwrap();
-            let what = format!("{height}×{width} {input}→{output}");
-            assert_close(&conv.forward(&x).unwrap(), &expected, 3e-5, &what);
-        }
+        at_every_level(|| {
+            for (height, width, input, output) in [(1, 1, 1, 1), (7, 31, 3, 33), (33, 5, 65, 7), (9, 2, 130, 64)] {
+                let conv = Conv3x3 {
+                    kernel: Weight::from_tensor(&tensor(&[output, 9 * input], 1)).unwrap(),
+                    bias: tensor(&[output], 2),
+                    compute: Compute::F32,
+                };
+                let x = tensor(&[height, width, input], 3);
+                let expected = plain::conv_3x3(&conv, &x).unwrap();
+                let what = format!("{height}×{width} {input}→{output}");
+                assert_close(&conv.forward(&x).unwrap(), &expected, 3e-5, &what);
+            }
+        });
     }
 
     #[test]
     fn conv_transpose_2x2_equals_its_plain_twin() {
-        for (height, width, input, output) in [(1, 1, 1, 1), (7, 31, 3, 33), (33, 5, 65, 7)] {
-            let conv = ConvTranspose2x2 {
-                kernel: Weight::from_tensor(&tensor(&[4 * output, input], 1)).unwrap(),
-                bias: tensor(&[output], 2),
-                output,
-                compute: Compute::F32,
-            };
-            let x = tensor(&[height, width, input], 3);
-            let expected = plain::conv_transpose_2x2(&conv, &x).unwrap().gelu_erf().unwrap();
-            let what = format!("{height}×{width} {input}→{output}");
-            assert_close(&conv.forward(&x, Activation::Gelu).unwrap(), &expected, 3e-5, &what);
-        }
+        at_every_level(|| {
+            for (height, width, input, output) in [(1, 1, 1, 1), (7, 31, 3, 33), (33, 5, 65, 7)] {
+                let conv = ConvTranspose2x2 {
+                    kernel: Weight::from_tensor(&tensor(&[4 * output, input], 1)).unwrap(),
+                    bias: tensor(&[output], 2),
+                    output,
+                    compute: Compute::F32,
+                };
+                let x = tensor(&[height, width, input], 3);
+                let expected = plain::conv_transpose_2x2(&conv, &x).unwrap().gelu_erf().unwrap();
+                let what = format!("{height}×{width} {input}→{output}");
+                assert_close(&conv.forward(&x, Activation::Gelu).unwrap(), &expected, 3e-5, &what);
+            }
+        });
     }
 }

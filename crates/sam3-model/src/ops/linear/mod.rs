@@ -1,21 +1,26 @@
 //! `y = x Wᵀ + b`, and what follows it.
 
+mod packed;
 mod plain;
+
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Result, Tensor};
 
 pub use super::product::Activation;
-use super::{
-    Compute, host,
-    product::{self, Epilogue, Matrix},
-};
+use super::{Compute, host};
 use crate::weights::{Weight, Weights};
+
+/// Rows that go through two layers at a time: some 25 MB between the MLP's, and each core has several blocks of a product.
+const ROW_BLOCK: usize = 1296;
 
 /// A fully connected layer whose weight stays as the file has it.
 pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
     compute: Compute,
+    /// What one int8 code of each row of the weight is worth; found when it is first needed.
+    scales: OnceLock<Arc<[f32]>>,
 }
 
 impl Linear {
@@ -25,6 +30,7 @@ impl Linear {
             weight,
             bias,
             compute: Compute::F32,
+            scales: OnceLock::new(),
         }
     }
 
@@ -61,10 +67,56 @@ impl Linear {
         self.apply(x, Activation::None, Some(residual))
     }
 
-    fn apply(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
+    /// `residual + next(activation(forward(x)))`: a block of rows goes through both layers at a time, so that what is between them,
+    /// the widest tensor of a transformer, is never whole.
+    pub fn forward_through(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        next: &Linear,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        if !host::is_host(x) {
+            return next.apply(&self.apply(x, activation, None)?, Activation::None, residual);
+        }
+        let ([hidden, input], [output, _]) = (self.extents(), next.extents());
+        let x = x.contiguous()?;
+        let values = host::values(&x)?;
+        let residual = residual.map(Tensor::contiguous).transpose()?;
+        let residual = residual.as_ref().map(host::values).transpose()?;
+        let rows = x.elem_count() / input;
+        let mut out = vec![0f32; rows * output];
+        let block = ROW_BLOCK.min(rows.max(1));
+        let mut between = vec![0f32; block * hidden];
+        let (mut first, mut second) = (self.packed()?, next.packed()?);
+        for (i, (x, out)) in values
+            .chunks(block * input)
+            .zip(out.chunks_mut(block * output))
+            .enumerate()
+        {
+            let between = &mut between[..x.len() / input * hidden];
+            first.run(x, activation, None, between);
+            let residual = residual.as_deref().map(|all| &all[i * block * output..][..out.len()]);
+            second.run(between, Activation::None, residual, out);
+        }
+        let mut dims = x.dims().to_vec();
+        *dims.last_mut().expect("x has rows") = output;
+        Tensor::from_vec(out, dims, x.device())
+    }
+
+    fn extents(&self) -> [usize; 2] {
         let [output, input] = *self.weight.shape() else {
             unreachable!("Linear::new takes a matrix")
         };
+        [output, input]
+    }
+
+    fn scales(&self) -> &[f32] {
+        self.scales.get_or_init(|| self.weight.scales())
+    }
+
+    fn apply(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
+        let [output, input] = self.extents();
         let mut dims = x.dims().to_vec();
         let rows = x.elem_count() / input;
         if let Some(last) = dims.last_mut() {
@@ -75,20 +127,10 @@ impl Linear {
         }
         let x = x.contiguous()?;
         let values = host::values(&x)?;
-        let bias = self.bias.as_ref().map(host::values).transpose()?;
         let residual = residual.map(Tensor::contiguous).transpose()?;
         let residual = residual.as_ref().map(host::values).transpose()?;
         let mut out = vec![0f32; rows * output];
-        let epilogue = Epilogue {
-            bias: bias.as_deref(),
-            activation,
-            residual: residual.as_deref(),
-        };
-        let a = Matrix {
-            values: &values,
-            depth: input,
-        };
-        product::product(self.compute, &a, &self.weight.reader(), epilogue, &mut out);
+        self.packed()?.run(&values, activation, residual.as_deref(), &mut out);
         Tensor::from_vec(out, dims, x.device())
     }
 }
@@ -97,28 +139,70 @@ impl Linear {
 mod tests {
     use super::{Activation, Linear, plain};
     use crate::{
-        ops::testing::{assert_close, tensor},
+        ops::{
+            Compute,
+            simd::at_every_level,
+            testing::{assert_close, tensor},
+        },
         weights::Weight,
     };
 
+    fn linear(input: usize, output: usize, seed: u64) -> Linear {
+        let weight = Weight::from_tensor(&tensor(&[output, input], seed)).unwrap();
+        Linear::new(weight, Some(tensor(&[output], seed + 1)))
+    }
+
     #[test]
     fn equals_its_plain_twin() {
-        for (rows, input, output) in [(1, 1, 1), (7, 31, 33), (33, 64, 7), (201, 256, 65)] {
-            for activation in [Activation::None, Activation::Gelu, Activation::Relu] {
-                let weight = Weight::from_tensor(&tensor(&[output, input], 1)).unwrap();
-                let layer = Linear::new(weight, Some(tensor(&[output], 2)));
-                let (x, residual) = (tensor(&[rows, input], 3), tensor(&[rows, output], 4));
-                for residual in [None, Some(&residual)] {
-                    let found = layer.apply(&x, activation, residual).unwrap();
-                    let expected = plain::linear(&layer, &x, activation, residual).unwrap();
-                    assert_close(
-                        &found,
-                        &expected,
-                        2e-5,
-                        &format!("{rows}×{input}×{output} {activation:?}"),
-                    );
+        at_every_level(|| {
+            for (rows, input, output) in [(1, 1, 1), (7, 31, 33), (33, 64, 7), (201, 256, 65)] {
+                for activation in [Activation::None, Activation::Gelu, Activation::Relu] {
+                    let layer = linear(input, output, 1);
+                    let (x, residual) = (tensor(&[rows, input], 3), tensor(&[rows, output], 4));
+                    for residual in [None, Some(&residual)] {
+                        let found = layer.apply(&x, activation, residual).unwrap();
+                        let expected = plain::linear(&layer, &x, activation, residual).unwrap();
+                        let what = format!("{rows}×{input}×{output} {activation:?}");
+                        assert_close(&found, &expected, 2e-5, &what);
+                    }
                 }
             }
-        }
+        });
+    }
+
+    #[test]
+    fn two_layers_at_a_time_are_one_after_the_other() {
+        at_every_level(|| {
+            for (rows, widths) in [(1, [1, 1, 1]), (7, [31, 33, 5]), (1300, [3, 17, 9])] {
+                let (first, second) = (linear(widths[0], widths[1], 1), linear(widths[1], widths[2], 3));
+                let (x, residual) = (tensor(&[rows, widths[0]], 5), tensor(&[rows, widths[2]], 6));
+                let between = plain::linear(&first, &x, Activation::Gelu, None).unwrap();
+                let expected = plain::linear(&second, &between, Activation::None, Some(&residual)).unwrap();
+                let found = first.forward_through(&x, Activation::Gelu, &second, Some(&residual));
+                assert_close(&found.unwrap(), &expected, 2e-5, &format!("{rows} {widths:?}"));
+            }
+        });
+    }
+
+    #[test]
+    fn int8_is_near_where_activations_allow_it_and_left_alone_where_they_do_not() {
+        at_every_level(|| {
+            let layer = linear(256, 65, 1);
+            let x = tensor(&[33, 256], 3);
+            let expected = plain::linear(&layer, &x, Activation::None, None).unwrap();
+            let layer = layer.with_compute(Compute::Int8);
+            let found = layer.forward(&x).unwrap();
+            // Two operands of 1/254 each at most, in a random walk of 256 steps.
+            assert_close(&found, &expected, 0.25, "int8");
+            let bf16 = linear(256, 65, 1).with_compute(Compute::auto()).forward(&x).unwrap();
+            assert_ne!(found.to_vec2::<f32>().unwrap(), bf16.to_vec2::<f32>().unwrap());
+            // One value a hundred times the others in every row: their codes would be 0 and ±1.
+            let mut values = x.to_vec2::<f32>().unwrap();
+            values.iter_mut().for_each(|row| row[7] = 100.0);
+            let x = candle_core::Tensor::new(values, x.device()).unwrap();
+            let found = layer.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+            let float = linear(256, 65, 1).with_compute(Compute::auto()).forward(&x).unwrap();
+            assert_eq!(found, float.to_vec2::<f32>().unwrap());
+        });
     }
 }

@@ -187,30 +187,37 @@ impl GroupNorm {
 #[cfg(test)]
 mod tests {
     use super::{GroupNorm, LayerNorm, plain};
-    use crate::ops::testing::{assert_close, tensor};
+    use crate::ops::{
+        simd::at_every_level,
+        testing::{assert_close, tensor},
+    };
 
     #[test]
     fn layer_norm_equals_its_plain_twin() {
-        for (rows, width) in [(1, 1), (7, 31), (33, 64), (65, 130), (1, 1024)] {
-            let (weight, bias, eps) = (tensor(&[width], 1), tensor(&[width], 2), 1e-5);
-            let norm = LayerNorm { weight, bias, eps };
-            let x = tensor(&[rows, width], 3);
-            let expected = plain::layer_norm(&norm, &x).unwrap();
-            assert_close(&norm.forward(&x).unwrap(), &expected, 3e-6, &format!("{rows}×{width}"));
-        }
+        at_every_level(|| {
+            for (rows, width) in [(1, 1), (7, 31), (33, 64), (65, 130), (1, 1024)] {
+                let (weight, bias, eps) = (tensor(&[width], 1), tensor(&[width], 2), 1e-5);
+                let norm = LayerNorm { weight, bias, eps };
+                let x = tensor(&[rows, width], 3);
+                let expected = plain::layer_norm(&norm, &x).unwrap();
+                assert_close(&norm.forward(&x).unwrap(), &expected, 3e-6, &format!("{rows}×{width}"));
+            }
+        });
     }
 
     #[test]
     fn group_norm_equals_its_plain_twin() {
-        for (height, width, channels) in [(1, 7, 8), (31, 33, 24), (3, 5, 256)] {
-            let norm = GroupNorm {
-                weight: tensor(&[channels], 1),
-                bias: tensor(&[channels], 2),
-            };
-            let x = tensor(&[height, width, channels], 3);
-            let expected = plain::group_norm(&norm, &x).unwrap().relu().unwrap();
-            let found = norm.forward_relu(&x).unwrap();
-            assert_close(&found, &expected, 3e-6, &format!("{height}×{width}×{channels}"));
-        }
+        at_every_level(|| {
+            for (height, width, channels) in [(1, 7, 8), (31, 33, 24), (3, 5, 256)] {
+                let norm = GroupNorm {
+                    weight: tensor(&[channels], 1),
+                    bias: tensor(&[channels], 2),
+                };
+                let x = tensor(&[height, width, channels], 3);
+                let expected = plain::group_norm(&norm, &x).unwrap().relu().unwrap();
+                let found = norm.forward_relu(&x).unwrap();
+                assert_close(&found, &expected, 3e-6, &format!("{height}×{width}×{channels}"));
+            }
+        });
     }
 }

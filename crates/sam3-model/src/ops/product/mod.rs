@@ -10,18 +10,18 @@ mod tests;
 
 use std::{cell::RefCell, ops::Range};
 
-pub use pack::{Matrix, Panels, Rows, pack, strip};
+pub use pack::{Matrix, Panels, Rows, left_strip, pack, right_panel};
 use rayon::prelude::*;
 
-use super::simd::{Dot, DotOp, Isa, MR, math};
-use crate::ops::Compute;
+use super::{
+    compute::Unit,
+    simd::{Dot, DotOp, Element, Isa, MAX_NR, MR, math},
+};
 
-/// Lanes of depth between two visits to the output: a block of `a` and a panel of `b` then fit in 1 MB of L2.
-const DEPTH_BLOCK: usize = 512;
 /// Rows of `a` in a block, at most; a multiple of `MR`.
 const ROW_BLOCK: usize = 288;
-/// Tiles are at most this wide.
-const MAX_NR: usize = 64;
+/// Lanes in a block of `a`, at most: more than half of 1 MB of L2, the rest is for a panel of `b`.
+const BLOCK_LANES: usize = 512 * ROW_BLOCK;
 
 /// What is applied to each element of a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,6 +38,8 @@ pub enum Activation {
 /// What follows a product, in this order.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
+    /// What one code is worth in each row of `a` and in each row of `b`: multiplied with the sum, one after the other.
+    pub scales: Option<(&'a [f32], &'a [f32])>,
     /// Added to every row.
     pub bias: Option<&'a [f32]>,
     /// Applied to each element.
@@ -49,27 +51,33 @@ pub struct Epilogue<'a> {
 /// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major.
 ///
 /// # Panics
-/// When `out`, the bias or the residual is not as long as the product has elements, or columns.
-pub fn product(compute: Compute, a: &impl Rows, b: &impl Rows, epilogue: Epilogue<'_>, out: &mut [f32]) {
+/// When `out`, the bias, the residual or a scale is not as long as the product has elements, columns or rows.
+pub fn product<V, U: Unit<V>>(unit: U, a: &impl Rows<V>, b: &impl Rows<V>, epilogue: Epilogue<'_>, out: &mut [f32]) {
     let columns = b.count();
-    product_at(compute, a, b, epilogue, out, |row| row * columns);
+    product_at(unit, a, b, epilogue, out, |row| row * columns);
 }
 
 /// As [`product`], with row `m` of the output at `place(m)`; distinct rows must not overlap.
-pub fn product_at(
-    compute: Compute,
-    a: &impl Rows,
-    b: &impl Rows,
+pub fn product_at<V, U: Unit<V>>(
+    unit: U,
+    a: &impl Rows<V>,
+    b: &impl Rows<V>,
     epilogue: Epilogue<'_>,
     out: &mut [f32],
     place: impl Fn(usize) -> usize + Sync,
 ) {
-    let panels = pack(compute, b);
+    let panels = pack(unit, b);
     run(a, &panels, epilogue, out, place);
 }
 
 /// As [`product_at`], of a `b` that is packed.
-pub fn run(a: &impl Rows, b: &Panels, epilogue: Epilogue<'_>, out: &mut [f32], place: impl Fn(usize) -> usize + Sync) {
+pub fn run<V, U: Unit<V>>(
+    a: &impl Rows<V>,
+    b: &Panels<U>,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+    place: impl Fn(usize) -> usize + Sync,
+) {
     let (rows, columns) = (a.count(), b.columns());
     if rows == 0 || columns == 0 {
         return;
@@ -77,13 +85,20 @@ pub fn run(a: &impl Rows, b: &Panels, epilogue: Epilogue<'_>, out: &mut [f32], p
     assert!(out.len() >= rows * columns, "output of {rows} × {columns}");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns));
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == out.len()));
+    assert!(
+        epilogue
+            .scales
+            .is_none_or(|(a, b)| a.len() == rows && b.len() == columns)
+    );
     let threads = rayon::current_num_threads();
     // Few rows: share out the columns as well, so that every core has work.
-    let row_block = rows.div_ceil(4 * threads).next_multiple_of(MR).clamp(MR, ROW_BLOCK);
-    let row_block = if rows < ROW_BLOCK {
-        rows.next_multiple_of(MR)
-    } else {
-        row_block.max(96)
+    let most = b.unit().dispatch(RowBlock { lanes: b.depth() });
+    let row_block = match rows {
+        _ if rows < most => rows.next_multiple_of(MR),
+        _ => rows
+            .div_ceil(4 * threads)
+            .next_multiple_of(MR)
+            .clamp(96.min(most), most),
     };
     let row_blocks = rows.div_ceil(row_block);
     let column_blocks = (3 * threads).div_ceil(row_blocks).min(b.count());
@@ -103,7 +118,7 @@ pub fn run(a: &impl Rows, b: &Panels, epilogue: Epilogue<'_>, out: &mut [f32], p
             len,
             place: &place,
         };
-        b.compute().dispatch(block);
+        b.unit().dispatch(block);
     });
 }
 
@@ -113,9 +128,9 @@ struct SharedOut(*mut f32);
 unsafe impl Sync for SharedOut {}
 
 /// One task: some rows against some panels.
-struct Block<'a, A, P> {
+struct Block<'a, A, U, P> {
     a: &'a A,
-    b: &'a Panels,
+    b: &'a Panels<U>,
     epilogue: &'a Epilogue<'a>,
     rows: Range<usize>,
     panels: Range<usize>,
@@ -129,21 +144,24 @@ thread_local! {
     static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl<A: Rows, P: Fn(usize) -> usize> DotOp for Block<'_, A, P> {
+impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U, P> {
     type Out = ();
 
     #[inline(always)]
-    fn run<D: Dot>(self) {
+    fn run<D: Dot<Value = V>>(self) {
         // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut packed = PACKED.take();
         let depth = self.b.depth();
-        for start in (0..depth).step_by(DEPTH_BLOCK) {
-            let lanes = DEPTH_BLOCK.min(depth - start);
+        for start in (0..depth).step_by(D::Element::DEPTH_BLOCK) {
+            let lanes = D::Element::DEPTH_BLOCK.min(depth - start);
             let strips = self.rows.len().div_ceil(MR);
             packed.resize(packed.len().max(strips * lanes * MR), 0);
             for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
                 let row = self.rows.start + index * MR;
-                strip::<D::Element, A>(self.a, row..self.rows.end.min(row + MR), MR, start, packed);
+                left_strip::<D, A>(self.a, row..self.rows.end.min(row + MR), start, packed);
+                if D::SHIFT != 0 {
+                    packed.iter_mut().for_each(|lane| *lane ^= 0x8080_8080);
+                }
             }
             self.multiply::<D>(&packed, start, lanes);
         }
@@ -151,12 +169,13 @@ impl<A: Rows, P: Fn(usize) -> usize> DotOp for Block<'_, A, P> {
     }
 }
 
-impl<A: Rows, P: Fn(usize) -> usize> Block<'_, A, P> {
+impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
     #[inline(always)]
     fn multiply<D: Dot>(&self, packed: &[u32], start: usize, lanes: usize) {
         let mut tile = [0f32; MR * MAX_NR];
         for panel in self.panels.clone() {
-            let b = &self.b.panel(panel)[start * D::NR..(start + lanes) * D::NR];
+            let (starts, b) = self.b.panel(panel);
+            let b = &b[start * D::NR..(start + lanes) * D::NR];
             let column = panel * D::NR;
             let columns = D::NR.min(self.b.columns() - column);
             for (strip, a) in packed.chunks_exact(lanes * MR).enumerate() {
@@ -164,8 +183,8 @@ impl<A: Rows, P: Fn(usize) -> usize> Block<'_, A, P> {
                 if first >= self.rows.end {
                     break;
                 }
-                // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
-                unsafe { D::tile(a.as_ptr(), b.as_ptr(), lanes, tile.as_mut_ptr()) };
+                // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
+                unsafe { D::tile(starts.as_ptr(), a.as_ptr(), b.as_ptr(), lanes, tile.as_mut_ptr()) };
                 for (i, sums) in tile
                     .chunks_exact_mut(D::NR)
                     .take(MR.min(self.rows.end - first))
@@ -175,36 +194,53 @@ impl<A: Rows, P: Fn(usize) -> usize> Block<'_, A, P> {
                     assert!(at + columns <= self.len, "row {} is outside the output", first + i);
                     // SAFETY: inside the output by the assertion, and no other task's by `SharedOut`.
                     let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
-                    let last = start + lanes == self.b.depth();
-                    self.finish::<D::Isa>(&mut sums[..columns], out, at, column, start == 0, last);
+                    if start > 0 {
+                        add(&mut sums[..columns], out);
+                    }
+                    if start + lanes == self.b.depth() {
+                        self.finish::<D::Isa>(&mut sums[..columns], first + i, at, column);
+                    }
+                    out.copy_from_slice(&sums[..columns]);
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn finish<I: Isa>(&self, sums: &mut [f32], out: &mut [f32], at: usize, column: usize, first: bool, last: bool) {
-        if !first {
-            add(sums, out);
+    fn finish<I: Isa>(&self, sums: &mut [f32], row: usize, at: usize, column: usize) {
+        if let Some((rows, columns)) = self.epilogue.scales {
+            let row = rows[row];
+            (sums.iter_mut().zip(&columns[column..])).for_each(|(sum, column)| *sum = *sum * row * column);
         }
-        if last {
-            if let Some(bias) = self.epilogue.bias {
-                add(sums, &bias[column..][..sums.len()]);
-            }
-            match self.epilogue.activation {
-                Activation::None => {}
-                Activation::Gelu => sums.iter_mut().for_each(|x| *x = math::gelu::<I>(*x)),
-                Activation::Relu => sums.iter_mut().for_each(|x| *x = x.max(0.0)),
-            }
-            if let Some(residual) = self.epilogue.residual {
-                add(sums, &residual[at..][..sums.len()]);
-            }
+        if let Some(bias) = self.epilogue.bias {
+            add(sums, &bias[column..][..sums.len()]);
         }
-        out.copy_from_slice(sums);
+        match self.epilogue.activation {
+            Activation::None => {}
+            Activation::Gelu => sums.iter_mut().for_each(|x| *x = math::gelu::<I>(*x)),
+            Activation::Relu => sums.iter_mut().for_each(|x| *x = x.max(0.0)),
+        }
+        if let Some(residual) = self.epilogue.residual {
+            add(sums, &residual[at..][..sums.len()]);
+        }
     }
 }
 
 #[inline(always)]
 fn add(sums: &mut [f32], other: &[f32]) {
     sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+}
+
+/// Rows of `a` whose lanes fit in L2.
+struct RowBlock {
+    lanes: usize,
+}
+
+impl<V> DotOp<V> for RowBlock {
+    type Out = usize;
+    #[inline(always)]
+    fn run<D: Dot<Value = V>>(self) -> usize {
+        let lanes = self.lanes.clamp(1, D::Element::DEPTH_BLOCK);
+        (BLOCK_LANES / lanes / MR * MR).clamp(MR, ROW_BLOCK)
+    }
 }

@@ -1,4 +1,4 @@
-//! Packing: rows of f32 values become strips of lanes, transposed so that a tile reads them in order.
+//! Packing: rows of values become strips of lanes, transposed so that a tile reads them in order.
 
 use std::{
     ops::Range,
@@ -7,29 +7,31 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::super::simd::{Dot, DotOp, Element};
-use crate::ops::Compute;
+use super::super::{
+    compute::Unit,
+    simd::{Dot, DotOp, Element, MAX_NR, MR},
+};
 
-/// Rows of equal length that can be read in pieces, as f32.
-pub trait Rows: Sync {
+/// Rows of equal length that can be read in pieces, as f32 or as int8 codes.
+pub trait Rows<V = f32>: Sync {
     /// Number of rows.
     fn count(&self) -> usize;
     /// Values in a row.
     fn depth(&self) -> usize;
     /// Writes the values from `start` on of a row to `out`.
-    fn read(&self, row: usize, start: usize, out: &mut [f32]);
+    fn read(&self, row: usize, start: usize, out: &mut [V]);
 }
 
 /// A row-major matrix.
 #[derive(Clone, Copy)]
-pub struct Matrix<'a> {
+pub struct Matrix<'a, V = f32> {
     /// `[rows, depth]`.
-    pub values: &'a [f32],
+    pub values: &'a [V],
     /// Values in a row.
     pub depth: usize,
 }
 
-impl Rows for Matrix<'_> {
+impl<V: Copy + Sync> Rows<V> for Matrix<'_, V> {
     fn count(&self) -> usize {
         self.values.len() / self.depth
     }
@@ -37,7 +39,7 @@ impl Rows for Matrix<'_> {
         self.depth
     }
     #[inline(always)]
-    fn read(&self, row: usize, start: usize, out: &mut [f32]) {
+    fn read(&self, row: usize, start: usize, out: &mut [V]) {
         out.copy_from_slice(&self.values[row * self.depth + start..][..out.len()]);
     }
 }
@@ -45,69 +47,85 @@ impl Rows for Matrix<'_> {
 /// Lanes that are converted at once: the part of a strip that is written then stays in L1.
 const CHUNK: usize = 64;
 /// Values in a lane, at most.
-const MAX_GROUP: usize = 2;
+const MAX_GROUP: usize = 4;
 
-/// Writes `[lanes][width]`: lane `start + l` of each row in `rows`, then zeros up to `width`.
+/// Writes `[lanes][MR]`, a strip of a left-hand side: lane `start + l` of each row in `rows`, then zeros.
 #[inline(always)]
-pub fn strip<E: Element, R: Rows>(source: &R, rows: Range<usize>, width: usize, start: usize, out: &mut [u32]) {
-    let depth = source.depth();
-    let mut values = [0f32; CHUNK * MAX_GROUP];
+pub fn left_strip<D: Dot, R: Rows<D::Value>>(source: &R, rows: Range<usize>, start: usize, out: &mut [u32]) {
+    strip::<D, R>(source, rows, MR, start, &mut [0; CHUNK * MR], out);
+}
+
+/// Writes `[lanes][NR]`, a panel of a right-hand side, in the same way.
+#[inline(always)]
+pub fn right_panel<D: Dot, R: Rows<D::Value>>(source: &R, rows: Range<usize>, out: &mut [u32]) {
+    strip::<D, R>(source, rows, D::NR, 0, &mut [0; CHUNK * MAX_NR], out);
+}
+
+/// `staged` holds the rows' lanes before they are transposed.
+#[inline(always)]
+fn strip<D: Dot, R: Rows<D::Value>>(
+    source: &R,
+    rows: Range<usize>,
+    width: usize,
+    start: usize,
+    staged: &mut [u32],
+    out: &mut [u32],
+) {
+    let (depth, group) = (source.depth(), D::Element::GROUP);
+    let mut values = [D::Value::default(); CHUNK * MAX_GROUP];
     for (chunk, out) in out.chunks_mut(CHUNK * width).enumerate() {
-        let values = &mut values[..out.len() / width * E::GROUP];
-        let first = (start + chunk * CHUNK) * E::GROUP;
+        let lanes = out.len() / width;
+        let first = (start + chunk * CHUNK) * group;
+        let values = &mut values[..lanes * group];
         let present = values.len().min(depth - first);
-        values[present..].fill(0.0);
-        for (column, row) in (rows.start..rows.start + width).enumerate() {
-            if row >= rows.end {
-                out.iter_mut().skip(column).step_by(width).for_each(|lane| *lane = 0);
-                continue;
-            }
+        values[present..].fill(D::Value::default());
+        for (row, staged) in rows.clone().zip(staged.chunks_exact_mut(CHUNK)) {
             source.read(row, first, &mut values[..present]);
-            for (out, values) in out.chunks_exact_mut(width).zip(values.chunks_exact(E::GROUP)) {
-                out[column] = E::lane(values);
-            }
+            // SAFETY: `dispatch` chose D for this CPU.
+            unsafe { D::lanes(values, &mut staged[..lanes]) };
         }
+        assert!(staged.len() >= width * CHUNK && out.len() >= lanes * width);
+        // SAFETY: as above; both extents by the assertion.
+        unsafe { D::transpose(staged.as_ptr(), CHUNK, width, lanes, out.as_mut_ptr()) };
     }
 }
 
-/// The right-hand side of products, packed: `[panels][depth][NR]` lanes.
-pub struct Panels {
+/// The right-hand side of products, packed: `[panels][1 + depth][NR]` lanes, the first being where the sums begin.
+pub struct Panels<U> {
     lanes: Vec<u32>,
     columns: usize,
     depth: usize,
     width: usize,
-    compute: Compute,
+    unit: U,
 }
 
 /// Buffers of dropped panels: a layer's weights are packed where the last layer's were, so no page is touched first twice.
 static SPARE: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
 
 /// Packs the rows of `b`, in parallel.
-pub fn pack(compute: Compute, b: &impl Rows) -> Panels {
-    let (width, group) = compute.dispatch(Width);
+pub fn pack<V, U: Unit<V>>(unit: U, b: &impl Rows<V>) -> Panels<U> {
+    let (width, group) = unit.dispatch(Width);
     let depth = b.depth().div_ceil(group);
     let columns = b.count();
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut lanes = spare.pop().unwrap_or_default();
     drop(spare);
-    lanes.resize(columns.div_ceil(width) * depth * width, 0);
-    lanes
-        .par_chunks_mut(depth * width)
-        .enumerate()
-        .for_each(|(panel, out)| {
-            let rows = panel * width..columns.min((panel + 1) * width);
-            compute.dispatch(Panel { b, rows, out });
-        });
+    let panel = (1 + depth) * width;
+    lanes.resize(columns.div_ceil(width) * panel, 0);
+    lanes.par_chunks_mut(panel).enumerate().for_each(|(index, out)| {
+        let rows = index * width..columns.min((index + 1) * width);
+        unit.dispatch(Panel { b, rows, out });
+    });
     Panels {
         lanes,
         columns,
         depth,
         width,
-        compute,
+        unit,
     }
 }
 
-impl Panels {
+impl<U: Copy> Panels<U> {
     /// Rows of `b`, which are columns of the product.
     pub fn columns(&self) -> usize {
         self.columns
@@ -123,19 +141,19 @@ impl Panels {
         self.columns.div_ceil(self.width)
     }
 
-    /// `[depth][NR]` lanes.
-    pub fn panel(&self, index: usize) -> &[u32] {
-        let len = self.depth * self.width;
-        &self.lanes[index * len..(index + 1) * len]
+    /// Where the sums begin, `[NR]`, and `[depth][NR]` lanes.
+    pub fn panel(&self, index: usize) -> (&[u32], &[u32]) {
+        let len = (1 + self.depth) * self.width;
+        self.lanes[index * len..(index + 1) * len].split_at(self.width)
     }
 
     /// What the lanes are for.
-    pub fn compute(&self) -> Compute {
-        self.compute
+    pub fn unit(&self) -> U {
+        self.unit
     }
 }
 
-impl Drop for Panels {
+impl<U> Drop for Panels<U> {
     fn drop(&mut self) {
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
         spare.push(std::mem::take(&mut self.lanes));
@@ -144,10 +162,10 @@ impl Drop for Panels {
 
 struct Width;
 
-impl DotOp for Width {
+impl<V> DotOp<V> for Width {
     type Out = (usize, usize);
     #[inline(always)]
-    fn run<D: Dot>(self) -> (usize, usize) {
+    fn run<D: Dot<Value = V>>(self) -> (usize, usize) {
         (D::NR, D::Element::GROUP)
     }
 }
@@ -158,10 +176,26 @@ struct Panel<'a, B> {
     out: &'a mut [u32],
 }
 
-impl<B: Rows> DotOp for Panel<'_, B> {
+impl<V, B: Rows<V>> DotOp<V> for Panel<'_, B> {
     type Out = ();
     #[inline(always)]
-    fn run<D: Dot>(self) {
-        strip::<D::Element, B>(self.b, self.rows, D::NR, 0, self.out);
+    fn run<D: Dot<Value = V>>(self) {
+        let (starts, lanes) = self.out.split_at_mut(D::NR);
+        right_panel::<D, B>(self.b, self.rows, lanes);
+        starts.fill(0);
+        if D::SHIFT != 0 {
+            for lanes in lanes.chunks_exact(D::NR) {
+                for (start, &lane) in starts.iter_mut().zip(lanes) {
+                    *start = start.wrapping_sub((sum_of_codes(lane) * D::SHIFT).cast_unsigned());
+                }
+            }
+        }
     }
+}
+
+/// The sum of a lane's four signed bytes; shifts, which are vector code.
+#[inline(always)]
+fn sum_of_codes(lane: u32) -> i32 {
+    let lane = lane.cast_signed();
+    (lane << 24 >> 24) + (lane << 16 >> 24) + (lane << 8 >> 24) + (lane >> 24)
 }

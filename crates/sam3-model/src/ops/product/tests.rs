@@ -1,7 +1,13 @@
 //! Products against a plain triple loop, at sizes that fill no tile.
 
 use super::{Activation, Epilogue, pack::Matrix, product};
-use crate::ops::{Compute, testing::values};
+use crate::ops::{
+    Compute,
+    compute::Int8,
+    int8,
+    simd::{self, at_every_level},
+    testing::values,
+};
 
 /// Awkward on every side of a tile, a panel and a depth block.
 const SIZES: [(usize, usize, usize); 8] = [
@@ -22,6 +28,7 @@ fn check(compute: Compute, activation: Activation, tolerance: f32) {
         let mut out = vec![f32::NAN; rows * columns];
         let matrix = |values| Matrix { values, depth };
         let epilogue = Epilogue {
+            scales: None,
             bias: Some(&bias),
             activation,
             residual: Some(&residual),
@@ -50,16 +57,63 @@ fn check(compute: Compute, activation: Activation, tolerance: f32) {
 
 #[test]
 fn f32_products_equal_sums_in_f64() {
-    check(Compute::F32, Activation::None, 3e-6);
-    check(Compute::F32, Activation::Relu, 3e-6);
+    at_every_level(|| {
+        check(Compute::F32, Activation::None, 3e-6);
+        check(Compute::F32, Activation::Relu, 3e-6);
+    });
 }
 
 #[test]
 fn gelu_follows_the_bias() {
-    check(Compute::F32, Activation::Gelu, 3e-6);
+    at_every_level(|| check(Compute::F32, Activation::Gelu, 3e-6));
 }
 
 #[test]
 fn bf16_products_are_as_close_as_their_inputs() {
-    check(Compute::Bf16, Activation::None, 6e-3);
+    at_every_level(|| check(Compute::Bf16, Activation::None, 6e-3));
+}
+
+#[test]
+fn int8_products_are_exact() {
+    at_every_level(|| {
+        // The last is SAM 3's own depth, at which sums of the largest codes do not fit in an f32.
+        for (rows, columns, depth) in SIZES.into_iter().chain([(7, 65, 4736)]) {
+            let mut a = int8::quantize(&values(rows * depth, 1), depth);
+            let mut b = int8::quantize(&values(columns * depth, 2), depth);
+            a.codes[..depth].fill(-127);
+            // Not a code of ours, but a file may hold it.
+            b.codes[..depth].fill(-128);
+            let (bias, residual) = (values(columns, 3), values(rows * columns, 4));
+            let mut out = vec![f32::NAN; rows * columns];
+            let matrix = |values| Matrix { values, depth };
+            let epilogue = Epilogue {
+                scales: Some((&a.scales, &b.scales)),
+                bias: Some(&bias),
+                activation: Activation::Relu,
+                residual: Some(&residual),
+            };
+            product(Int8, &matrix(&a.codes), &matrix(&b.codes), epilogue, &mut out);
+            for (i, &found) in out.iter().enumerate() {
+                let (row, column) = (i / columns, i % columns);
+                let pairs = a.codes[row * depth..][..depth].iter().zip(&b.codes[column * depth..]);
+                let sum = pairs.map(|(a, b)| i64::from(*a) * i64::from(*b)).sum::<i64>() as f32;
+                let expected = (sum * a.scales[row] * b.scales[column] + bias[column]).max(0.0) + residual[i];
+                assert_eq!(found, expected, "{rows}×{columns}×{depth} [{row}, {column}]");
+            }
+        }
+    });
+}
+
+#[test]
+fn every_level_is_another_instance() {
+    let names = std::sync::Mutex::new(Vec::new());
+    at_every_level(|| names.lock().unwrap().push(simd::name()));
+    let mut names = names.into_inner().unwrap();
+    assert_eq!(names.last(), Some(&"portable"));
+    names.dedup();
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(
+        names.contains(&"AVX2"),
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    );
 }

@@ -1,36 +1,64 @@
 //! The dot-product units behind every matrix product, and the register tile that they share.
 //!
-//! A *lane* is 32 bits: one f32, or two bf16 values that are neighbours along the depth of the product. Packed operands are lanes,
-//! so that one tile loop serves every element type.
+//! A *lane* is 32 bits of values that are neighbours along the depth of the product: one f32, two bf16, two or four int8 codes. Packed
+//! operands are lanes, so that one tile loop serves every element type.
 
 use super::Isa;
 
 /// Rows of a register tile.
 pub const MR: usize = 6;
 
+/// Columns of a register tile, at most.
+pub const MAX_NR: usize = 64;
+
+/// Where the sums of a tile begin when nothing comes before.
+pub static ZEROS: [u32; MAX_NR] = [0; MAX_NR];
+
 /// What a lane holds.
 pub trait Element: Copy + Send + Sync + 'static {
+    /// What lanes are made of.
+    type Value: Copy + Default + Send + Sync;
     /// Values in a lane.
     const GROUP: usize;
+    /// Lanes of depth between two visits to the f32 output. For floats, a block of `a` and a panel of `b` then fit in 1 MB of L2;
+    /// integer sums stay exact to the end.
+    const DEPTH_BLOCK: usize;
     /// Packs [`GROUP`](Self::GROUP) values.
-    fn lane(values: &[f32]) -> u32;
-    /// `acc + Σ a b` over the values of two lanes.
-    fn dot(acc: f32, a: u32, b: u32) -> f32;
+    fn lane(values: &[Self::Value]) -> u32;
+}
+
+/// Arithmetic on lanes without vector instructions. Sums are the bits of an f32 or an i32.
+pub trait PlainDot: Element {
+    /// `sum + Σ a b` over the values of two lanes.
+    fn dot(sum: u32, a: u32, b: u32) -> u32;
+    /// The sum as f32.
+    fn sum(sum: u32) -> f32;
 }
 
 /// One f32 a lane.
 #[derive(Clone, Copy)]
 pub struct F32;
 
+const FLOAT_DEPTH_BLOCK: usize = 512;
+
 impl Element for F32 {
+    type Value = f32;
     const GROUP: usize = 1;
+    const DEPTH_BLOCK: usize = FLOAT_DEPTH_BLOCK;
     #[inline(always)]
     fn lane(values: &[f32]) -> u32 {
         values[0].to_bits()
     }
+}
+
+impl PlainDot for F32 {
     #[inline(always)]
-    fn dot(acc: f32, a: u32, b: u32) -> f32 {
-        acc + f32::from_bits(a) * f32::from_bits(b)
+    fn dot(sum: u32, a: u32, b: u32) -> u32 {
+        (f32::from_bits(sum) + f32::from_bits(a) * f32::from_bits(b)).to_bits()
+    }
+    #[inline(always)]
+    fn sum(sum: u32) -> f32 {
+        f32::from_bits(sum)
     }
 }
 
@@ -48,15 +76,68 @@ fn round(value: f32) -> u32 {
 }
 
 impl Element for Bf16 {
+    type Value = f32;
     const GROUP: usize = 2;
+    const DEPTH_BLOCK: usize = FLOAT_DEPTH_BLOCK;
     #[inline(always)]
     fn lane(values: &[f32]) -> u32 {
         round(values[1]) | (round(values[0]) >> 16)
     }
+}
+
+impl PlainDot for Bf16 {
     #[inline(always)]
-    fn dot(acc: f32, a: u32, b: u32) -> f32 {
+    fn dot(sum: u32, a: u32, b: u32) -> u32 {
         let product = |a: u32, b: u32| f32::from_bits(a) * f32::from_bits(b);
-        acc + product(a << 16, b << 16) + product(a & 0xffff_0000, b & 0xffff_0000)
+        let sum = f32::from_bits(sum) + product(a << 16, b << 16);
+        (sum + product(a & 0xffff_0000, b & 0xffff_0000)).to_bits()
+    }
+    #[inline(always)]
+    fn sum(sum: u32) -> f32 {
+        f32::from_bits(sum)
+    }
+}
+
+/// Two int8 codes a lane, widened to 16 bits: what CPUs without an 8-bit dot product multiply without saturating.
+#[derive(Clone, Copy)]
+pub struct WideInt8;
+
+impl Element for WideInt8 {
+    type Value = i8;
+    const GROUP: usize = 2;
+    const DEPTH_BLOCK: usize = usize::MAX;
+    #[inline(always)]
+    fn lane(values: &[i8]) -> u32 {
+        let half = |value: i8| u32::from(i16::from(value).cast_unsigned());
+        half(values[0]) | (half(values[1]) << 16)
+    }
+}
+
+impl PlainDot for WideInt8 {
+    #[inline(always)]
+    fn dot(sum: u32, a: u32, b: u32) -> u32 {
+        let (a, b) = (a.cast_signed(), b.cast_signed());
+        let low = i32::from(a as i16) * i32::from(b as i16);
+        let high = (a >> 16) * (b >> 16);
+        sum.wrapping_add(low.wrapping_add(high).cast_unsigned())
+    }
+    #[inline(always)]
+    fn sum(sum: u32) -> f32 {
+        sum.cast_signed() as f32
+    }
+}
+
+/// Four int8 codes a lane, the first in the lowest byte.
+#[derive(Clone, Copy)]
+pub struct Int8;
+
+impl Element for Int8 {
+    type Value = i8;
+    const GROUP: usize = 4;
+    const DEPTH_BLOCK: usize = usize::MAX;
+    #[inline(always)]
+    fn lane(values: &[i8]) -> u32 {
+        u32::from_le_bytes([0, 1, 2, 3].map(|i| values[i].cast_unsigned()))
     }
 }
 
@@ -64,31 +145,31 @@ impl Element for Bf16 {
 pub trait Dot: Copy + Send + Sync + 'static {
     /// For the element-wise code around the product.
     type Isa: Isa;
+    /// What lanes are made of.
+    type Value: Copy + Default + Send + Sync;
     /// What the lanes hold.
-    type Element: Element;
+    type Element: Element<Value = Self::Value>;
     /// A vector register.
     type V: Copy;
     /// Lanes of a vector.
     const LANES: usize;
     /// Columns of a register tile, a multiple of `LANES`.
     const NR: usize;
+    /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each byte.
+    /// Sums must begin at minus this times the column of `b`.
+    const SHIFT: i32 = 0;
 
-    /// All zero.
+    /// Reads `LANES` lanes, or sums.
     ///
     /// # Safety
-    /// The CPU has this instruction set; as for every function here.
-    unsafe fn zero() -> Self::V;
-    /// Reads `LANES` lanes.
-    ///
-    /// # Safety
-    /// They are readable.
+    /// They are readable, and the CPU has this instruction set; as for every function here.
     unsafe fn load(lanes: *const u32) -> Self::V;
     /// `acc + Σ a b`, with the one lane at `a` against each lane of `b`.
     ///
     /// # Safety
     /// `a` is readable.
     unsafe fn dot(acc: Self::V, a: *const u32, b: Self::V) -> Self::V;
-    /// Writes `LANES` sums.
+    /// Writes `LANES` sums as f32.
     ///
     /// # Safety
     /// They are writable.
@@ -97,20 +178,54 @@ pub trait Dot: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// As there.
-    unsafe fn tile(a: *const u32, b: *const u32, depth: usize, out: *mut f32);
+    unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32);
+
+    /// Packs `out.len() × GROUP` values.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn lanes(values: &[Self::Value], out: &mut [u32]) {
+        for (out, values) in out.iter_mut().zip(values.chunks_exact(Self::Element::GROUP)) {
+            *out = Self::Element::lane(values);
+        }
+    }
+
+    /// `out[l × width + c] = rows[c × stride + l]` for `l < lanes`, `c < width`.
+    ///
+    /// # Safety
+    /// As above; both are readable, or writable, there.
+    #[inline(always)]
+    unsafe fn transpose(rows: *const u32, stride: usize, width: usize, lanes: usize, out: *mut u32) {
+        for l in 0..lanes {
+            for c in 0..width {
+                // SAFETY: the caller's promise.
+                unsafe { *out.add(l * width + c) = *rows.add(c * stride + l) };
+            }
+        }
+    }
 }
 
-/// `out[MR][NV × LANES] = a b`, with `a` packed `[depth][MR]` and `b` `[depth][NV × LANES]`.
+/// `out[MR][NV × LANES] = start + a b`, with `a` packed `[depth][MR]`, `b` `[depth][NV × LANES]` and `start` `[NV × LANES]`.
 ///
 /// # Safety
-/// The three are readable, or writable, at those extents, and the CPU has the instruction set.
+/// They are readable, or writable, at those extents, and the CPU has the instruction set.
 #[inline(always)]
-pub unsafe fn tile<D: Dot, const NV: usize>(a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+pub unsafe fn tile<D: Dot, const NV: usize>(
+    start: *const u32,
+    a: *const u32,
+    b: *const u32,
+    depth: usize,
+    out: *mut f32,
+) {
     // SAFETY: every offset below is inside the extents that the caller promised.
     unsafe {
-        let mut sums = [[D::zero(); NV]; MR];
+        let mut columns = [D::load(start); NV];
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = D::load(start.add(j * D::LANES));
+        }
+        let mut sums = [columns; MR];
         for l in 0..depth {
-            let mut columns = [D::zero(); NV];
             for (j, column) in columns.iter_mut().enumerate() {
                 *column = D::load(b.add((l * NV + j) * D::LANES));
             }

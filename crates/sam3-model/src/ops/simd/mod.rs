@@ -9,12 +9,15 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dot;
+mod level;
 pub mod math;
 mod portable;
 
-use std::sync::LazyLock;
-
-pub use dot::{Bf16, Dot, Element, F32, MR, tile};
+use dot::{Bf16, F32, WideInt8};
+pub use dot::{Dot, Element, MAX_NR, MR, ZEROS};
+use level::Level;
+#[cfg(test)]
+pub use level::at_every_level;
 
 /// An instruction set, as far as element-wise code needs to know it.
 pub trait Isa: Copy + Send + Sync + 'static {
@@ -32,49 +35,17 @@ pub trait Op {
     fn run<I: Isa>(self) -> Self::Out;
 }
 
-/// Code to run with a dot-product unit; as [`Op`].
-pub trait DotOp {
+/// Code to run with a dot-product unit for values of type `V`; as [`Op`].
+pub trait DotOp<V> {
     /// What it returns.
     type Out;
     /// Runs it.
-    fn run<D: Dot>(self) -> Self::Out;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Level {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512 {
-        bf16: bool,
-    },
-}
-
-static LEVEL: LazyLock<Level> = LazyLock::new(detect);
-
-fn detect() -> Level {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        let has_avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq");
-        if has_avx2 && has_avx512 {
-            let bf16 = is_x86_feature_detected!("avx512bf16");
-            return Level::Avx512 { bf16 };
-        }
-        if has_avx2 {
-            return Level::Avx2;
-        }
-    }
-    Level::Portable
+    fn run<D: Dot<Value = V>>(self) -> Self::Out;
 }
 
 /// Runs `op` under the widest instruction set of this CPU.
 pub fn dispatch<O: Op>(op: O) -> O::Out {
-    match *LEVEL {
+    match level::get() {
         Level::Portable => op.run::<portable::Portable>(),
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
@@ -86,8 +57,8 @@ pub fn dispatch<O: Op>(op: O) -> O::Out {
 }
 
 /// Runs `op` with this CPU's f32 dot product.
-pub fn dispatch_f32<O: DotOp>(op: O) -> O::Out {
-    match *LEVEL {
+pub fn dispatch_f32<O: DotOp<f32>>(op: O) -> O::Out {
+    match level::get() {
         Level::Portable => op.run::<portable::PortableDot<F32>>(),
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
@@ -99,20 +70,33 @@ pub fn dispatch_f32<O: DotOp>(op: O) -> O::Out {
 }
 
 /// Runs `op` with this CPU's bf16 dot product, or a portable one; [`has_bf16`] tells which.
-pub fn dispatch_bf16<O: DotOp>(op: O) -> O::Out {
-    match *LEVEL {
+pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
+    match level::get() {
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 { bf16: true } => unsafe { avx512::run_bf16(op) },
+        Level::Avx512 { bf16: true, .. } => unsafe { avx512::run_bf16(op) },
         _ => op.run::<portable::PortableDot<Bf16>>(),
+    }
+}
+
+/// Runs `op` with this CPU's int8 dot product.
+pub fn dispatch_int8<O: DotOp<i8>>(op: O) -> O::Out {
+    match level::get() {
+        Level::Portable => op.run::<portable::PortableDot<WideInt8>>(),
+        // SAFETY: `detect` found the features.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 { vnni: true, .. } => unsafe { avx512::run_int8(op) },
+        // SAFETY: `detect` found the features.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 | Level::Avx512 { .. } => unsafe { avx2::run_int8(op) },
     }
 }
 
 /// Does this CPU multiply bf16 faster than f32?
 pub fn has_bf16() -> bool {
-    match *LEVEL {
+    match level::get() {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 { bf16 } => bf16,
+        Level::Avx512 { bf16, .. } => bf16,
         _ => false,
     }
 }

@@ -2,7 +2,10 @@
 
 use std::marker::PhantomData;
 
-use super::{Dot, Element, Isa, tile};
+use super::{
+    Dot, Isa,
+    dot::{PlainDot, tile},
+};
 
 /// Whatever the compiler makes of it.
 #[derive(Clone, Copy)]
@@ -25,17 +28,14 @@ impl Isa for Portable {
 #[derive(Clone, Copy)]
 pub struct PortableDot<E>(PhantomData<E>);
 
-impl<E: Element> Dot for PortableDot<E> {
+impl<E: PlainDot> Dot for PortableDot<E> {
     type Isa = Portable;
+    type Value = E::Value;
     type Element = E;
     type V = [u32; 4];
     const LANES: usize = 4;
     const NR: usize = 8;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        [0; 4]
-    }
     #[inline(always)]
     unsafe fn load(lanes: *const u32) -> Self::V {
         // SAFETY: the caller's promise.
@@ -45,16 +45,16 @@ impl<E: Element> Dot for PortableDot<E> {
     unsafe fn dot(acc: Self::V, a: *const u32, b: Self::V) -> Self::V {
         // SAFETY: the caller's promise.
         let a = unsafe { *a };
-        std::array::from_fn(|i| E::dot(f32::from_bits(acc[i]), a, b[i]).to_bits())
+        std::array::from_fn(|i| E::dot(acc[i], a, b[i]))
     }
     #[inline(always)]
     unsafe fn store(sums: Self::V, out: *mut f32) {
-        // SAFETY: the caller's promise; f32 and u32 are of one size.
-        unsafe { out.cast::<[u32; 4]>().write(sums) }
+        // SAFETY: the caller's promise.
+        unsafe { out.cast::<[f32; 4]>().write(sums.map(E::sum)) }
     }
     #[inline(always)]
-    unsafe fn tile(a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+    unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
         // SAFETY: the caller's promise.
-        unsafe { tile::<Self, 2>(a, b, depth, out) }
+        unsafe { tile::<Self, 2>(start, a, b, depth, out) }
     }
 }

@@ -1,0 +1,79 @@
+//! Which instances of the ops this CPU runs.
+
+use std::sync::LazyLock;
+
+/// An instruction set, with what is optional in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512 {
+        bf16: bool,
+        vnni: bool,
+    },
+}
+
+static ALL: LazyLock<Vec<Level>> = LazyLock::new(detect);
+
+/// The widest.
+pub fn get() -> Level {
+    #[cfg(test)]
+    if let Some(level) = FORCED.get() {
+        return level;
+    }
+    ALL[0]
+}
+
+/// What this CPU has, the widest first.
+fn detect() -> Vec<Level> {
+    let mut levels = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let has_avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq");
+        if has_avx2 && has_avx512 {
+            let bf16 = is_x86_feature_detected!("avx512bf16");
+            let vnni = is_x86_feature_detected!("avx512vnni");
+            levels.push(Level::Avx512 { bf16, vnni });
+            if bf16 || vnni {
+                levels.push(Level::Avx512 {
+                    bf16: false,
+                    vnni: false,
+                });
+            }
+        }
+        if has_avx2 {
+            levels.push(Level::Avx2);
+        }
+    }
+    levels.push(Level::Portable);
+    levels
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `test` once at each level that this CPU has, on threads that know no other: narrower instances are tested on wide CPUs too.
+#[cfg(test)]
+pub fn at_every_level(test: impl Fn() + Sync) {
+    for &level in ALL.iter() {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .start_handler(move |_| FORCED.set(Some(level)))
+            .build()
+            .unwrap();
+        pool.install(|| {
+            assert_eq!(get(), level);
+            // A failure's output then says where.
+            println!("at level {level:?}");
+            test();
+        });
+    }
+}
