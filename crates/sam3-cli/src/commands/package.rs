@@ -47,7 +47,7 @@ pub struct Args {
     /// Encode these prompts here and leave the text encoder behind: "boat,buoy", or a file with one a line
     #[arg(long, value_name = "TEXTS|FILE")]
     bake_prompts: Option<String>,
-    /// How the archive is compressed; zst unpacks faster where the device has zstd or sam3
+    /// How the archive is compressed; zst is for devices that unpack with tar --zstd
     #[arg(
         long,
         value_enum,

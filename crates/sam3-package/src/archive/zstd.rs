@@ -1,8 +1,8 @@
 //! Zstandard (RFC 8878): a frame a piece, whose blocks are Huffman-coded literals without a search for repeats.
 //!
 //! As with [`deflate`](super::deflate), weights have no repeats worth finding, and coding alone is what a compressor's
-//! levels end up with (`docs/adr/0002-deflate.md`). What the format buys is decoding: four streams a block, at several
-//! times the rate of inflate.
+//! levels end up with (`docs/adr/0002-deflate.md`). What the format buys is decoding by
+//! the `zstd` tool: four streams a block, a sixth of gzip's time.
 
 mod fse;
 mod literals;
