@@ -225,11 +225,8 @@ fn text(bytes: &[u8]) -> Result<String, Stop> {
 
 fn parse_number(field: &[u8]) -> Option<u64> {
     if field[0] == 0x80 {
-        let (high, low) = field[1..].split_at(field.len() - 9);
-        return high
-            .iter()
-            .all(|byte| *byte == 0)
-            .then(|| u64::from_be_bytes(low.try_into().expect("eight bytes")));
+        let shifted = |number: u64, byte: &u8| number.checked_mul(256).map(|number| number | u64::from(*byte));
+        return field[1..].iter().try_fold(0, shifted);
     }
     let digits = std::str::from_utf8(until_zero(field)).ok()?.trim();
     if digits.is_empty() {
@@ -242,6 +239,19 @@ fn parse_number(field: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by fuzzing: the checksum's field is shorter than a base-256 number of eight bytes.
+    #[test]
+    fn numbers_of_any_field_are_read() {
+        assert_eq!(parse_number(&[0x80, 0, 0, 0, 0, 0, 1, 2]), Some(258));
+        assert_eq!(
+            parse_number(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            Some(u64::MAX)
+        );
+        assert_eq!(parse_number(&[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(parse_number(b"0000644\0"), Some(0o644));
+        assert_eq!(parse_number(b"\0\0\0\0\0\0\0\0"), Some(0));
+    }
 
     #[test]
     fn headers_come_back() {
