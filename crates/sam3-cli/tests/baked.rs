@@ -4,20 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Folder, check, sam3, text, trained};
-
-/// Packages the trained miniature.
-fn package(folder: &Folder, name: &str, flags: &[&str]) -> String {
-    let (checkpoint, output) = (&trained().checkpoint, folder.path(name));
-    let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(checkpoint),
-        "--output",
-        text(&output),
-    ];
-    check(&[&fixed[..], flags].concat(), 0, &["tensors"])
-}
+use support::{Folder, check, package_trained, sam3, text, trained};
 
 /// What `sam3 segment --json` finds in the scene, and its raw outputs, without names and times.
 fn outputs(folder: &Folder, package: &str, flags: &[&str]) -> (String, Vec<u8>) {
@@ -43,9 +30,9 @@ fn baked_prompts_answer_as_the_text_encoder_would_bit_for_bit() {
     for quantize in ["fp16", "int8"] {
         let folder = Folder::new();
         let flags = ["--quantize", quantize, "--no-tarball"];
-        package(&folder, "full.pth", &flags);
+        package_trained(&folder, "full.pth", &flags);
         for (name, prompts) in [("baked.pth", "boat, Square"), ("baked.safetensors", "Square,boat,boat")] {
-            let said = package(
+            let said = package_trained(
                 &folder,
                 name,
                 &[&flags[..], &["--bake-prompts", prompts, "--force"]].concat(),
@@ -72,7 +59,7 @@ fn another_prompt_is_refused_with_the_list() {
     let folder = Folder::new();
     let list = folder.path("prompts.txt");
     fs::write(&list, "boat\n\n  red boat \n").unwrap();
-    package(&folder, "baked.pth", &["--bake-prompts", text(&list)]);
+    package_trained(&folder, "baked.pth", &["--bake-prompts", text(&list)]);
     let (package, out) = (folder.path("baked.pth"), folder.path("out"));
     let segment = [
         "segment",

@@ -5,7 +5,7 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{Folder, check, sam3, text, trained};
+use support::{Folder, check, package_trained, sam3, text, trained};
 
 /// Runs `sam3 eval --json` on the trained miniature and returns its record.
 fn eval(flags: &[&str]) -> Value {
@@ -20,21 +20,7 @@ fn eval(flags: &[&str]) -> Value {
 /// The trained miniature with its score heads turned down: it finds nothing.
 fn blind(folder: &Folder) -> PathBuf {
     let package = folder.path("blind.safetensors");
-    let source = trained().checkpoint.to_str().unwrap();
-    check(
-        &[
-            "package",
-            "--checkpoint-path",
-            source,
-            "--output",
-            text(&package),
-            "--quantize",
-            "none",
-            "--no-tarball",
-        ],
-        0,
-        &[],
-    );
+    package_trained(folder, "blind.safetensors", &["--quantize", "none", "--no-tarball"]);
     // The presence head's last bias; the package's digest of it is wrong then, which only `sam3 verify` looks at.
     let mut bytes = std::fs::read(&package).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -74,21 +60,7 @@ fn the_miniature_scores_what_it_scored_when_it_was_trained() {
 fn a_package_is_compared_with_its_source() {
     let folder = Folder::new();
     let package = folder.path("int8.pth");
-    let source = text(&trained().checkpoint);
-    check(
-        &[
-            "package",
-            "--checkpoint-path",
-            source,
-            "--output",
-            text(&package),
-            "--quantize",
-            "int8",
-            "--no-tarball",
-        ],
-        0,
-        &["int8"],
-    );
+    package_trained(&folder, "int8.pth", &["--quantize", "int8", "--no-tarball"]);
     let flags = ["--compute", "f32", "--scenes", "16", "--against", text(&package)];
     let record = eval(&flags);
     let against = &record["against"];
@@ -110,7 +82,7 @@ fn a_package_is_compared_with_its_source() {
         "--scenes",
         "4",
         "--against",
-        source,
+        text(&trained().checkpoint),
         "--max-drop",
         "0",
     ]);

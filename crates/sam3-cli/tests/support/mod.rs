@@ -143,6 +143,19 @@ pub fn package_with(folder: &Folder, name: &str, quantize: &str, more: &[&str]) 
     output
 }
 
+/// Packages the trained miniature and returns what was said.
+pub fn package_trained(folder: &Folder, name: &str, flags: &[&str]) -> String {
+    let (checkpoint, output) = (&trained().checkpoint, folder.path(name));
+    let fixed = [
+        "package",
+        "--checkpoint-path",
+        text(checkpoint),
+        "--output",
+        text(&output),
+    ];
+    check(&[&fixed[..], flags].concat(), 0, &["tensors"])
+}
+
 /// The trained miniature and a picture it knows, as `sam3 demo` leaves them.
 pub struct Trained {
     pub checkpoint: PathBuf,

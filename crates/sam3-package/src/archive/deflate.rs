@@ -6,7 +6,10 @@
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::huffman::{Code, code_lengths, codes, run_lengths};
+use super::{
+    bits::BitWriter,
+    huffman::{Code, code_lengths, codes, run_lengths},
+};
 
 /// Bytes under one set of codes: long enough to make its 100 bytes nothing, short enough to follow the tensors.
 const BLOCK: usize = 64 << 10;
@@ -44,7 +47,7 @@ pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) {
 
 /// Codes bytes as literals, then aligns.
 fn code(data: &[u8], out: &mut Vec<u8>) {
-    let mut writer = BitWriter { out, bits: 0, count: 0 };
+    let mut writer = BitWriter::new(out);
     for block in data.chunks(BLOCK) {
         writer.block(block);
     }
@@ -78,12 +81,6 @@ fn search(data: &[u8]) -> Vec<u8> {
             return out;
         }
     }
-}
-
-struct BitWriter<'a> {
-    out: &'a mut Vec<u8>,
-    bits: u64,
-    count: u32,
 }
 
 impl BitWriter<'_> {
@@ -169,21 +166,6 @@ impl BitWriter<'_> {
         for symbol in rest.iter().map(|byte| usize::from(*byte)).chain([END_OF_BLOCK]) {
             self.put(u64::from(codes[symbol].bits), codes[symbol].length);
         }
-    }
-
-    /// At most 32 bits at a time.
-    fn put(&mut self, value: u64, length: u32) {
-        self.bits |= value << self.count;
-        self.count += length;
-        while self.count >= 8 {
-            self.out.push(self.bits as u8);
-            self.bits >>= 8;
-            self.count -= 8;
-        }
-    }
-
-    fn finish_byte(&mut self) {
-        self.put(0, (8 - self.count) % 8);
     }
 
     /// An empty stored block brings the stream to a byte boundary.

@@ -1,5 +1,6 @@
 //! `X.tar.gz` or `X.tar.zst`: the package and its metadata in one file that plain `tar` reads.
 
+mod bits;
 mod deflate;
 mod gzip;
 mod huffman;

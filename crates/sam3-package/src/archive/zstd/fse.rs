@@ -1,6 +1,8 @@
 //! Finite state entropy coding of a Huffman tree's weights (RFC 8878, 4.1 and 4.2.1.2): the only way to send more than 128
 //! of them.
 
+use crate::archive::bits::BitWriter;
+
 /// States of a table; the most that weights may have.
 const SIZE: usize = 64;
 const SIZE_LOG: u32 = SIZE.ilog2();
@@ -16,7 +18,7 @@ pub fn compress(weights: &[u8], out: &mut Vec<u8>) -> bool {
     describe(&shares, out);
     let places = places(&shares);
     // Two coders take turns, the first one beginning; as decoders read backwards, so is coded.
-    let mut writer = Bits { out, bits: 0, count: 0 };
+    let mut writer = BitWriter::new(out);
     let mut states = [None; 2];
     for (index, weight) in weights.iter().enumerate().rev() {
         let places = &places[usize::from(*weight)];
@@ -38,7 +40,9 @@ pub fn compress(weights: &[u8], out: &mut Vec<u8>) -> bool {
     for state in states.into_iter().rev().flatten() {
         writer.put((state - SIZE) as u64, SIZE_LOG);
     }
-    writer.end();
+    // A set bit, from which a decoder that reads backwards knows where to begin.
+    writer.put(1, 1);
+    writer.finish_byte();
     true
 }
 
@@ -62,7 +66,7 @@ fn shares(weights: &[u8]) -> Option<[usize; SYMBOLS]> {
 
 /// Sends the shares, each in as many bits as what is left of the states needs (RFC 8878, 4.1.1).
 fn describe(shares: &[usize; SYMBOLS], out: &mut Vec<u8>) {
-    let mut writer = Bits { out, bits: 0, count: 0 };
+    let mut writer = BitWriter::new(out);
     writer.put(u64::from(SIZE_LOG) - 5, 4);
     let (mut left, mut symbol) = (SIZE, 0);
     while left > 0 {
@@ -90,7 +94,7 @@ fn describe(shares: &[usize; SYMBOLS], out: &mut Vec<u8>) {
             writer.put(zeros as u64, 2);
         }
     }
-    writer.pad();
+    writer.finish_byte();
 }
 
 /// The states of each symbol, ascending (RFC 8878, 4.1.1, "spread").
@@ -106,35 +110,4 @@ fn places(shares: &[usize; SYMBOLS]) -> [Vec<usize>; SYMBOLS] {
     }
     places.iter_mut().for_each(|places| places.sort_unstable());
     places
-}
-
-/// Bits into bytes, the lowest first.
-struct Bits<'a> {
-    out: &'a mut Vec<u8>,
-    bits: u64,
-    count: u32,
-}
-
-impl Bits<'_> {
-    fn put(&mut self, value: u64, length: u32) {
-        self.bits |= value << self.count;
-        self.count += length;
-        while self.count >= 8 {
-            self.out.push(self.bits as u8);
-            self.bits >>= 8;
-            self.count -= 8;
-        }
-    }
-
-    fn pad(&mut self) {
-        if self.count > 0 {
-            self.put(0, 8 - self.count);
-        }
-    }
-
-    /// A set bit, from which a decoder that reads backwards knows where to begin.
-    fn end(&mut self) {
-        self.put(1, 1);
-        self.pad();
-    }
 }
