@@ -156,3 +156,43 @@ fn other_orders_and_folders_verify_too() {
     check(&["unpack", text(&path), "-C", text(&out)], 0, &["verified"]);
     assert_eq!(fs::read(out.join("models/x.safetensors")).unwrap(), package);
 }
+
+/// Digests are of the tensors' bytes alone: a shape or a name that is not the metadata's is found all the same, without unpacking.
+#[test]
+fn names_and_shapes_in_an_archive_are_checked() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.safetensors", "none");
+    let sound = fs::read(&x).unwrap();
+    let header =
+        String::from_utf8_lossy(&sound[8..sound.windows(2).position(|two| two == b"}}").unwrap()]).into_owned();
+    let shape = header
+        .match_indices(r#""shape":["#)
+        .map(|(at, key)| &header[at..at + key.len() + header[at + key.len()..].find(']').unwrap()])
+        .find(|shape| shape.matches(',').count() == 1)
+        .unwrap();
+    let (rows, columns) = shape[r#""shape":["#.len()..].split_once(',').unwrap();
+    let name = "detector.backbone";
+    for (old, new) in [
+        (shape.to_owned(), format!(r#""shape":[{columns},{rows}"#)),
+        (name.to_owned(), name.replace('b', "p")),
+    ] {
+        let at = sound
+            .windows(old.len())
+            .position(|piece| piece == old.as_bytes())
+            .unwrap();
+        let mut changed = sound.clone();
+        changed[at..at + old.len()].copy_from_slice(new.as_bytes());
+        let path = archive(
+            &folder,
+            &[Entry("x.safetensors", b'0', "", changed.len() as u64, &changed)],
+        );
+        check(&["verify", text(&path)], 1, &["evil.tar.gz", "detector."]);
+        let out = folder.path("out");
+        check(
+            &["unpack", text(&path), "-C", text(&out)],
+            1,
+            &["evil.tar.gz", "detector."],
+        );
+        assert_eq!(fs::read_dir(out).unwrap().count(), 0);
+    }
+}

@@ -4,7 +4,7 @@
 //! devices, duplicates and sizes beyond what the metadata promises are refused.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, Read},
     path::{Component, Path, PathBuf},
@@ -18,10 +18,10 @@ use super::{
     volumes::Volumes,
 };
 use crate::{
-    Checkpoint, Error, Progress, Result,
+    Error, Progress, Result,
     package::{
-        Digests, MAX_METADATA_BYTES, Metadata, PackageHasher, Verified, compare, conclude, is_package_name,
-        metadata_path, structure,
+        MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed, Verified, conclude, is_package_name, metadata_path,
+        verify_streamed,
     },
     staged::{Staged, commit_all},
 };
@@ -84,22 +84,12 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         staged.push(file);
         Ok(Some(handle))
     })?;
-    let packages = found.judge(path)?;
-    for (file, verified) in found.packages().zip(&packages) {
-        let checkpoint = Checkpoint::open(staged[file].temporary())?;
-        let mismatches = structure(&checkpoint, &verified.metadata);
-        if !mismatches.is_empty() {
-            return Err(Error::Mismatch {
-                path: path.to_owned(),
-                mismatches,
-            });
-        }
-    }
     let files = staged
         .iter()
         .zip(&found.files)
         .map(|(staged, file)| (staged.target().to_owned(), file.size))
         .collect();
+    let packages = found.judge(path)?;
     commit_all(staged, true)?;
     Ok(Unpacked { files, packages })
 }
@@ -167,44 +157,34 @@ struct FoundFile {
 }
 
 enum Content {
-    Package(Digests),
+    Package(Streamed),
     Metadata(Vec<u8>),
     Other,
 }
 
 impl Found {
-    /// Positions of the packages among the files.
-    fn packages(&self) -> impl Iterator<Item = usize> {
-        self.files
-            .iter()
-            .enumerate()
-            .filter(|(_, file)| matches!(file.content, Content::Package(_)))
-            .map(|(i, _)| i)
-    }
-
-    /// Compares every package with its digests and with the metadata file beside it.
-    fn judge(&self, path: &Path) -> Result<Vec<Verified>> {
+    /// Compares every package with its metadata, and that with the metadata file beside it.
+    fn judge(self, path: &Path) -> Result<Vec<Verified>> {
+        let mut packages = Vec::new();
+        let mut outside = HashMap::new();
+        for file in self.files {
+            match file.content {
+                Content::Package(streamed) => packages.push((file.name, streamed)),
+                Content::Metadata(text) => _ = outside.insert(file.name, text),
+                Content::Other => {}
+            }
+        }
         let mut verified = Vec::new();
-        for file in &self.files {
-            let Content::Package(digests) = &file.content else {
-                continue;
-            };
-            let Some(inside) = &digests.metadata else {
-                return Err(Error::NotAPackage { path: path.to_owned() });
-            };
-            let metadata = Metadata::from_json(inside)
-                .map_err(|reason| Error::invalid(path, format!("{}: {reason}", file.name.display())))?;
-            let mut mismatches = compare(&metadata, digests);
-            let beside = metadata_path(&file.name);
-            let outside = self.files.iter().find(|other| other.name == beside);
-            match outside.map(|other| &other.content) {
-                Some(Content::Metadata(text)) if text != inside => {
-                    mismatches.push(format!(
-                        "  {}: differs from the metadata inside the package",
-                        beside.display()
-                    ));
-                }
-                _ => {}
+        for (name, streamed) in packages {
+            let (metadata, inside, mut mismatches) =
+                verify_streamed(&name, streamed).map_err(|error| in_archive(path, error))?;
+            let beside = metadata_path(&name);
+            let outside = outside.get(&beside);
+            if outside.is_some_and(|text| *text != inside) {
+                mismatches.push(format!(
+                    "  {}: differs from the metadata inside the package",
+                    beside.display()
+                ));
             }
             verified.push(conclude(path, metadata, outside.map(|_| beside), mismatches)?);
         }
@@ -273,8 +253,8 @@ fn walk(
             });
             Content::Metadata(text)
         } else if is_package_name(&name) {
-            let digests = copy_and_hash(&mut reader, entry.size, path, &mut output)?;
-            Content::Package(digests.map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?)
+            let streamed = copy_and_hash(&mut reader, entry.size, path, &mut output)?;
+            Content::Package(streamed.map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?)
         } else {
             copy(&mut reader, entry.size, path, &mut output, |_| {})?;
             Content::Other
@@ -344,12 +324,12 @@ fn copy_and_hash(
     size: u64,
     archive: &Path,
     output: &mut Option<(File, PathBuf)>,
-) -> Result<Result<Digests, String>> {
+) -> Result<Result<Streamed, String>> {
     let (full, filled) = mpsc::sync_channel::<Vec<u8>>(WAITING);
     let (empty, emptied) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
         let hashing = scope.spawn(move || {
-            let mut hasher = PackageHasher::new();
+            let mut hasher = PackageHasher::new(size)?;
             for piece in filled {
                 hasher.update(&piece)?;
                 // The other side is gone once it has read everything.
@@ -389,6 +369,17 @@ fn stopped(path: &Path, stop: Stop) -> Error {
     match stop {
         Stop::Refused(reason) => Error::invalid(path, reason),
         Stop::Io(error) => unreadable(path, error),
+    }
+}
+
+/// What is wrong with a file of the archive is wrong with the archive.
+fn in_archive(archive: &Path, error: Error) -> Error {
+    match error {
+        Error::Invalid { path, reason } => Error::invalid(archive, format!("{}: {reason}", path.display())),
+        Error::NotAPackage { .. } => Error::NotAPackage {
+            path: archive.to_owned(),
+        },
+        other => other,
     }
 }
 

@@ -87,24 +87,18 @@ impl Checkpoint {
     /// [`Error::Io`] where the file cannot be opened; [`Error::Invalid`] where it is not a checkpoint, is cut off, or
     /// anything in it is not as the format says.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = map(path)?;
-        let invalid = |reason: String| Error::invalid(path, reason);
-        match sniff::sniff(&map).map_err(invalid)? {
-            sniff::Kind::Zip => {
-                let contents = pth::read(&map).map_err(invalid)?;
-                Ok(Self::new(path, Container::Pth, vec![(path.to_owned(), map)], contents))
-            }
-            sniff::Kind::Safetensors => {
-                let contents = safetensors::read(&map).map_err(invalid)?;
-                Ok(Self::new(
-                    path,
-                    Container::Safetensors,
-                    vec![(path.to_owned(), map)],
-                    contents,
-                ))
-            }
-            sniff::Kind::Json => Self::open_shards(path, map),
-        }
+        Self::from_map(path, map(path)?)
+    }
+
+    /// As [`open`](Self::open), of a file whose bytes are there already.
+    pub(crate) fn from_map(path: &Path, map: Mmap) -> Result<Self> {
+        let read = match sniff::sniff(&map).map_err(|reason| Error::invalid(path, reason))? {
+            sniff::Kind::Zip => pth::read(&map).map(|contents| (Container::Pth, contents)),
+            sniff::Kind::Safetensors => safetensors::read(&map).map(|contents| (Container::Safetensors, contents)),
+            sniff::Kind::Json => return Self::open_shards(path, map),
+        };
+        let (container, contents) = read.map_err(|reason| Error::invalid(path, reason))?;
+        Ok(Self::new(path, container, vec![(path.to_owned(), map)], contents))
     }
 
     fn open_shards(path: &Path, index: Mmap) -> Result<Self> {

@@ -27,9 +27,9 @@ pub use metadata::{
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
 pub(crate) use source::hex;
 pub use source::{Shard, Source};
-pub(crate) use stream::{Digests, PackageHasher};
+pub(crate) use stream::{PackageHasher, Streamed};
 pub use verify::{Verified, verify, verify_structure};
-pub(crate) use verify::{compare, conclude, structure};
+pub(crate) use verify::{conclude, verify_streamed};
 
 /// What to write and where.
 #[derive(Clone, Debug)]

@@ -1,29 +1,28 @@
 //! Hashes a package while its bytes go by, so that an archive is checked in the pass that extracts it.
+//!
+//! Tensors are hashed and let go; everything else, a thousandth of the file, is kept at its place in an otherwise empty map of the
+//! file's length. That map opens as the file itself would.
 
+use memmap2::{Mmap, MmapMut, MmapOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::metadata::{MAX_BYTES, RECORD};
+use super::metadata::MAX_BYTES;
 
 /// A safetensors header beyond this is refused by the reference reader too.
 const MAX_HEADER: u64 = 100_000_000;
 const LOCAL_HEADER: usize = 30;
+/// A package holds at most this much beside its tensors: its metadata, names and padding.
+const MAX_KEPT: u64 = MAX_BYTES + (32 << 20);
 
-/// What a package was found to hold.
-#[derive(Debug, Default)]
-pub(crate) struct Digests {
-    /// Position (`.pth`) or name (`.safetensors`) of each tensor, its length and SHA-256.
-    pub tensors: Vec<(Key, u64, [u8; 32])>,
-    /// The metadata inside.
-    pub metadata: Option<Vec<u8>>,
-}
-
-/// How a package names a tensor's bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Key {
-    Position(usize),
-    Name(String),
+/// A package that went by.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    /// The file with zeros for its tensors.
+    pub map: Mmap,
+    /// First byte, length and SHA-256 of each tensor's bytes.
+    pub digests: Vec<(u64, u64, [u8; 32])>,
 }
 
 /// Takes a package's bytes in order.
@@ -31,9 +30,13 @@ pub(crate) struct PackageHasher {
     state: State,
     /// Bytes of a header that is not complete yet.
     head: Vec<u8>,
-    /// Safetensors: what follows, last first.
-    queue: Vec<(u64, u64, Key)>,
-    found: Digests,
+    /// Safetensors: the lengths of the tensors to come, last first.
+    queue: Vec<u64>,
+    map: MmapMut,
+    /// Bytes taken, and of them kept.
+    at: u64,
+    kept: u64,
+    digests: Vec<(u64, u64, [u8; 32])>,
 }
 
 enum State {
@@ -47,7 +50,8 @@ enum State {
     Body {
         left: u64,
         length: u64,
-        sink: Sink,
+        /// For a tensor's bytes.
+        sha: Option<Sha256>,
         then: Then,
     },
     SafetensorsHeader {
@@ -55,12 +59,6 @@ enum State {
     },
     /// The rest holds no tensor.
     Rest,
-}
-
-enum Sink {
-    Hash(Key, Sha256),
-    Keep(Vec<u8>),
-    Skip,
 }
 
 #[derive(Clone, Copy)]
@@ -72,53 +70,84 @@ enum Then {
 }
 
 impl PackageHasher {
-    pub fn new() -> Self {
-        Self {
+    /// For a package of so many bytes.
+    pub fn new(length: u64) -> Result<Self, String> {
+        // Pages that are never written cost nothing, and swap need not be set aside for them.
+        let map = usize::try_from(length)
+            .map_err(|error| error.to_string())
+            .and_then(|length| {
+                let mut options = MmapOptions::new();
+                let map = options.len(length.max(1)).no_reserve_swap().map_anon();
+                map.map_err(|error| error.to_string())
+            })
+            .map_err(|error| format!("cannot look at its {length} bytes: {error}"))?;
+        Ok(Self {
             state: State::Magic,
             head: Vec::new(),
             queue: Vec::new(),
-            found: Digests::default(),
-        }
+            map,
+            at: 0,
+            kept: 0,
+            digests: Vec::new(),
+        })
     }
 
     /// Takes the next bytes. The error is a sentence without the file's name.
+    ///
+    /// # Panics
+    /// When there are more bytes than were announced.
     pub fn update(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() {
-            match &mut self.state {
-                State::Rest => return Ok(()),
-                State::Body { left, sink, .. } => {
+            let take = match &mut self.state {
+                State::Rest => self.keep(bytes)?,
+                State::Body { left, sha, .. } => {
                     let take = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    let (now, later) = bytes.split_at(take);
-                    match sink {
-                        Sink::Hash(_, sha) => sha.update(now),
-                        Sink::Keep(kept) => kept.extend(now),
-                        Sink::Skip => {}
-                    }
                     *left -= take as u64;
-                    bytes = later;
-                    self.settle();
+                    match sha {
+                        Some(sha) => sha.update(&bytes[..take]),
+                        None => _ = self.keep(&bytes[..take])?,
+                    }
+                    take
                 }
                 State::Magic | State::ZipHeader | State::ZipNames { .. } | State::SafetensorsHeader { .. } => {
                     let missing = self.header_length() - self.head.len();
-                    let (now, later) = bytes.split_at(missing.min(bytes.len()));
-                    self.head.extend(now);
-                    bytes = later;
-                    if self.head.len() == self.header_length() {
-                        self.header()?;
-                        self.settle();
-                    }
+                    let take = self.keep(&bytes[..missing.min(bytes.len())])?;
+                    self.head.extend(&bytes[..take]);
+                    take
                 }
+            };
+            self.at += take as u64;
+            bytes = &bytes[take..];
+            if self.header_length() > 0 && self.head.len() == self.header_length() {
+                self.header()?;
             }
+            self.settle();
         }
         Ok(())
     }
 
-    /// What was found; an error where the bytes ended early.
-    pub fn finish(self) -> Result<Digests, String> {
-        match self.state {
-            State::Rest => Ok(self.found),
-            _ => Err("it ends before its last tensor".to_owned()),
+    /// Puts bytes at their place in the map; returns how many.
+    fn keep(&mut self, bytes: &[u8]) -> Result<usize, String> {
+        self.kept += bytes.len() as u64;
+        if self.kept > MAX_KEPT {
+            return Err(format!(
+                "it holds more than {MAX_KEPT} bytes beside its tensors: not a package"
+            ));
         }
+        self.map[self.at as usize..][..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// What went by; an error where the bytes ended early.
+    pub fn finish(self) -> Result<Streamed, String> {
+        let State::Rest = self.state else {
+            return Err("it ends before its last tensor".to_owned());
+        };
+        let map = self.map.make_read_only().map_err(|error| error.to_string())?;
+        Ok(Streamed {
+            map,
+            digests: self.digests,
+        })
     }
 
     fn header_length(&self) -> usize {
@@ -167,27 +196,25 @@ impl PackageHasher {
                 State::Body {
                     left: 0,
                     length,
-                    sink,
+                    sha,
                     then,
                 } => {
-                    match sink {
-                        Sink::Hash(key, sha) => self.found.tensors.push((key, length, sha.finalize().into())),
-                        Sink::Keep(kept) => self.found.metadata = Some(kept),
-                        Sink::Skip => {}
+                    if let Some(sha) = sha {
+                        self.digests.push((self.at - length, length, sha.finalize().into()));
                     }
                     self.state = match then {
                         Then::Descriptor(0) | Then::ZipHeader => State::ZipHeader,
                         Then::Descriptor(left) => State::Body {
                             left,
                             length: left,
-                            sink: Sink::Skip,
+                            sha: None,
                             then: Then::ZipHeader,
                         },
                         Then::NextTensor => match self.queue.pop() {
-                            Some((_, length, key)) => State::Body {
+                            Some(length) => State::Body {
                                 left: length,
                                 length,
-                                sink: Sink::Hash(key, Sha256::new()),
+                                sha: Some(Sha256::new()),
                                 then: Then::NextTensor,
                             },
                             None => State::Rest,
@@ -221,13 +248,9 @@ impl PackageHasher {
         if !stored || (length == 0 && has_descriptor && record == "data.pkl") {
             return Err("it was not written by sam3 package".to_owned());
         }
-        let sink = if let Some(number) = record.strip_prefix("data/").and_then(|number| number.parse().ok()) {
-            Sink::Hash(Key::Position(number), Sha256::new())
-        } else if record == RECORD && length <= MAX_BYTES {
-            Sink::Keep(Vec::new())
-        } else {
-            Sink::Skip
-        };
+        let tensor = record
+            .strip_prefix("data/")
+            .is_some_and(|number| number.parse::<usize>().is_ok());
         let descriptor = if !has_descriptor {
             0
         } else if zip64 {
@@ -239,7 +262,7 @@ impl PackageHasher {
         self.state = State::Body {
             left: length,
             length,
-            sink,
+            sha: tensor.then(Sha256::new),
             then: Then::Descriptor(descriptor),
         };
         Ok(())
@@ -257,8 +280,6 @@ impl PackageHasher {
         let mut places = Vec::with_capacity(header.len());
         for (name, value) in header {
             if name == "__metadata__" {
-                let text = value.get(RECORD.trim_end_matches(".json")).and_then(Value::as_str);
-                self.found.metadata = text.map(|text| text.as_bytes().to_vec());
                 continue;
             }
             let Place {
@@ -267,23 +288,22 @@ impl PackageHasher {
             let length = end
                 .checked_sub(begin)
                 .ok_or_else(|| format!("{name}: its bytes end before they begin"))?;
-            places.push((begin, length, Key::Name(name)));
+            places.push((begin, length, name));
         }
         places.sort_by_key(|(begin, length, _)| (*begin, *length));
-        for (begin, length, key) in &places {
+        for (begin, length, name) in &places {
             if *begin != cursor {
-                return Err(format!("{key:?}: expected its bytes at {cursor}, found {begin}"));
+                return Err(format!("{name}: expected its bytes at {cursor}, found {begin}"));
             }
             cursor = begin
                 .checked_add(*length)
-                .ok_or_else(|| format!("{key:?}: absurd length"))?;
+                .ok_or_else(|| format!("{name}: absurd length"))?;
         }
-        places.reverse();
-        self.queue = places;
+        self.queue = places.into_iter().rev().map(|(_, length, _)| length).collect();
         self.state = State::Body {
             left: 0,
             length: 0,
-            sink: Sink::Skip,
+            sha: None,
             then: Then::NextTensor,
         };
         Ok(())

@@ -12,7 +12,7 @@ use super::{
     metadata::{Metadata, TensorRecord},
     metadata_path,
     source::hex,
-    stream::{Digests, Key},
+    stream::Streamed,
 };
 use crate::{Checkpoint, Error, Progress, Result, archive};
 
@@ -148,30 +148,42 @@ fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> 
     }
 }
 
-/// Compares what streamed by with the metadata that streamed by with it.
-pub(crate) fn compare(metadata: &Metadata, found: &Digests) -> Vec<String> {
-    let mut by_key: HashMap<&Key, &[u8; 32]> = HashMap::with_capacity(found.tensors.len());
-    let mut mismatches = Vec::new();
-    for (key, _, sha256) in &found.tensors {
-        if by_key.insert(key, sha256).is_some() {
-            mismatches.push(format!("  {key:?}: stored twice"));
-        }
+/// The check of a package that streamed by: as [`verify`] of the file at `path`, which need not be there.
+pub(crate) fn verify_streamed(path: &Path, streamed: Streamed) -> Result<(Metadata, Vec<u8>, Vec<String>)> {
+    let Streamed { map, digests } = streamed;
+    let checkpoint = Checkpoint::from_map(path, map)?;
+    let Some(text) = checkpoint.metadata_json() else {
+        return Err(Error::NotAPackage { path: path.to_owned() });
+    };
+    let metadata = Metadata::from_json(text).map_err(|reason| Error::invalid(path, reason))?;
+    let mut mismatches = structure(&checkpoint, &metadata);
+    if !mismatches.is_empty() {
+        return Ok((metadata, text.to_vec(), mismatches));
     }
-    for (position, record) in metadata.tensors.iter().enumerate() {
-        let found = by_key
-            .remove(&Key::Position(position))
-            .or_else(|| by_key.remove(&Key::Name(record.name.clone())));
+    let mut by_place: HashMap<(u64, u64), [u8; 32]> = digests
+        .into_iter()
+        .map(|(start, length, sha256)| ((start, length), sha256))
+        .collect();
+    for record in &metadata.tensors {
+        let position = checkpoint.position(&record.name).expect("the structure was compared");
+        let place = checkpoint.stored(position);
+        let found = by_place.remove(&(place.start as u64, place.byte_len() as u64));
         match found {
-            Some(sha256) => mismatches.extend(differs(record, &hex(sha256))),
-            None => mismatches.push(format!("  {}: in the metadata, not in the file", record.name)),
+            Some(sha256) => mismatches.extend(differs(record, &hex(&sha256))),
+            None if place.byte_len() == 0 => {}
+            None => mismatches.push(format!(
+                "  {}: its bytes do not lie as sam3 package writes them",
+                record.name
+            )),
         }
     }
+    by_place.retain(|(_, length), _| *length > 0);
     mismatches.extend(
-        by_key
+        by_place
             .keys()
-            .map(|key| format!("  {key:?}: in the file, not in its metadata")),
+            .map(|(start, length)| format!("  {length} bytes at {start} are no tensor's")),
     );
-    mismatches
+    Ok((metadata, text.to_vec(), mismatches))
 }
 
 /// A report where nothing differs, else the error.
