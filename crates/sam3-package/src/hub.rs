@@ -35,6 +35,8 @@ pub struct Hub {
     pub token: Option<String>,
     /// `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
+    /// Certificates to trust in place of the public authorities', as PEM: a company's proxy has its own.
+    pub certificates: Option<PathBuf>,
     /// Look only into the cache; no socket is opened.
     pub offline: bool,
     /// Wait before the second attempt; each later wait is twice as long.

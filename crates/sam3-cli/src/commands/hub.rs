@@ -56,6 +56,7 @@ impl Args {
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
             token: self.token.clone().or_else(|| token(&home)),
             cache: set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
+            certificates: set("SSL_CERT_FILE").map(PathBuf::from),
             offline: self.offline || set("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
             patience: Duration::from_secs(1),
         };

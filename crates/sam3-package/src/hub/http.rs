@@ -1,12 +1,12 @@
 //! The two requests that the Hub has to answer, and what its refusals mean.
 
-use std::{fmt, io, io::Read, sync::Arc, time::Duration};
+use std::{fmt, io, io::Read, path::Path, sync::Arc, time::Duration};
 
 use ureq::{
     Agent, Body,
     config::RedirectAuthHeaders,
     http::{Response, StatusCode},
-    tls::{TlsConfig, TlsProvider},
+    tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
 };
 
 use super::Hub;
@@ -69,9 +69,14 @@ impl Client {
                 reason,
             });
         }
+        let roots = match &hub.certificates {
+            Some(path) if https => trusted(path)?,
+            _ => RootCerts::WebPki,
+        };
         let agent = |redirects| {
             let tls = TlsConfig::builder()
                 .provider(TlsProvider::Rustls)
+                .root_certs(roots.clone())
                 .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()));
             Agent::config_builder()
                 .tls_config(tls.build())
@@ -195,15 +200,40 @@ impl Client {
     }
 }
 
+/// The certificates of a PEM file.
+fn trusted(path: &Path) -> Result<RootCerts> {
+    let pem = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        let reason =
+            "SSL_CERT_FILE names it, but it holds no certificate: expected PEM, \"-----BEGIN CERTIFICATE-----\"";
+        return Err(Error::invalid(path, reason));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
 fn passing(error: ureq::Error) -> Failure {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl | ureq::Error::TooManyRedirects => {
             Failure::Final(error.to_string())
         }
         // A wrong certificate stays wrong.
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => Failure::Final(error.to_string()),
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => untrusted(&error),
+        // It may also come wrapped.
+        ureq::Error::Io(ref inner) if inner.to_string().contains("invalid peer certificate") => untrusted(&error),
         error => Failure::Passing(format!("no answer ({error})")),
     }
+}
+
+fn untrusted(error: &ureq::Error) -> Failure {
+    Failure::Final(format!(
+        "{error}: a proxy with certificates of its own needs SSL_CERT_FILE to name them"
+    ))
 }
 
 /// True where the processor has what the TLS library's assembly is written in; it asserts that itself, by a panic.

@@ -59,6 +59,7 @@ impl Server {
             endpoint: format!("http://127.0.0.1:{port}"),
             token: Some("secret".to_owned()),
             cache: folder.clone(),
+            certificates: None,
             offline: false,
             patience: Duration::from_millis(2),
         };
