@@ -80,6 +80,10 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
         ),
         (vec![file("x.txt")], vec!["no .pth"]),
         (vec![file("x.pth")], vec!["x.pth"]),
+        (
+            vec![Entry("x.safetensors", b'0', "", 16, &[0; 16])],
+            vec!["x.safetensors", "header is malformed"],
+        ),
     ];
     for (entries, words) in cases {
         let folder = Folder::new();

@@ -110,7 +110,7 @@ impl PackageHasher {
                     take
                 }
                 State::Magic | State::ZipHeader | State::ZipNames { .. } | State::SafetensorsHeader { .. } => {
-                    let missing = self.header_length() - self.head.len();
+                    let missing = self.header_length().unwrap_or(0) - self.head.len();
                     let take = self.keep(&bytes[..missing.min(bytes.len())])?;
                     self.head.extend(&bytes[..take]);
                     take
@@ -118,7 +118,7 @@ impl PackageHasher {
             };
             self.at += take as u64;
             bytes = &bytes[take..];
-            if self.header_length() > 0 && self.head.len() == self.header_length() {
+            if self.header_length() == Some(self.head.len()) {
                 self.header()?;
             }
             self.settle();
@@ -150,13 +150,14 @@ impl PackageHasher {
         })
     }
 
-    fn header_length(&self) -> usize {
+    /// Where a header is being read.
+    fn header_length(&self) -> Option<usize> {
         match self.state {
-            State::Magic => 8,
-            State::ZipHeader => LOCAL_HEADER,
-            State::ZipNames { names, extra } => LOCAL_HEADER + names + extra,
-            State::SafetensorsHeader { length } => length as usize,
-            State::Body { .. } | State::Rest => 0,
+            State::Magic => Some(8),
+            State::ZipHeader => Some(LOCAL_HEADER),
+            State::ZipNames { names, extra } => Some(LOCAL_HEADER + names + extra),
+            State::SafetensorsHeader { length } => Some(length as usize),
+            State::Body { .. } | State::Rest => None,
         }
     }
 
