@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod failure;
+mod memory;
 mod output;
 mod signals;
 
@@ -12,6 +13,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     signals::install();
+    memory::keep_buffers();
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
     match commands::run(args.command, &output) {

@@ -144,13 +144,15 @@ fn compare(reference: &[Answer], found: &[Answer]) -> Comparison {
 }
 
 fn gate(allowed: f64, against: &Against) -> anyhow::Result<()> {
+    /// Points are differences of ratios: 0.2 comes out as 0.20000000000000018.
+    const ROUNDING: f64 = 1e-9;
     let worst = against
         .difference_points
         .named()
         .into_iter()
         .min_by(|a, b| a.1.total_cmp(&b.1));
     match worst {
-        Some((name, points)) if -points > allowed => Err(Failure::input(
+        Some((name, points)) if -points > allowed + ROUNDING => Err(Failure::input(
             format!(
                 "{name} is {:.2} points below that of {}, and --max-drop allows {allowed}",
                 -points,

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::Config,
     model::{Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Features},
-    ops::{self, Conv3x3, GroupNorm, LayerNorm, Linear},
+    ops::{self, Compute, Conv3x3, GroupNorm, LayerNorm, Linear},
     weights::Weights,
 };
 
@@ -15,7 +15,8 @@ pub struct MaskHead {
     cross_attn_norm: LayerNorm,
     cross_attend_prompt: MultiheadAttention,
     pixel_decoder: PixelDecoder,
-    instance_seg_head: Linear,
+    /// A 1 × 1 convolution: `[d_model, d_model]` and `[d_model]`.
+    instance_seg_head: (Tensor, Tensor),
     semantic_seg_head: Linear,
     mask_embed: Mlp,
 }
@@ -31,11 +32,9 @@ pub struct Masks {
 impl MaskHead {
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
         let d_model = config.d_model;
-        let conv_1x1 = |name: &str, output: usize| -> crate::Result<Linear> {
-            let weights = weights.pp(name);
-            let kernel = weights.weight("weight", &[output, d_model, 1, 1])?;
-            Ok(Linear::new(kernel.flatten(), Some(weights.tensor("bias", &[output])?)))
-        };
+        let instance = weights.pp("instance_seg_head");
+        let kernel = instance.tensor("weight", &[d_model, d_model, 1, 1])?;
+        let semantic = weights.pp("semantic_seg_head");
         Ok(Self {
             cross_attn_norm: LayerNorm::load(&weights.pp("cross_attn_norm"), d_model, EPS)?,
             cross_attend_prompt: MultiheadAttention::load(
@@ -44,8 +43,14 @@ impl MaskHead {
                 config.mask_heads,
             )?,
             pixel_decoder: PixelDecoder::load(&weights.pp("pixel_decoder"), d_model)?,
-            instance_seg_head: conv_1x1("instance_seg_head", d_model)?,
-            semantic_seg_head: conv_1x1("semantic_seg_head", 1)?,
+            instance_seg_head: (
+                kernel.reshape((d_model, d_model))?,
+                instance.tensor("bias", &[d_model])?,
+            ),
+            semantic_seg_head: Linear::new(
+                semantic.weight("weight", &[1, d_model, 1, 1])?.flatten(),
+                Some(semantic.tensor("bias", &[1])?),
+            ),
             mask_embed: Mlp::load(&weights.pp("mask_predictor").pp("mask_embed"), &[d_model; 4])?,
         })
     }
@@ -60,8 +65,11 @@ impl MaskHead {
         let pixels = self.pixel_decoder.forward(&coarse, features)?;
         let (height, width, d_model) = pixels.dims3()?;
         let pixels = pixels.reshape((height * width, d_model))?;
-        let instances = self.instance_seg_head.forward(&pixels)?;
-        let masks = self.mask_embed.forward(queries)?.matmul(&instances.t()?)?;
+        // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the many pixels.
+        let (kernel, bias) = &self.instance_seg_head;
+        let embedding = self.mask_embed.forward(queries)?;
+        let shift = embedding.matmul(&bias.unsqueeze(1)?)?.squeeze(1)?;
+        let masks = ops::dots(Compute::F32, &embedding.matmul(kernel)?, &pixels, &shift)?;
         Ok(Masks {
             instances: masks.reshape((queries.dim(0)?, height, width))?,
             semantic: self.semantic_seg_head.forward(&pixels)?.reshape((1, height, width))?,

@@ -122,11 +122,13 @@ impl Sam3Image {
         let detector = weights.pp("detector").with_compute(weights.compute().float());
         let vision = backbone.pp("vision_backbone");
         let transformer = detector.pp("transformer");
+        // f32 always, as is all that decides what is found and where: together a fiftieth of the work.
+        let exact = detector.with_compute(Compute::F32);
         Ok(Self {
             trunk: vit::ViT::load(&vision.pp("trunk"), &config.vit)?,
             neck: neck::Neck::load(&vision.pp("convs").with_compute(detector.compute()), config)?,
             language_backbone: match &config.text {
-                // f32 always: it is a hundredth of the work, and baked prompts then equal those encoded on the device.
+                // f32 always, too: baked prompts then equal those encoded on the device.
                 Some(text) => Some(TextEncoder::load(
                     &backbone.pp("language_backbone").with_compute(Compute::F32),
                     text,
@@ -134,10 +136,10 @@ impl Sam3Image {
                 )?),
                 None => None,
             },
-            geometry_encoder: geometry::GeometryEncoder::load(&detector.pp("geometry_encoder"), config)?,
+            geometry_encoder: geometry::GeometryEncoder::load(&exact.pp("geometry_encoder"), config)?,
             encoder: fusion::FusionEncoder::load(&transformer.pp("encoder"), config)?,
-            decoder: decoder::Decoder::load(&transformer.pp("decoder").with_compute(Compute::F32), config)?,
-            dot_prod_scoring: scoring::DotProductScoring::load(&detector.pp("dot_prod_scoring"), config)?,
+            decoder: decoder::Decoder::load(&exact.pp("transformer").pp("decoder"), config)?,
+            dot_prod_scoring: scoring::DotProductScoring::load(&exact.pp("dot_prod_scoring"), config)?,
             segmentation_head: mask_head::MaskHead::load(&detector.pp("segmentation_head"), config)?,
             pos: position::grid(config.vit.grid(), config.d_model, weights.device())?,
             grid: config.vit.grid(),

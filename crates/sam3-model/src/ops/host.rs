@@ -3,6 +3,7 @@
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
+use rayon::iter::{IndexedParallelIterator, repeat_n};
 
 /// The values of a contiguous f32 tensor, borrowed.
 pub struct Values<S> {
@@ -35,4 +36,17 @@ impl<S: Deref<Target = Storage>> Deref for Values<S> {
             _ => unreachable!("is_host was asked first"),
         }
     }
+}
+
+/// Room for a result, zeroed by all threads: that of the image encoder's widest layer is 64 MB.
+pub fn zeros(len: usize) -> Vec<f32> {
+    const CHUNK: usize = 4096;
+    if len < 16 * CHUNK {
+        return vec![0.0; len];
+    }
+    let mut chunks = Vec::new();
+    repeat_n([0f32; CHUNK], len.div_ceil(CHUNK)).collect_into_vec(&mut chunks);
+    let mut values = chunks.into_flattened();
+    values.truncate(len);
+    values
 }

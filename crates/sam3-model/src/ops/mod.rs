@@ -3,6 +3,7 @@
 mod attention;
 mod compute;
 mod conv;
+mod dots;
 mod host;
 pub(crate) mod int8;
 mod linear;
@@ -19,6 +20,7 @@ mod testing;
 pub use attention::{MapAttention, attention};
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
+pub use dots::dots;
 pub use linear::{Activation, Linear};
 pub use norm::{GroupNorm, LayerNorm};
 pub use product::Rows;

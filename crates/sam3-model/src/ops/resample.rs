@@ -15,7 +15,7 @@ pub fn upsample_nearest_add(x: &Tensor, level: &Tensor) -> Result<Tensor> {
     let (x, level) = (x.contiguous()?, level.contiguous()?);
     let (values, fine) = (host::values(&x)?, host::values(&level)?);
     let (values, fine): (&[f32], &[f32]) = (&values, &fine);
-    let mut out = vec![0f32; fine.len()];
+    let mut out = host::zeros(fine.len());
     out.par_chunks_mut(width * channels)
         .zip(fine.par_chunks(width * channels))
         .enumerate()

@@ -32,9 +32,12 @@ impl Rope {
         })
     }
 
-    /// Cosines and sines on the host, each `[side², head_dim / 2]`.
-    pub fn tables(&self) -> Result<(Vec<f32>, Vec<f32>)> {
-        Ok((self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?))
+    /// What each channel and its partner in the pair are multiplied with, on the host, each `[side², head_dim]`: the cosine, and the
+    /// sine with the sign that it has there.
+    pub fn turns(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (cos, sin) = (self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?);
+        let pairs = |values: Vec<f32>, sign: f32| values.iter().flat_map(|x| [sign * x, *x]).collect();
+        Ok((pairs(cos, 1.0), pairs(sin, -1.0)))
     }
 
     /// Rotates `[batch, side², heads × head_dim]`.

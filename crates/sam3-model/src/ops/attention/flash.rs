@@ -11,7 +11,7 @@ use super::super::{
     Compute,
     compute::Unit,
     product::{Rows, left_strip, right_panel},
-    simd::{Dot, DotOp, Element, MAX_NR, MR, ZEROS, math},
+    simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, MR, ZEROS, math},
 };
 
 /// Keys whose scores are held at once; a multiple of `MR` and of every lane's group.
@@ -84,7 +84,7 @@ pub struct Flash<'a> {
     pub batch: usize,
     pub query_places: Places,
     pub key_places: Places,
-    /// Cosines and sines, `[tokens, head_dim / 2]`: queries and keys turn by them.
+    /// [`Rope::turns`](super::super::Rope::turns) of queries and keys.
     pub rotation: Option<(&'a [f32], &'a [f32])>,
     pub bias: Option<Bias<'a>>,
     /// The row of a token that is padding.
@@ -140,7 +140,7 @@ struct Scratch {
     values: Vec<u32>,
     /// `[head_dim lanes][NR]`.
     queries: Vec<u32>,
-    /// `[KEY_BLOCK][NR]`.
+    /// `[KEY_BLOCK][NR]`; then the sums, transposed.
     scores: Vec<f32>,
     /// `[KEY_BLOCK lanes][NR]`.
     weights: Vec<u32>,
@@ -180,7 +180,7 @@ impl DotOp<f32> for Task<'_> {
             grow(packed_keys, keys.div_ceil(MR) * dim_lanes * MR);
             grow(values, keys.div_ceil(group) * dim_strips * MR);
             grow(queries, dim_lanes * D::NR);
-            grow(scores, KEY_BLOCK * D::NR);
+            grow(scores, KEY_BLOCK.max(dim) * D::NR);
             grow(weights, KEY_BLOCK * D::NR);
             grow(sums, dim_strips * MR * D::NR);
             self.pack_keys::<D>(packed_keys);
@@ -199,12 +199,9 @@ impl DotOp<f32> for Task<'_> {
                 };
                 for start in (0..keys).step_by(KEY_BLOCK) {
                     let block = start..keys.min(start + KEY_BLOCK);
-                    for (i, scores) in scores
-                        .chunks_exact_mut(MR * D::NR)
-                        .take(block.len().div_ceil(MR))
-                        .enumerate()
-                    {
-                        let keys = &packed_keys[(start / MR + i) * dim_lanes * MR..][..dim_lanes * MR];
+                    let old = softmax.max;
+                    for (scores, first) in scores.chunks_exact_mut(MR * D::NR).zip(block.clone().step_by(MR)) {
+                        let keys = &packed_keys[first / MR * dim_lanes * MR..][..dim_lanes * MR];
                         // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
                         unsafe {
                             D::tile(
@@ -215,10 +212,16 @@ impl DotOp<f32> for Task<'_> {
                                 scores.as_mut_ptr(),
                             )
                         };
+                        let keys = first..block.end.min(first + MR);
+                        self.add_bias(scores, D::NR, &rows, &keys);
+                        softmax.raise::<D>(&scores[..keys.len() * D::NR]);
                     }
-                    self.add_bias(scores, D::NR, &rows, &block);
-                    softmax.update::<D>(scores, weights, sums, block.len());
+                    if !block.len().is_multiple_of(group) {
+                        scores[block.len() * D::NR..][..D::NR].fill(f32::NEG_INFINITY);
+                    }
                     let lanes = block.len().div_ceil(group);
+                    let shrink = softmax.shrink::<D>(&old);
+                    softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
                     let values = &values[start / group * dim_strips * MR..];
                     let mut tile = [0f32; MR * MAX_NR];
                     for (values, sums) in values.chunks_exact(lanes * MR).zip(sums.chunks_exact_mut(MR * D::NR)) {
@@ -232,10 +235,14 @@ impl DotOp<f32> for Task<'_> {
                                 tile.as_mut_ptr(),
                             )
                         };
-                        sums.iter_mut().zip(&tile).for_each(|(sum, tile)| *sum += tile);
+                        for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.chunks_exact(D::NR)) {
+                            for ((sum, tile), shrink) in sums.iter_mut().zip(tile).zip(&shrink) {
+                                *sum = <D::Isa as Isa>::fma(*sum, *shrink, *tile);
+                            }
+                        }
                     }
                 }
-                self.write::<D>(sums, &softmax.sum, &rows);
+                self.write::<D>(sums, scores, &softmax.sum, &rows);
             }
         }
         SCRATCH.set(scratch);
@@ -243,44 +250,59 @@ impl DotOp<f32> for Task<'_> {
 }
 
 impl Softmax {
-    /// Turns a block of scores into weights, and rescales what was summed before to the new maximum.
+    /// Raises the maxima to those of rows of scores.
     #[inline(always)]
-    fn update<D: Dot<Value = f32>>(&mut self, scores: &mut [f32], weights: &mut [u32], sums: &mut [f32], keys: usize) {
-        let nr = D::NR;
-        let (old, sum) = (self.max, &mut self.sum[..nr]);
-        let max = &mut self.max[..nr];
-        for row in scores.chunks_exact(nr).take(keys) {
-            max.iter_mut()
-                .zip(row)
-                .for_each(|(max, x)| *max = if *x > *max { *x } else { *max });
+    fn raise<D: Dot>(&mut self, scores: &[f32]) {
+        for (c, max) in self.max[..D::NR].as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
+            let mut highest = *max;
+            for row in scores.chunks_exact(D::NR) {
+                let row = &row.as_chunks::<COLUMNS>().0[c];
+                for (highest, x) in highest.iter_mut().zip(row) {
+                    *highest = if *x > *highest { *x } else { *highest };
+                }
+            }
+            *max = highest;
         }
+    }
+
+    /// What everything before is worth, now that the maxima are no longer the old ones.
+    #[inline(always)]
+    fn shrink<D: Dot>(&mut self, old: &[f32; MAX_NR]) -> [f32; MAX_NR] {
         let mut shrink = [0f32; MAX_NR];
-        for ((shrink, old), max) in shrink.iter_mut().zip(&old).zip(max.iter()) {
+        for ((shrink, old), max) in shrink[..D::NR].iter_mut().zip(old).zip(&self.max) {
             *shrink = math::exp2::<D::Isa>(old - max);
         }
-        sum.iter_mut().zip(&shrink).for_each(|(sum, shrink)| *sum *= shrink);
-        for row in sums.chunks_exact_mut(nr) {
-            row.iter_mut().zip(&shrink).for_each(|(x, shrink)| *x *= shrink);
-        }
-        for row in scores.chunks_exact_mut(nr).take(keys) {
-            for ((x, max), sum) in row.iter_mut().zip(max.iter()).zip(sum.iter_mut()) {
-                *x = math::exp2::<D::Isa>(*x - max);
-                *sum += *x;
-            }
-        }
+        self.sum
+            .iter_mut()
+            .zip(&shrink)
+            .for_each(|(sum, shrink)| *sum *= shrink);
+        shrink
+    }
+
+    /// Turns scores into weights, packed.
+    #[inline(always)]
+    fn weigh<D: Dot<Value = f32>>(&mut self, scores: &[f32], weights: &mut [u32]) {
         let group = D::Element::GROUP;
-        if !keys.is_multiple_of(group) {
-            scores[keys * nr..keys.next_multiple_of(group) * nr].fill(0.0);
-        }
-        for (lanes, rows) in weights
-            .chunks_exact_mut(nr)
-            .zip(scores.chunks_exact(group * nr))
-            .take(keys.div_ceil(group))
-        {
-            let (first, last) = (&rows[..nr], &rows[(group - 1) * nr..]);
-            for ((lane, first), last) in lanes.iter_mut().zip(first).zip(last) {
-                *lane = D::Element::lane(&[*first, *last]);
+        let sums = self.sum[..D::NR].as_chunks_mut::<COLUMNS>().0;
+        let maxima = self.max[..D::NR].as_chunks::<COLUMNS>().0;
+        for (c, (sum, max)) in sums.iter_mut().zip(maxima).enumerate() {
+            let mut total = *sum;
+            for (rows, lanes) in scores.chunks_exact(group * D::NR).zip(weights.chunks_exact_mut(D::NR)) {
+                let (rows, lanes) = (
+                    rows.as_chunks::<COLUMNS>().0,
+                    &mut lanes.as_chunks_mut::<COLUMNS>().0[c],
+                );
+                let mut pair = [[0f32; COLUMNS]; 2];
+                for (row, weights) in rows.iter().skip(c).step_by(D::NR / COLUMNS).zip(&mut pair) {
+                    for (((weight, x), max), total) in weights.iter_mut().zip(row).zip(max).zip(&mut total) {
+                        *weight = math::exp2::<D::Isa>(x - max);
+                        *total += *weight;
+                    }
+                }
+                // SAFETY: `dispatch` chose D for this CPU.
+                unsafe { D::pair(&pair[0], &pair[1], lanes) };
             }
+            *sum = total;
         }
     }
 }
@@ -320,24 +342,24 @@ impl<'a> Task<'a> {
             let lanes = block.div_ceil(group);
             let out = &mut out[start / group * strips * MR..][..lanes * strips * MR];
             for lane in 0..lanes {
-                let row = |i: usize| {
-                    let key = start + lane * group + i;
-                    if key < start + block {
-                        Some(source.row(key))
-                    } else {
-                        None
-                    }
+                let key = start + lane * group;
+                let first = source.row(key);
+                let last = if key + 1 < start + block {
+                    source.row(key + 1)
+                } else {
+                    &[]
                 };
-                let (first, last) = (row(0), row(group - 1));
-                for (strip, out) in out.chunks_exact_mut(lanes * MR).enumerate() {
-                    let out = &mut out[lane * MR..][..MR];
-                    for (i, out) in out.iter_mut().enumerate() {
-                        let channel = strip * MR + i;
-                        let at = |row: Option<&[f32]>| match row {
-                            Some(row) if channel < dim => row[channel],
-                            _ => 0.0,
-                        };
-                        *out = D::Element::lane(&[at(first), at(last)]);
+                // As many channels at a time as make whole strips.
+                for from in (0..dim).step_by(MR * COLUMNS) {
+                    let mut packed = [[0u32; COLUMNS]; MR];
+                    for (i, packed) in packed.iter_mut().enumerate().take((dim - from).div_ceil(COLUMNS)) {
+                        let at = from + i * COLUMNS;
+                        // SAFETY: `dispatch` chose D for this CPU.
+                        unsafe { D::pair(&columns(first, at), &columns(last, at), packed) };
+                    }
+                    let strips = out.chunks_exact_mut(lanes * MR).skip(from / MR);
+                    for (strip, packed) in strips.zip(packed.as_flattened().as_chunks::<MR>().0) {
+                        strip[lane * MR..][..MR].copy_from_slice(packed);
                     }
                 }
             }
@@ -357,10 +379,14 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// `turned` is room for `sums` transposed.
     #[inline(always)]
-    fn write<D: Dot>(&self, sums: &[f32], totals: &[f32; MAX_NR], queries: &Range<usize>) {
+    fn write<D: Dot>(&self, sums: &[f32], turned: &mut [f32], totals: &[f32; MAX_NR], queries: &Range<usize>) {
         let (dim, width) = (self.flash.head_dim, self.flash.heads * self.flash.head_dim);
-        for (j, query) in queries.clone().enumerate() {
+        assert!(sums.len() >= dim * D::NR && turned.len() >= dim * D::NR);
+        // SAFETY: both extents by the assertion; `dispatch` chose D for this CPU.
+        unsafe { D::transpose(sums.as_ptr().cast(), D::NR, dim, D::NR, turned.as_mut_ptr().cast()) };
+        for ((query, sums), total) in queries.clone().zip(turned.chunks_exact(dim)).zip(totals) {
             let Some(row) = self.flash.query_places.row(self.batch, query) else {
                 continue;
             };
@@ -368,12 +394,22 @@ impl<'a> Task<'a> {
             assert!(at + dim <= self.len, "query {query} is outside the output");
             // SAFETY: inside the output by the assertion, and this task's own by `SharedOut`.
             let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), dim) };
-            let shrink = 1.0 / totals[j];
-            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(D::NR)) {
-                *out = sums[j] * shrink;
-            }
+            let shrink = 1.0 / total;
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * shrink);
         }
     }
+}
+
+/// The columns of a row from one on, zeros beyond its end.
+#[inline(always)]
+fn columns(row: &[f32], from: usize) -> [f32; COLUMNS] {
+    if let Some(columns) = row.get(from..).and_then(|row| row.first_chunk()) {
+        return *columns;
+    }
+    let mut columns = [0.0; COLUMNS];
+    let rest = &row[from.min(row.len())..];
+    columns[..rest.len()].copy_from_slice(rest);
+    columns
 }
 
 /// One head of one operand, as rows to pack.
@@ -416,12 +452,26 @@ impl Rows for HeadRows<'_> {
             out.iter_mut().zip(row).for_each(|(out, x)| *out = x * self.scale);
             return;
         };
-        let pairs = token * (self.head_dim / 2) + start / 2;
-        let turns = cos[pairs..].iter().zip(&sin[pairs..]);
-        for ((out, pair), (cos, sin)) in out.chunks_exact_mut(2).zip(row.chunks_exact(2)).zip(turns) {
-            out[0] = (pair[0] * cos - pair[1] * sin) * self.scale;
-            out[1] = (pair[0] * sin + pair[1] * cos) * self.scale;
+        let turns = token * self.head_dim + start..token * self.head_dim + start + out.len();
+        let (cos, sin) = (&cos[turns.clone()], &sin[turns]);
+        let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
+        let done = whole.len() * COLUMNS;
+        let operands = row.as_chunks().0.iter().zip(cos.as_chunks().0).zip(sin.as_chunks().0);
+        for (out, ((x, cos), sin)) in whole.iter_mut().zip(operands) {
+            turn::<COLUMNS>(x, cos, sin, self.scale, out);
         }
+        let operands = row[done..].as_chunks().0.iter().zip(cos[done..].as_chunks().0);
+        for ((out, (x, cos)), sin) in (rest.as_chunks_mut().0.iter_mut().zip(operands)).zip(sin[done..].as_chunks().0) {
+            turn::<2>(x, cos, sin, self.scale, out);
+        }
+    }
+}
+
+/// Turns neighbouring channels as the complex numbers that they are.
+#[inline(always)]
+fn turn<const N: usize>(x: &[f32; N], cos: &[f32; N], sin: &[f32; N], scale: f32, out: &mut [f32; N]) {
+    for i in 0..N {
+        out[i] = (x[i] * cos[i] + x[i ^ 1] * sin[i]) * scale;
     }
 }
 

@@ -48,7 +48,7 @@ pub fn attention(
         stride: width,
         offset: 0,
     };
-    let mut out = vec![0f32; batch * queries * width];
+    let mut out = host::zeros(batch * queries * width);
     Flash {
         q: operand(&q_values),
         k: operand(&k_values),
@@ -119,8 +119,8 @@ impl MapAttention {
             stride: 3 * channels,
             offset: index * channels,
         };
-        let (cos, sin) = self.rope.tables()?;
-        let mut out = vec![0f32; height * width * channels];
+        let (cos, sin) = self.rope.turns()?;
+        let mut out = host::zeros(height * width * channels);
         Flash {
             q: operand(0),
             k: operand(1),

@@ -57,7 +57,7 @@ impl Conv3x3 {
             bias: Some(&bias),
             ..Epilogue::default()
         };
-        let mut out = vec![0f32; height * width * bias.len()];
+        let mut out = host::zeros(height * width * bias.len());
         product::product(self.compute, &patches, &self.kernel.reader(), epilogue, &mut out);
         Tensor::from_vec(out, (height, width, bias.len()), x.device())
     }
@@ -144,7 +144,7 @@ impl ConvTranspose2x2 {
         let (height, width, depth) = x.dims3()?;
         let x = x.contiguous()?;
         let (values, bias) = (host::values(&x)?, host::values(&self.bias)?);
-        let mut out = vec![0f32; 4 * height * width * self.output];
+        let mut out = host::zeros(4 * height * width * self.output);
         let pixels = Matrix { values: &values, depth };
         for (corner, (dy, dx)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
             let kernel = self.kernel.rows(corner * self.output..(corner + 1) * self.output);

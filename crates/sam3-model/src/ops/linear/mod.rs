@@ -1,5 +1,6 @@
 //! `y = x Wᵀ + b`, and what follows it.
 
+mod few;
 mod packed;
 mod plain;
 
@@ -85,9 +86,9 @@ impl Linear {
         let residual = residual.map(Tensor::contiguous).transpose()?;
         let residual = residual.as_ref().map(host::values).transpose()?;
         let rows = x.elem_count() / input;
-        let mut out = vec![0f32; rows * output];
+        let mut out = host::zeros(rows * output);
         let block = ROW_BLOCK.min(rows.max(1));
-        let mut between = vec![0f32; block * hidden];
+        let mut between = host::zeros(block * hidden);
         let (mut first, mut second) = (self.packed()?, next.packed()?);
         for (i, (x, out)) in values
             .chunks(block * input)
@@ -129,7 +130,7 @@ impl Linear {
         let values = host::values(&x)?;
         let residual = residual.map(Tensor::contiguous).transpose()?;
         let residual = residual.as_ref().map(host::values).transpose()?;
-        let mut out = vec![0f32; rows * output];
+        let mut out = host::zeros(rows * output);
         self.packed()?.run(&values, activation, residual.as_deref(), &mut out);
         Tensor::from_vec(out, dims, x.device())
     }
@@ -137,6 +138,8 @@ impl Linear {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
+
     use super::{Activation, Linear, plain};
     use crate::{
         ops::{
@@ -165,6 +168,25 @@ mod tests {
                         let what = format!("{rows}×{input}×{output} {activation:?}");
                         assert_close(&found, &expected, 2e-5, &what);
                     }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn few_rows_give_the_bits_of_many() {
+        at_every_level(|| {
+            for (rows, input, output) in [(1, 31, 33), (32, 600, 200), (64, 64, 65)] {
+                for compute in [Compute::F32, Compute::Bf16] {
+                    let layer = linear(input, output, 1).with_compute(compute);
+                    let many = tensor(&[rows + 65, input], 3);
+                    let residual = tensor(&[rows + 65, output], 4);
+                    let expected = layer.apply(&many, Activation::Gelu, Some(&residual)).unwrap();
+                    let (x, residual) = (many.narrow(0, 0, rows).unwrap(), residual.narrow(0, 0, rows).unwrap());
+                    let found = layer.apply(&x, Activation::Gelu, Some(&residual)).unwrap();
+                    let expected = expected.narrow(0, 0, rows).unwrap();
+                    let bits = |x: &Tensor| x.to_vec2::<f32>().unwrap();
+                    assert_eq!(bits(&found), bits(&expected), "{rows}×{input}×{output} {compute:?}");
                 }
             }
         });

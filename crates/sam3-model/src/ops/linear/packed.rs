@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use candle_core::{Result, Storage};
 
-use super::{Activation, Linear};
+use super::{Activation, Linear, few};
 use crate::ops::{
     Compute,
     compute::Int8,
@@ -60,10 +60,10 @@ impl<S: Deref<Target = Storage>> Packed<'_, S> {
         let Linear { weight, compute, .. } = self.layer;
         let (columns, depth) = (weight.shape()[0], weight.shape()[1]);
         let epilogue = Epilogue {
-            scales: None,
             bias: self.bias.as_deref(),
             activation,
             residual,
+            ..Epilogue::default()
         };
         if *compute == Compute::Int8 && depth <= MAX_INT8_DEPTH {
             let x = int8::quantize(x, depth);
@@ -82,6 +82,9 @@ impl<S: Deref<Target = Storage>> Packed<'_, S> {
                 };
                 return product::run(&codes, panels, epilogue, out, |row| row * columns);
             }
+        }
+        if x.len() <= few::MOST * depth {
+            return few::run(*compute, x, &weight.reader(), epilogue, out);
         }
         let panels = self
             .float

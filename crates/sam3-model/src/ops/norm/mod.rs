@@ -45,7 +45,7 @@ impl LayerNorm {
             host::values(&self.bias)?,
         );
         let (values, weight, bias): (&[f32], &[f32], &[f32]) = (&values, &weight, &bias);
-        let mut out = vec![0f32; values.len()];
+        let mut out = host::zeros(values.len());
         let block = ROWS * weight.len();
         out.par_chunks_mut(block)
             .zip(values.par_chunks(block))
@@ -170,7 +170,7 @@ impl GroupNorm {
             .map(|i| weight[i] / (variance[i / size] / count + Self::EPS).sqrt() as f32)
             .collect();
         let shift: Vec<f32> = (0..channels).map(|i| bias[i] - mean[i] * scale[i]).collect();
-        let mut out = vec![0f32; values.len()];
+        let mut out = host::zeros(values.len());
         out.par_chunks_mut(ROWS * channels)
             .zip(values.par_chunks(ROWS * channels))
             .for_each(|(out, values)| {

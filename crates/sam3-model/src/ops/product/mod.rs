@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::{
     compute::Unit,
-    simd::{Dot, DotOp, Element, Isa, MAX_NR, MR, math},
+    simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, MR, math},
 };
 
 /// Rows of `a` in a block, at most; a multiple of `MR`.
@@ -40,8 +40,10 @@ pub enum Activation {
 pub struct Epilogue<'a> {
     /// What one code is worth in each row of `a` and in each row of `b`: multiplied with the sum, one after the other.
     pub scales: Option<(&'a [f32], &'a [f32])>,
-    /// Added to every row.
+    /// Added to every row: one value a column.
     pub bias: Option<&'a [f32]>,
+    /// Added to every column: one value a row.
+    pub shift: Option<&'a [f32]>,
     /// Applied to each element.
     pub activation: Activation,
     /// Added last; laid out as the output.
@@ -51,7 +53,7 @@ pub struct Epilogue<'a> {
 /// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major.
 ///
 /// # Panics
-/// When `out`, the bias, the residual or a scale is not as long as the product has elements, columns or rows.
+/// When `out`, the bias, the shift, the residual or a scale is not as long as the product has elements, columns or rows.
 pub fn product<V, U: Unit<V>>(unit: U, a: &impl Rows<V>, b: &impl Rows<V>, epilogue: Epilogue<'_>, out: &mut [f32]) {
     let columns = b.count();
     product_at(unit, a, b, epilogue, out, |row| row * columns);
@@ -84,6 +86,7 @@ pub fn run<V, U: Unit<V>>(
     }
     assert!(out.len() >= rows * columns, "output of {rows} × {columns}");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns));
+    assert!(epilogue.shift.is_none_or(|shift| shift.len() == rows));
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == out.len()));
     assert!(
         epilogue
@@ -96,7 +99,7 @@ pub fn run<V, U: Unit<V>>(
     let row_block = match rows {
         _ if rows < most => rows.next_multiple_of(MR),
         _ => rows
-            .div_ceil(4 * threads)
+            .div_ceil(12 * threads)
             .next_multiple_of(MR)
             .clamp(96.min(most), most),
     };
@@ -183,51 +186,89 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                 if first >= self.rows.end {
                     break;
                 }
+                let (starts, a, b) = (starts.as_ptr(), a.as_ptr(), b.as_ptr());
                 // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
-                unsafe { D::tile(starts.as_ptr(), a.as_ptr(), b.as_ptr(), lanes, tile.as_mut_ptr()) };
-                for (i, sums) in tile
-                    .chunks_exact_mut(D::NR)
-                    .take(MR.min(self.rows.end - first))
-                    .enumerate()
-                {
-                    let at = (self.place)(first + i) + column;
-                    assert!(at + columns <= self.len, "row {} is outside the output", first + i);
+                unsafe {
+                    if columns <= D::NR / 2 {
+                        D::half_tile(starts, a, b, lanes, tile.as_mut_ptr());
+                    } else {
+                        D::tile(starts, a, b, lanes, tile.as_mut_ptr());
+                    }
+                }
+                let rows = MR.min(self.rows.end - first);
+                for (i, sums) in tile.chunks_exact(D::NR).take(rows).enumerate() {
+                    let row = first + i;
+                    let at = (self.place)(row) + column;
+                    assert!(at + columns <= self.len, "row {row} is outside the output");
                     // SAFETY: inside the output by the assertion, and no other task's by `SharedOut`.
                     let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
-                    if start > 0 {
-                        add(&mut sums[..columns], out);
+                    let stage = Stage {
+                        first: start == 0,
+                        last: start + lanes == self.b.depth(),
+                    };
+                    let (whole, rest) = out.as_chunks_mut();
+                    let (sums, rest_sums) = sums[..columns].as_chunks::<COLUMNS>();
+                    for (c, (out, sums)) in whole.iter_mut().zip(sums).enumerate() {
+                        let column = column + c * COLUMNS;
+                        self.finish::<D::Isa, COLUMNS>(stage, sums, out, [row, column, at + c * COLUMNS]);
                     }
-                    if start + lanes == self.b.depth() {
-                        self.finish::<D::Isa>(&mut sums[..columns], first + i, at, column);
+                    let done = columns - rest.len();
+                    for (c, (out, sum)) in (done..).zip(rest.iter_mut().zip(rest_sums)) {
+                        let out = std::array::from_mut(out);
+                        self.finish::<D::Isa, 1>(stage, &[*sum], out, [row, column + c, at + c]);
                     }
-                    out.copy_from_slice(&sums[..columns]);
                 }
             }
         }
     }
 
+    /// Adds sums to the output, and at the end of the depth what follows the product. `at` is where in the output that is.
     #[inline(always)]
-    fn finish<I: Isa>(&self, sums: &mut [f32], row: usize, at: usize, column: usize) {
-        if let Some((rows, columns)) = self.epilogue.scales {
-            let row = rows[row];
-            (sums.iter_mut().zip(&columns[column..])).for_each(|(sum, column)| *sum = *sum * row * column);
+    fn finish<I: Isa, const N: usize>(&self, stage: Stage, sums: &[f32; N], out: &mut [f32; N], place: [usize; 3]) {
+        let [row, column, at] = place;
+        let mut x = *sums;
+        if !stage.first {
+            add(&mut x, out);
         }
-        if let Some(bias) = self.epilogue.bias {
-            add(sums, &bias[column..][..sums.len()]);
+        if stage.last {
+            if let Some((rows, columns)) = self.epilogue.scales {
+                let row = rows[row];
+                (x.iter_mut().zip(columns_at::<N>(columns, column))).for_each(|(x, column)| *x = *x * row * column);
+            }
+            if let Some(bias) = self.epilogue.bias {
+                add(&mut x, columns_at(bias, column));
+            }
+            if let Some(shift) = self.epilogue.shift {
+                let shift = shift[row];
+                x.iter_mut().for_each(|x| *x += shift);
+            }
+            match self.epilogue.activation {
+                Activation::None => {}
+                Activation::Gelu => x.iter_mut().for_each(|x| *x = math::gelu::<I>(*x)),
+                Activation::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
+            }
+            if let Some(residual) = self.epilogue.residual {
+                add(&mut x, columns_at(residual, at));
+            }
         }
-        match self.epilogue.activation {
-            Activation::None => {}
-            Activation::Gelu => sums.iter_mut().for_each(|x| *x = math::gelu::<I>(*x)),
-            Activation::Relu => sums.iter_mut().for_each(|x| *x = x.max(0.0)),
-        }
-        if let Some(residual) = self.epilogue.residual {
-            add(sums, &residual[at..][..sums.len()]);
-        }
+        *out = x;
     }
 }
 
+/// Which part of the depth a tile summed.
+#[derive(Clone, Copy)]
+struct Stage {
+    first: bool,
+    last: bool,
+}
+
 #[inline(always)]
-fn add(sums: &mut [f32], other: &[f32]) {
+fn columns_at<const N: usize>(values: &[f32], at: usize) -> &[f32; N] {
+    values[at..].first_chunk().expect("as long as the output")
+}
+
+#[inline(always)]
+fn add<const N: usize>(sums: &mut [f32; N], other: &[f32; N]) {
     sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
 }
 

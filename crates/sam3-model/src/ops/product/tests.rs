@@ -24,12 +24,13 @@ const SIZES: [(usize, usize, usize); 8] = [
 fn check(compute: Compute, activation: Activation, tolerance: f32) {
     for (rows, columns, depth) in SIZES {
         let (a, b) = (values(rows * depth, 1), values(columns * depth, 2));
-        let (bias, residual) = (values(columns, 3), values(rows * columns, 4));
+        let (bias, residual, shift) = (values(columns, 3), values(rows * columns, 4), values(rows, 5));
         let mut out = vec![f32::NAN; rows * columns];
         let matrix = |values| Matrix { values, depth };
         let epilogue = Epilogue {
             scales: None,
             bias: Some(&bias),
+            shift: Some(&shift),
             activation,
             residual: Some(&residual),
         };
@@ -37,7 +38,7 @@ fn check(compute: Compute, activation: Activation, tolerance: f32) {
         for (i, &found) in out.iter().enumerate() {
             let (row, column) = (i / columns, i % columns);
             let pairs = a[row * depth..][..depth].iter().zip(&b[column * depth..]);
-            let sum = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32 + bias[column];
+            let sum = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32 + bias[column] + shift[row];
             let expected = residual[i]
                 + match activation {
                     Activation::None => sum,
@@ -91,6 +92,7 @@ fn int8_products_are_exact() {
                 bias: Some(&bias),
                 activation: Activation::Relu,
                 residual: Some(&residual),
+                ..Epilogue::default()
             };
             product(Int8, &matrix(&a.codes), &matrix(&b.codes), epilogue, &mut out);
             for (i, &found) in out.iter().enumerate() {

@@ -81,6 +81,11 @@ macro_rules! dot {
                 // SAFETY: the caller's promise.
                 unsafe { tile::<Self, 2>(start, a, b, depth, out) }
             }
+            #[inline(always)]
+            unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+                // SAFETY: the caller's promise.
+                unsafe { tile::<Self, 1>(start, a, b, depth, out) }
+            }
         }
     };
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Dot, DotOp, Element, Isa, Op,
+    COLUMNS, Dot, DotOp, Element, Isa, Op,
     dot::{Bf16, F32, Int8, tile},
 };
 
@@ -62,7 +62,7 @@ pub struct Avx512Vnni;
 macro_rules! dot {
     (
         $name:ident, $element:ty, shift $shift:expr, |$acc:ident, $a:ident, $b:ident| $dot:expr, |$sums:ident| $sum:expr,
-        $($lanes:item)?
+        $($packing:item)*
     ) => {
         impl Dot for $name {
             type Isa = Avx512;
@@ -97,14 +97,19 @@ macro_rules! dot {
                 unsafe { tile::<Self, 4>(start, a, b, depth, out) }
             }
             #[inline(always)]
+            unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+                // SAFETY: the caller's promise.
+                unsafe { tile::<Self, 2>(start, a, b, depth, out) }
+            }
+            #[inline(always)]
             unsafe fn transpose(rows: *const u32, stride: usize, width: usize, lanes: usize, out: *mut u32) {
                 // SAFETY: the caller's promise.
                 unsafe { transpose(rows, stride, width, lanes, out) }
             }
             $(
                 #[inline(always)]
-                $lanes
-            )?
+                $packing
+            )*
         }
     };
 }
@@ -141,12 +146,33 @@ dot!(
             *out = Bf16::lane(values);
         }
     }
+    unsafe fn pair(first: &[f32; COLUMNS], last: &[f32; COLUMNS], out: &mut [u32; COLUMNS]) {
+        // SAFETY: each array is a vector; the instruction set is the caller's promise.
+        unsafe {
+            let (first, last) = (_mm512_loadu_ps(first.as_ptr()), _mm512_loadu_ps(last.as_ptr()));
+            let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(last, first));
+            // The first row's 16 halves, then the last one's: interleaved.
+            let order = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_permutexvar_epi16(order, halves));
+        }
+    }
 );
 dot!(
     Avx512Vnni, Int8, shift 128,
     |acc, a, b| _mm512_dpbusd_epi32(acc, a, b),
     |sums| _mm512_cvtepi32_ps(sums),
 );
+
+/// 0, 16, 1, 17, …
+static INTERLEAVED: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        order[i] = i as u16 / 2 + i as u16 % 2 * 16;
+        i += 1;
+    }
+    order
+};
 
 /// [`Dot::transpose`] in squares of 16.
 #[inline(always)]

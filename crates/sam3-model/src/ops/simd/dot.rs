@@ -11,6 +11,9 @@ pub const MR: usize = 6;
 /// Columns of a register tile, at most.
 pub const MAX_NR: usize = 64;
 
+/// Columns that the element-wise code around tiles takes at a time: a vector or a few; every `NR` is a multiple of it.
+pub const COLUMNS: usize = 16;
+
 /// Where the sums of a tile begin when nothing comes before.
 pub static ZEROS: [u32; MAX_NR] = [0; MAX_NR];
 
@@ -179,6 +182,11 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// As there.
     unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32);
+    /// The first half of the columns of such a tile; `out` and `b` are those of a whole one.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32);
 
     /// Packs `out.len() × GROUP` values.
     ///
@@ -188,6 +196,17 @@ pub trait Dot: Copy + Send + Sync + 'static {
     unsafe fn lanes(values: &[Self::Value], out: &mut [u32]) {
         for (out, values) in out.iter_mut().zip(values.chunks_exact(Self::Element::GROUP)) {
             *out = Self::Element::lane(values);
+        }
+    }
+
+    /// Packs columns of two rows that are neighbours along the depth, of which only the first counts where a lane holds one value.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn pair(first: &[Self::Value; COLUMNS], last: &[Self::Value; COLUMNS], out: &mut [u32; COLUMNS]) {
+        for ((out, first), last) in out.iter_mut().zip(first).zip(last) {
+            *out = Self::Element::lane(&[*first, *last]);
         }
     }
 
@@ -206,7 +225,7 @@ pub trait Dot: Copy + Send + Sync + 'static {
     }
 }
 
-/// `out[MR][NV × LANES] = start + a b`, with `a` packed `[depth][MR]`, `b` `[depth][NV × LANES]` and `start` `[NV × LANES]`.
+/// `out[MR][NR] = start + a b` in the first `NV` vectors of columns, with `a` packed `[depth][MR]`, `b` `[depth][NR]` and `start` `[NR]`.
 ///
 /// # Safety
 /// They are readable, or writable, at those extents, and the CPU has the instruction set.
@@ -218,7 +237,7 @@ pub unsafe fn tile<D: Dot, const NV: usize>(
     depth: usize,
     out: *mut f32,
 ) {
-    // SAFETY: every offset below is inside the extents that the caller promised.
+    // SAFETY: every offset below is inside the extents that the caller promised, as NV × LANES is at most NR.
     unsafe {
         let mut columns = [D::load(start); NV];
         for (j, column) in columns.iter_mut().enumerate() {
@@ -227,7 +246,7 @@ pub unsafe fn tile<D: Dot, const NV: usize>(
         let mut sums = [columns; MR];
         for l in 0..depth {
             for (j, column) in columns.iter_mut().enumerate() {
-                *column = D::load(b.add((l * NV + j) * D::LANES));
+                *column = D::load(b.add(l * D::NR + j * D::LANES));
             }
             for (i, row) in sums.iter_mut().enumerate() {
                 for (sum, column) in row.iter_mut().zip(columns) {
@@ -237,7 +256,7 @@ pub unsafe fn tile<D: Dot, const NV: usize>(
         }
         for (i, row) in sums.into_iter().enumerate() {
             for (j, sum) in row.into_iter().enumerate() {
-                D::store(sum, out.add((i * NV + j) * D::LANES));
+                D::store(sum, out.add(i * D::NR + j * D::LANES));
             }
         }
     }

@@ -14,7 +14,7 @@ pub mod math;
 mod portable;
 
 use dot::{Bf16, F32, WideInt8};
-pub use dot::{Dot, Element, MAX_NR, MR, ZEROS};
+pub use dot::{COLUMNS, Dot, Element, MAX_NR, MR, ZEROS};
 use level::Level;
 #[cfg(test)]
 pub use level::at_every_level;

@@ -34,7 +34,7 @@ impl<E: PlainDot> Dot for PortableDot<E> {
     type Element = E;
     type V = [u32; 4];
     const LANES: usize = 4;
-    const NR: usize = 8;
+    const NR: usize = 16;
 
     #[inline(always)]
     unsafe fn load(lanes: *const u32) -> Self::V {
@@ -54,6 +54,11 @@ impl<E: PlainDot> Dot for PortableDot<E> {
     }
     #[inline(always)]
     unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<Self, 4>(start, a, b, depth, out) }
+    }
+    #[inline(always)]
+    unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { tile::<Self, 2>(start, a, b, depth, out) }
     }

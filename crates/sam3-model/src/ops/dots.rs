@@ -1,0 +1,65 @@
+//! Dot products of the rows of two matrices: masks of queries over the pixels of a map.
+
+use candle_core::{Result, Tensor};
+
+use super::{
+    Compute, host,
+    product::{self, Epilogue, Matrix},
+};
+
+/// Rows of `b` that are packed at a time: 4 MB at a depth of 256, where the finest map has 85.
+const BLOCK: usize = 4096;
+
+/// `a bᵀ + shift`: `a` is `[m, depth]`, `b` `[n, depth]`, `shift` `[m]`; returns `[m, n]`.
+pub fn dots(compute: Compute, a: &Tensor, b: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    if !host::is_host(a) {
+        return plain(a, b, shift);
+    }
+    let ((rows, depth), columns) = (a.dims2()?, b.dim(0)?);
+    let (a, b, shift) = (a.contiguous()?, b.contiguous()?, shift.contiguous()?);
+    let (a_values, b_values, shifts) = (host::values(&a)?, host::values(&b)?, host::values(&shift)?);
+    let left = Matrix {
+        values: &a_values,
+        depth,
+    };
+    let mut out = host::zeros(rows * columns);
+    for (i, block) in b_values.chunks(BLOCK * depth).enumerate() {
+        let right = Matrix { values: block, depth };
+        let epilogue = Epilogue {
+            shift: Some(&shifts),
+            ..Epilogue::default()
+        };
+        product::product_at(compute, &left, &right, epilogue, &mut out, |row| {
+            row * columns + i * BLOCK
+        });
+    }
+    Tensor::from_vec(out, (rows, columns), a.device())
+}
+
+/// The plain twin: candle's matmul.
+fn plain(a: &Tensor, b: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    a.matmul(&b.t()?)?.broadcast_add(&shift.unsqueeze(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dots, plain};
+    use crate::ops::{
+        Compute,
+        simd::at_every_level,
+        testing::{assert_close, tensor},
+    };
+
+    #[test]
+    fn equals_its_plain_twin() {
+        at_every_level(|| {
+            for (rows, depth, columns) in [(1, 1, 1), (7, 31, 33), (201, 64, 5000)] {
+                let (a, b) = (tensor(&[rows, depth], 1), tensor(&[columns, depth], 2));
+                let shift = tensor(&[rows], 3);
+                let found = dots(Compute::F32, &a, &b, &shift).unwrap();
+                let expected = plain(&a, &b, &shift).unwrap();
+                assert_close(&found, &expected, 1e-5, &format!("{rows}×{depth}×{columns}"));
+            }
+        });
+    }
+}
