@@ -3,6 +3,8 @@
 mod attention;
 mod compute;
 mod conv;
+#[allow(dead_code, unused_imports)]
+pub(crate) mod cuda;
 mod host;
 pub(crate) mod int8;
 mod linear;
