@@ -5,8 +5,13 @@
 
 mod attention;
 mod dequantize;
+#[cfg(test)]
+mod emulated;
+#[cfg(test)]
+mod emulation;
 mod finish;
 mod host;
+mod launch;
 mod map_attention;
 mod norm;
 mod patches;
