@@ -114,7 +114,6 @@ template <typename T> __device__ inline void attention_exact(const AttentionArgs
                 for (unsigned j = 0; j < DIM_EACH; j++) out[i][j] = fmaf(weight, row[j], out[i][j]);
             }
         }
-        __syncwarp(); // before the next weights
     }
 
 #pragma unroll

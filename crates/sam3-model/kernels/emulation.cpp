@@ -250,3 +250,18 @@ namespace of_attention_exact {
 namespace of_rotate {
 #include "rotate.cu"
 }
+namespace of_norm {
+#include "norm.cu"
+}
+namespace of_finish {
+#include "finish.cu"
+}
+namespace of_dequantize {
+#include "dequantize.cu"
+}
+namespace of_rearrange {
+#include "rearrange.cu"
+}
+namespace of_pixels {
+#include "pixels.cu"
+}

@@ -105,6 +105,7 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
 
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return uint64_t(a) * b >> 32; }
 inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
 inline float exp2_fast(float x) { return exp2f(x); }

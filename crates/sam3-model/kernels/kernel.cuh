@@ -52,3 +52,15 @@ __device__ inline float warp_sum(float x) {
     for (unsigned step = WARP / 2; step > 0; step /= 2) x += __shfl_xor_sync(FULL, x, step);
     return x;
 }
+
+// OF(name, type, name, type) for each pair of types that a kernel may read and write.
+#define EACH_PAIR(OF)                                                                                                             \
+    OF(f32, float, f32, float)                                                                                                    \
+    OF(f32, float, f16, f16)                                                                                                      \
+    OF(f32, float, bf16, bf16)                                                                                                    \
+    OF(f16, f16, f32, float)                                                                                                      \
+    OF(f16, f16, f16, f16)                                                                                                        \
+    OF(f16, f16, bf16, bf16)                                                                                                      \
+    OF(bf16, bf16, f32, float)                                                                                                    \
+    OF(bf16, bf16, f16, f16)                                                                                                      \
+    OF(bf16, bf16, bf16, bf16)

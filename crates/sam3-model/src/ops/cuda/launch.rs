@@ -148,6 +148,13 @@ impl<'a> Launch<'a> {
     }
 }
 
+/// Whether `count` values at each of these addresses may be moved as one.
+pub fn aligned(addresses: &[(Address, DType)], count: usize) -> bool {
+    let is_aligned =
+        |&(address, dtype): &(Address, DType)| address.is_multiple_of((count * dtype.size_in_bytes()) as u64);
+    addresses.iter().all(is_aligned)
+}
+
 /// A tensor for a kernel to write.
 pub fn uninitialised(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
     // SAFETY: kernels write all of it before it is read; on a CPU, where only tests come, it is filled below.

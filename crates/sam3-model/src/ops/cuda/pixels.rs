@@ -2,8 +2,14 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::host;
+use super::{
+    host,
+    launch::{self, Address, Args, Launch, Module, module},
+};
 use crate::image::{self, Image};
+
+const MODULE: Module = module!("pixels");
+const THREADS: usize = 256;
 
 /// A picture as the model wants it: `rgb`, u8 `[height, width, 3]`, to f32 `[3, size, size]` in -1 to 1.
 ///
@@ -13,8 +19,85 @@ pub fn resize_normalize(rgb: &Tensor, size: usize) -> Result<Tensor> {
     if rgb.dtype() != DType::U8 || channels != 3 || height * width * size == 0 {
         bail!("a picture of {:?} {:?} to {size}×{size}", rgb.dims(), rgb.dtype());
     }
-    resize_twin(rgb, size)
+    if !launch::runs_on(rgb.device()) {
+        return resize_twin(rgb, size);
+    }
+    let rgb = rgb.contiguous()?;
+    let between = launch::uninitialised((height, size, 3), DType::U8, rgb.device())?;
+    let planes = launch::uninitialised((3, size, size), DType::F32, rgb.device())?;
+    resize_axis("resize_rows", &rgb, (width, width), (size, height), &between)?;
+    resize_axis("resize_columns", &between, (height, size), (size, size), &planes)?;
+    Ok(planes)
 }
+
+/// One pass: `input` pixels of the axis become `size.0`, or of columns `size.1`, where rows of `from` have `from_width` pixels.
+fn resize_axis(
+    kernel: &str,
+    from: &Tensor,
+    (input, from_width): (usize, usize),
+    (width, height): (usize, usize),
+    to: &Tensor,
+) -> Result<()> {
+    let output = if kernel == "resize_rows" { width } else { height };
+    let axis = image::Weights::new(input, output);
+    let taps = axis.taps.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
+    let [mut starts, mut counts, mut weights] = [const { Vec::new() }; 3];
+    for (start, tap_weights) in &axis.taps {
+        starts.push(*start as i32);
+        counts.push(tap_weights.len() as i32);
+        weights.extend_from_slice(tap_weights);
+        weights.resize(starts.len() * taps, 0);
+    }
+    let table = |values: Vec<i32>| {
+        let len = values.len();
+        Tensor::from_vec(values, len, from.device())
+    };
+    let (starts, counts, weights) = (table(starts)?, table(counts)?, table(weights)?);
+    let mut launch = Launch::on(from.device());
+    let args = ResizeArgs {
+        from: launch.input(from, DType::U8)?,
+        starts: launch.input(&starts, DType::I32)?,
+        counts: launch.input(&counts, DType::I32)?,
+        weights: launch.input(&weights, DType::I32)?,
+        out: launch.output(to)?,
+        taps: taps as u32,
+        precision: axis.precision,
+        from_width: from_width as u32,
+        width: width as u32,
+        height: height as u32,
+        unused: 0,
+    };
+    // SAFETY: a thread for each output pixel, whose taps lie within the input.
+    unsafe {
+        launch.run(
+            MODULE,
+            kernel,
+            [(width * height).div_ceil(THREADS), 1, 1],
+            THREADS,
+            args,
+        )
+    }
+}
+
+/// `ResizeArgs` of `kernels/pixels.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ResizeArgs {
+    from: Address,
+    starts: Address,
+    counts: Address,
+    weights: Address,
+    out: Address,
+    taps: u32,
+    precision: u32,
+    from_width: u32,
+    width: u32,
+    height: u32,
+    unused: u32,
+}
+
+// SAFETY: as its source has it; 64 bytes.
+unsafe impl Args for ResizeArgs {}
 
 fn resize_twin(rgb: &Tensor, size: usize) -> Result<Tensor> {
     let (height, width, _) = rgb.dims3()?;
@@ -29,12 +112,68 @@ fn resize_twin(rgb: &Tensor, size: usize) -> Result<Tensor> {
 /// Masks at a picture's size: `logits`, `[n, h, w]`, resized as [`image::upsample_threshold`] does it, then 1 where above
 /// `threshold` and 0 elsewhere, u8 `[n, height, width]`.
 pub fn upsample_masks(logits: &Tensor, height: usize, width: usize, threshold: f32) -> Result<Tensor> {
-    let (_, h, w) = logits.dims3()?;
+    let (n, h, w) = logits.dims3()?;
     if h * w == 0 {
         bail!("masks of {h}×{w} logits");
     }
-    upsample_twin(logits, height, width, threshold)
+    if !launch::runs_on(logits.device()) {
+        return upsample_twin(logits, height, width, threshold);
+    }
+    let logits = logits.to_dtype(DType::F32)?.contiguous()?;
+    let axis = |input, output| {
+        let mut bits = Vec::with_capacity(4 * output);
+        for at in image::between(input, output) {
+            bits.extend([at.low as i32, at.high as i32]);
+            bits.extend([at.low_weight, at.high_weight].map(|weight| weight.to_bits() as i32));
+        }
+        Tensor::from_vec(bits, (output, 4), logits.device())
+    };
+    let (rows, columns) = (axis(h, height)?, axis(w, width)?);
+    let masks = launch::uninitialised((n, height, width), DType::U8, logits.device())?;
+    let mut launch = Launch::on(logits.device());
+    let args = MaskArgs {
+        logits: launch.input(&logits, DType::F32)?,
+        rows: launch.input(&rows, DType::I32)?,
+        columns: launch.input(&columns, DType::I32)?,
+        out: launch.output(&masks)?,
+        h: h as u32,
+        w: w as u32,
+        height: height as u32,
+        width: width as u32,
+        threshold,
+        unused: 0,
+    };
+    // SAFETY: a thread for each pixel of each mask, between pixels of the logits.
+    unsafe {
+        launch.run(
+            MODULE,
+            "upsample_masks",
+            [(height * width).div_ceil(THREADS), n, 1],
+            THREADS,
+            args,
+        )?
+    };
+    Ok(masks)
 }
+
+/// `MaskArgs` of `kernels/pixels.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MaskArgs {
+    logits: Address,
+    rows: Address,
+    columns: Address,
+    out: Address,
+    h: u32,
+    w: u32,
+    height: u32,
+    width: u32,
+    threshold: f32,
+    unused: u32,
+}
+
+// SAFETY: as its source has it; 56 bytes.
+unsafe impl Args for MaskArgs {}
 
 fn upsample_twin(logits: &Tensor, height: usize, width: usize, threshold: f32) -> Result<Tensor> {
     let (n, h, w) = logits.dims3()?;
