@@ -6,11 +6,11 @@
 mod attention;
 mod dequantize;
 #[cfg(test)]
-mod emulated;
-#[cfg(test)]
 mod emulation;
 mod finish;
 mod host;
+#[cfg(test)]
+mod kernel_tests;
 mod launch;
 mod map_attention;
 mod norm;
@@ -18,7 +18,7 @@ mod patches;
 mod pixels;
 
 #[cfg(test)]
-mod tests;
+mod twin_tests;
 
 pub use attention::attention;
 pub use dequantize::dequantize;
