@@ -1,6 +1,7 @@
-//! Compiles `kernels/` to PTX, where the feature `cuda` asks for it.
+//! Compiles `kernels/`, where the feature `cuda` asks for it.
 //!
-//! PTX and not machine code: the driver compiles it for the card it finds, once, so that a build for one card runs on later ones.
+//! Each file becomes a fat binary: machine code for the card asked for, which starts at once, and PTX, from which the driver makes
+//! machine code for later cards.
 
 use std::{
     env,
@@ -44,10 +45,12 @@ fn main() {
         let source = Path::new("kernels").join(name).with_extension("cu");
         let mut command = Command::new(&nvcc);
         command
-            .args(["-ptx", "-O3", "-std=c++17", "--Werror=all-warnings"])
-            .arg(format!("-arch=compute_{capability}"))
+            .args(["-fatbin", "-O3", "-std=c++17", "--Werror=all-warnings", "-gencode"])
+            .arg(format!(
+                "arch=compute_{capability},code=[sm_{capability},compute_{capability}]"
+            ))
             .arg("-o")
-            .args([out.join(name).with_extension("ptx"), source]);
+            .args([out.join(name).with_extension("fatbin"), source]);
         if let Some(compiler) = env::var_os("NVCC_CCBIN") {
             command.arg("-ccbin").arg(compiler);
         }

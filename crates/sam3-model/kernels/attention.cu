@@ -44,14 +44,18 @@ __device__ inline void fetch(T *tile, const T *rows, uint32_t stride, const T *p
     }
 }
 
-// Two neighbouring values of a query, turned by its position.
-template <typename T>
-__device__ inline uint32_t turned(const T *q, const float *cos, const float *sin, uint32_t token, uint32_t dim, uint32_t head_dim) {
+// Two neighbouring values of a head's query: with their bias, and turned by their position.
+template <typename T> __device__ inline uint32_t query_pair(const AttentionArgs &a, const T *q, const float *bias, uint32_t token, uint32_t dim) {
     Pack<T, 2> pair = load<2>(q + dim);
-    if (cos == nullptr) return *reinterpret_cast<const uint32_t *>(&pair);
+    if (a.cos == nullptr) return *reinterpret_cast<const uint32_t *>(&pair);
     float re = to_float(pair.at[0]), im = to_float(pair.at[1]);
-    size_t at = static_cast<size_t>(token) * (head_dim / 2) + dim / 2;
-    return pack2<T>(re * cos[at] - im * sin[at], re * sin[at] + im * cos[at]);
+    if (bias != nullptr) {
+        re += bias[dim];
+        im += bias[dim + 1];
+    }
+    size_t at = static_cast<size_t>(token) * (a.head_dim / 2) + dim / 2;
+    float cos = a.cos[at], sin = a.sin[at];
+    return pack2<T>(re * cos - im * sin, re * sin + im * cos);
 }
 
 template <typename T, unsigned DIM, unsigned TILES> __device__ inline void attention(const AttentionArgs &a) {
@@ -72,6 +76,7 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
     fetch<T, DIM>(k_tiles, k, a.k_stride, nullptr, a.keys, index, 0, a.head_dim);
     fetch<T, DIM>(v_tiles, v, a.v_stride, v_padding, a.values, index, 0, a.head_dim);
 
+    const float *q_bias = a.q_bias == nullptr ? nullptr : a.q_bias + offset;
     // The queries, as left operands; a lane has rows g and g + 8 of each tile.
     uint32_t q[TILES][STEPS][4];
 #pragma unroll
@@ -87,7 +92,7 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
                 for (unsigned high = 0; high < 2; high++) {
                     uint32_t dim = step * 16 + high * 8 + 2 * t;
                     bool valid = place != PADDING && dim < a.head_dim;
-                    q[tile][step][2 * high + half] = valid ? turned(row, a.cos, a.sin, token, dim, a.head_dim) : 0;
+                    q[tile][step][2 * high + half] = valid ? query_pair(a, row, q_bias, token, dim) : 0;
                 }
         }
 
@@ -224,8 +229,13 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
             for (unsigned span = 0; span < SPANS; span++) {
                 uint32_t dim = span * 8 + 2 * t;
                 if (dim >= a.head_dim) break;
-                uint32_t pair = pack2<T>(out[tile][span][2 * half] * factor, out[tile][span][2 * half + 1] * factor);
-                *reinterpret_cast<uint32_t *>(row + dim) = pair;
+                float low = out[tile][span][2 * half] * factor, high = out[tile][span][2 * half + 1] * factor;
+                // Weights add up to 1, so the values' bias is added once, here.
+                if (a.v_bias != nullptr) {
+                    low += a.v_bias[offset + dim];
+                    high += a.v_bias[offset + dim + 1];
+                }
+                *reinterpret_cast<uint32_t *>(row + dim) = pack2<T>(low, high);
             }
         }
 }

@@ -6,6 +6,7 @@ struct AttentionArgs {
     const void *q, *k, *v;      // rows of heads × head_dim values
     const void *padding;        // the q and v rows of a token that is padding; null: zeros
     const float *bias;          // added to scores; null: nothing is
+    const float *q_bias, *v_bias; // [heads × head_dim], added to queries and values; null: nothing is
     const float *cos, *sin;     // [tokens, head_dim / 2], turns of the queries; null: none. Keys come turned
     void *out;
     uint32_t q_stride, k_stride, v_stride, out_stride; // values from row to row

@@ -37,8 +37,10 @@ template <typename T> __device__ inline void attention_exact(const AttentionArgs
         float value = 0.f;
         if (token < a.queries.tokens && dim < a.head_dim) {
             value = read<T>(a.q, padding, a.queries, index, token, a.q_stride, offset + dim);
+            if (a.q_bias != nullptr) value += a.q_bias[offset + dim];
             if (a.cos != nullptr) {
                 float other = read<T>(a.q, padding, a.queries, index, token, a.q_stride, offset + (dim ^ 1));
+                if (a.q_bias != nullptr) other += a.q_bias[offset + (dim ^ 1)];
                 size_t at = static_cast<size_t>(token) * (a.head_dim / 2) + dim / 2;
                 value = dim % 2 == 0 ? value * a.cos[at] - other * a.sin[at] : other * a.sin[at] + value * a.cos[at];
             }
@@ -127,8 +129,13 @@ template <typename T> __device__ inline void attention_exact(const AttentionArgs
         float factor = total > 0.f ? 1.f / total : 0.f;
         T *row = static_cast<T *>(a.out) + static_cast<size_t>(place) * a.out_stride + offset;
 #pragma unroll
-        for (unsigned j = 0; j < DIM_EACH; j++)
-            if (member + j * TEAM < a.head_dim) row[member + j * TEAM] = from_float<T>(out[i][j] * factor);
+        for (unsigned j = 0; j < DIM_EACH; j++) {
+            uint32_t dim = member + j * TEAM;
+            if (dim >= a.head_dim) break;
+            // Weights add up to 1, so the values' bias is added once, here.
+            float bias = a.v_bias == nullptr ? 0.f : a.v_bias[offset + dim];
+            row[dim] = from_float<T>(out[i][j] * factor + bias);
+        }
     }
 }
 

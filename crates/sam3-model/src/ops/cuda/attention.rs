@@ -96,6 +96,8 @@ pub(super) struct AttentionArgs {
     pub v: Address,
     pub padding: Address,
     pub bias: Address,
+    pub q_bias: Address,
+    pub v_bias: Address,
     pub cos: Address,
     pub sin: Address,
     pub out: Address,
@@ -114,7 +116,7 @@ pub(super) struct AttentionArgs {
     pub scale: f32,
 }
 
-// SAFETY: as its source has it; 176 bytes.
+// SAFETY: as its source has it; 192 bytes.
 unsafe impl Args for AttentionArgs {}
 
 impl AttentionArgs {

@@ -169,15 +169,20 @@ fn map_attention_equals_its_twin(machine: Machine) {
         let side = (1..).find(|side| side * side >= tokens).unwrap();
         let rope = Rope::new(side, head_dim, 1.0, &Device::Cpu).unwrap();
         let (cos, sin) = rope.tables().unwrap();
-        let turns = [cos, sin].map(|table| Tensor::new(&table[..tokens * head_dim / 2], &Device::Cpu).unwrap());
+        let [cos, sin] = [cos, sin].map(|table| Tensor::new(&table[..tokens * head_dim / 2], &Device::Cpu).unwrap());
         let inputs = [tensor(&[height, width, 3 * channels], 1), tensor(&[3 * channels], 2)];
+        let rest = [cos, sin, tensor(&[3 * channels], 3)];
         for (dtype, tolerance) in TYPES {
             for padded in [false, true] {
                 let what = format!("{height}×{width} {window:?} {heads}×{head_dim} padding {padded}");
-                machine.check(&what, (dtype, 2.0 * tolerance), &inputs, &turns, |x| {
+                machine.check(&what, (dtype, 2.0 * tolerance), &inputs, &rest, |x| {
                     super::map_attention(&x[0], padded.then_some(&x[1]), heads, &x[2], &x[3], window)
                 });
             }
+            let what = format!("{height}×{width} {window:?} {heads}×{head_dim} bias");
+            machine.check(&what, (dtype, 3.0 * tolerance), &inputs, &rest, |x| {
+                super::map_attention_biased(&x[0], &x[4], heads, &x[2], &x[3], window)
+            });
         }
     }
 }

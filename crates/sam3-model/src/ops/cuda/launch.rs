@@ -8,24 +8,24 @@ pub struct Module {
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing loads it"))]
     name: &'static str,
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing loads it"))]
-    ptx: &'static str,
+    image: &'static [u8],
 }
 
 /// The [`Module`] of a file's name.
 macro_rules! module {
     ($name:literal) => {{
         #[cfg(feature = "cuda")]
-        const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx"));
+        const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".fatbin"));
         #[cfg(not(feature = "cuda"))]
-        const PTX: &str = "";
-        $crate::ops::cuda::launch::Module::new($name, PTX)
+        const IMAGE: &[u8] = &[];
+        $crate::ops::cuda::launch::Module::new($name, IMAGE)
     }};
 }
 pub(super) use module;
 
 impl Module {
-    pub const fn new(name: &'static str, ptx: &'static str) -> Self {
-        Self { name, ptx }
+    pub const fn new(name: &'static str, image: &'static [u8]) -> Self {
+        Self { name, image }
     }
 }
 
@@ -199,11 +199,16 @@ fn cpu_address(storage: &CpuStorage) -> Address {
 
 #[cfg(feature = "cuda")]
 mod on_gpu {
+    use std::sync::{Arc, Mutex, PoisonError};
+
     use candle_core::{
         CudaDevice, CudaStorage, Result, bail,
         cuda_backend::{
-            CudaStorageSlice as Slice, WrapErr,
-            cudarc::driver::{DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg},
+            CudaStorageSlice as Slice, DeviceId, WrapErr,
+            cudarc::{
+                driver::{CudaModule, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg},
+                nvrtc::Ptx,
+            },
         },
     };
 
@@ -224,6 +229,23 @@ mod on_gpu {
         })
     }
 
+    /// A module on a device, where it stays.
+    fn loaded(device: &CudaDevice, module: Module) -> Result<Arc<CudaModule>> {
+        static LOADED: Mutex<Vec<(DeviceId, &str, Arc<CudaModule>)>> = Mutex::new(Vec::new());
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(id, name, _): &&(DeviceId, &str, _)| *id == device.id() && *name == module.name;
+        if let Some((_, _, found)) = loaded.iter().find(is_it) {
+            return Ok(found.clone());
+        }
+        let stream = device.cuda_stream();
+        let fresh = stream
+            .context()
+            .load_module(Ptx::from_binary(module.image.to_vec()))
+            .w()?;
+        loaded.push((device.id(), module.name, fresh.clone()));
+        Ok(fresh)
+    }
+
     /// An argument struct as cudarc wants it.
     #[repr(transparent)]
     #[derive(Clone, Copy)]
@@ -241,8 +263,8 @@ mod on_gpu {
         threads: u32,
         args: A,
     ) -> Result<()> {
-        let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
-        let (args, mut launch) = (Passed(args), function.builder());
+        let (function, stream) = (loaded(device, module)?.load_function(kernel).w()?, device.cuda_stream());
+        let (args, mut launch) = (Passed(args), stream.launch_builder(&function));
         launch.arg(&args);
         let config = LaunchConfig {
             grid_dim: blocks.into(),

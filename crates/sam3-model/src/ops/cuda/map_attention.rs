@@ -21,38 +21,80 @@ pub fn map_attention(
     sin: &Tensor,
     window: Option<usize>,
 ) -> Result<Tensor> {
+    let rest = padding.map_or(Rest::Zeros, Rest::Padding);
+    run(qkv, rest, heads, (cos, sin), window)
+}
+
+/// The same of a product whose `bias`, f32 `[3 × channels]`, is yet to be added: to every token, and tokens that are padding hold
+/// nothing else. It saves the pass over memory that would add it.
+pub fn map_attention_biased(
+    product: &Tensor,
+    bias: &Tensor,
+    heads: usize,
+    cos: &Tensor,
+    sin: &Tensor,
+    window: Option<usize>,
+) -> Result<Tensor> {
+    run(product, Rest::Bias(bias), heads, (cos, sin), window)
+}
+
+/// What else is known of tokens than their rows.
+#[derive(Clone, Copy)]
+enum Rest<'a> {
+    /// Padding is zeros.
+    Zeros,
+    /// What padding is.
+    Padding(&'a Tensor),
+    /// What is added to all, padding's zeros included.
+    Bias(&'a Tensor),
+}
+
+fn run(
+    qkv: &Tensor,
+    rest: Rest,
+    heads: usize,
+    (cos, sin): (&Tensor, &Tensor),
+    window: Option<usize>,
+) -> Result<Tensor> {
     let map = Map::new(qkv, heads, window)?;
-    let pairs = map.tokens() * (map.channels / heads) / 2;
-    if cos.elem_count() != pairs || sin.elem_count() != pairs {
+    let (dtype, channels) = (qkv.dtype(), map.channels);
+    let pairs = channels / heads / 2;
+    if [cos, sin]
+        .iter()
+        .any(|table| table.elem_count() != map.tokens() * pairs)
+    {
         bail!(
-            "rotary tables of {:?} and {:?} values where {} tokens of {} pairs turn",
+            "turns of {:?} and {:?} values where {} tokens have {pairs} pairs a head",
             cos.dims(),
             sin.dims(),
-            map.tokens(),
-            map.channels / heads / 2
+            map.tokens()
         );
     }
-    if let Some(padding) = padding
-        && padding.dims() != [3 * map.channels]
+    if let Rest::Padding(token) | Rest::Bias(token) = rest
+        && token.dims() != [3 * channels]
     {
-        bail!("padding {:?} where a token holds {}", padding.dims(), 3 * map.channels);
+        bail!(
+            "padding or bias {:?} where a token holds {}",
+            token.dims(),
+            3 * channels
+        );
     }
     if !launch::runs_on(qkv.device()) {
-        return twin(qkv, padding, map, cos, sin);
+        return twin(qkv, rest, map, cos, sin);
     }
     let (qkv, cos, sin) = (qkv.contiguous()?, cos.contiguous()?, sin.contiguous()?);
-    let padding = padding.map(Tensor::contiguous).transpose()?;
-    let keys = rotated_keys(&qkv, padding.as_ref(), map, &cos, &sin)?;
-    let (dtype, channels) = (qkv.dtype(), map.channels);
-    let size = dtype.size_in_bytes() as u64;
+    let keys = rotated_keys(&qkv, rest, map, &cos, &sin)?;
     let out = launch::uninitialised((map.height, map.width, channels), dtype, qkv.device())?;
     let mut launch = Launch::on(qkv.device());
     let rows = launch.input(&qkv, dtype)?;
+    let (padding, bias) = rest.addresses(&mut launch, dtype)?;
     let args = AttentionArgs {
         q: rows,
         k: launch.input(&keys, dtype)?,
-        v: rows + 2 * channels as u64 * size,
-        padding: launch.optional(padding.as_ref(), dtype)?,
+        v: part(rows, 2, channels, dtype),
+        padding,
+        q_bias: bias,
+        v_bias: part(bias, 2, channels, DType::F32),
         cos: launch.input(&cos, DType::F32)?,
         sin: launch.input(&sin, DType::F32)?,
         out: launch.output(&out)?,
@@ -71,32 +113,64 @@ pub fn map_attention(
     Ok(out)
 }
 
+impl<'a> Rest<'a> {
+    /// Of padding's row and of the bias.
+    fn addresses(self, launch: &mut Launch<'a>, dtype: DType) -> Result<(Address, Address)> {
+        Ok(match self {
+            Self::Zeros => (0, 0),
+            Self::Padding(token) => (launch.input(token, dtype)?, 0),
+            Self::Bias(bias) => (0, launch.input(bias, DType::F32)?),
+        })
+    }
+}
+
+/// Where the queries, keys or values of a row begin, 0 to 2; a null pointer stays one.
+fn part(row: Address, index: usize, channels: usize, dtype: DType) -> Address {
+    if row == 0 {
+        0
+    } else {
+        row + (index * channels * dtype.size_in_bytes()) as Address
+    }
+}
+
 /// Each window's keys, turned, `[windows, tokens, channels]`: every block of queries reads them, so they are turned only once.
-fn rotated_keys(qkv: &Tensor, padding: Option<&Tensor>, map: Map, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+fn rotated_keys(qkv: &Tensor, rest: Rest, map: Map, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     const MODULE: Module = module!("rotate");
     const THREADS: usize = 256;
     let (dtype, channels) = (qkv.dtype(), map.channels);
-    let size = dtype.size_in_bytes() as u64;
     let keys = launch::uninitialised((map.windows(), map.tokens(), channels), dtype, qkv.device())?;
-    let total = keys.elem_count() / 2;
     let mut launch = Launch::on(qkv.device());
-    let offset = channels as u64 * size;
-    let padding = launch.optional(padding, dtype)?;
-    let args = RotateArgs {
-        rows: launch.input(qkv, dtype)? + offset,
-        padding: if padding == 0 { 0 } else { padding + offset },
+    let (padding, bias) = rest.addresses(&mut launch, dtype)?;
+    let mut args = RotateArgs {
+        rows: part(launch.input(qkv, dtype)?, 1, channels, dtype),
+        padding: part(padding, 1, channels, dtype),
+        bias: part(bias, 1, channels, DType::F32),
         cos: launch.input(cos, DType::F32)?,
         sin: launch.input(sin, DType::F32)?,
         out: launch.output(&keys)?,
         stride: 3 * channels as u32,
         pairs: (channels / map.heads / 2) as u32,
         channels: channels as u32,
-        total: total as u32,
+        total: 0,
         places: map.places(),
     };
-    let kernel = format!("rotate_{}", type_name(dtype)?);
-    // SAFETY: one thread for each pair of the output, and places are the map's.
-    unsafe { launch.run(MODULE, &kernel, [total.div_ceil(THREADS), 1, 1], THREADS, args)? };
+    // Sixteen bytes a thread where that is whole pairs of one head.
+    let most = 8 / dtype.size_in_bytes();
+    let addresses = [(args.rows, dtype), (args.padding, dtype), (args.out, dtype)];
+    let tables = [(args.cos, DType::F32), (args.sin, DType::F32)];
+    let vectors = args.pairs.is_multiple_of(most as u32)
+        && launch::aligned(&addresses, 2 * most)
+        && launch::aligned(&tables, most);
+    let (kernel, pairs) = if vectors {
+        ("rotate_vectors", most)
+    } else {
+        ("rotate", 1)
+    };
+    let threads = keys.elem_count() / (2 * pairs);
+    args.total = threads as u32;
+    let kernel = format!("{kernel}_{}", type_name(dtype)?);
+    // SAFETY: a thread for each `pairs` of the output, and places are the map's.
+    unsafe { launch.run(MODULE, &kernel, [threads.div_ceil(THREADS), 1, 1], THREADS, args)? };
     Ok(keys)
 }
 
@@ -106,6 +180,7 @@ fn rotated_keys(qkv: &Tensor, padding: Option<&Tensor>, map: Map, cos: &Tensor, 
 struct RotateArgs {
     rows: Address,
     padding: Address,
+    bias: Address,
     cos: Address,
     sin: Address,
     out: Address,
@@ -116,7 +191,7 @@ struct RotateArgs {
     places: Places,
 }
 
-// SAFETY: as its source has it; 80 bytes.
+// SAFETY: as its source has it; 88 bytes.
 unsafe impl Args for RotateArgs {}
 
 /// How a map is cut.
@@ -184,12 +259,13 @@ impl Map {
     }
 }
 
-fn twin(qkv: &Tensor, padding: Option<&Tensor>, map: Map, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+fn twin(qkv: &Tensor, rest: Rest, map: Map, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (values, cos, sin) = (host::values(qkv)?, host::values(cos)?, host::values(sin)?);
     let channels = map.channels;
-    let padding = match padding {
-        Some(padding) => host::values(padding)?,
-        None => vec![0.0; 3 * channels],
+    let (padding, bias) = match rest {
+        Rest::Zeros => (vec![0.0; 3 * channels], vec![0.0; 3 * channels]),
+        Rest::Padding(token) => (host::values(token)?, vec![0.0; 3 * channels]),
+        Rest::Bias(bias) => (vec![0.0; 3 * channels], host::values(bias)?),
     };
     let (tokens, pairs) = (map.tokens(), channels / map.heads / 2);
     let mut out = vec![0f32; map.height * map.width * channels];
@@ -200,6 +276,7 @@ fn twin(qkv: &Tensor, padding: Option<&Tensor>, map: Map, cos: &Tensor, sin: &Te
                 Some(row) => &values[row * 3 * channels..][..3 * channels],
                 None => &padding,
             };
+            let row: Vec<f32> = row.iter().zip(&bias).map(|(x, bias)| x + bias).collect();
             for (turned, row) in [(&mut q, &row[..channels]), (&mut k, &row[channels..2 * channels])] {
                 for (i, pair) in row.chunks_exact(2).enumerate() {
                     let (cos, sin) = (cos[token * pairs + i % pairs], sin[token * pairs + i % pairs]);

@@ -23,7 +23,7 @@ mod twin_tests;
 pub use attention::attention;
 pub use dequantize::dequantize;
 pub use finish::finish;
-pub use map_attention::map_attention;
+pub use map_attention::{map_attention, map_attention_biased};
 pub use norm::{group_norm_relu, layer_norm};
 pub use patches::{patches3x3, patches3x3_rows, shuffle2x2};
 pub use pixels::{resize_normalize, upsample_masks};

@@ -32,6 +32,11 @@ fn map_attention_is_the_cpus() {
             let found = super::map_attention(&qkv, padding, 2, &cos, &sin, window).unwrap();
             assert_close(&found, &expected, 1e-6, "map attention");
         }
+        let expected = op
+            .forward(&qkv.broadcast_add(&padding).unwrap(), Some(&padding))
+            .unwrap();
+        let found = super::map_attention_biased(&qkv, &padding, 2, &cos, &sin, window).unwrap();
+        assert_close(&found, &expected, 1e-6, "map attention with a bias");
     }
 }
 
