@@ -49,6 +49,8 @@ void poison(void *memory, size_t bytes) {
 }
 
 static std::mt19937 random_order(1);
+static bool at_once;
+bool copies_at_once() { return at_once; }
 
 #ifdef THREADS
 
@@ -112,7 +114,16 @@ static Fiber *running;
 static void (*running_kernel)(const void *);
 static const void *running_args;
 
+static int released; // the widest barrier that the running fiber opened
+
 Thread &self() { return *running->thread; }
+
+static std::vector<size_t> shuffled(size_t count) {
+    std::vector<size_t> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random_order);
+    return order;
+}
 
 // Waits until all of `count` fibers from `first` on have come here.
 static void wait(size_t first, size_t count, State state) {
@@ -121,7 +132,7 @@ static void wait(size_t first, size_t count, State state) {
     for (size_t i = first; i < first + count; i++) there += fibers[i].state == state;
     if (there == count) {
         for (size_t i = first; i < first + count; i++) fibers[i].state = READY;
-        return;
+        released = std::max(released, static_cast<int>(state));
     }
     swapcontext(&running->context, &scheduler);
 }
@@ -147,19 +158,19 @@ static void run_block(void (*kernel)(const void *), const void *args, std::vecto
         fiber.context.uc_link = &scheduler;
         makecontext(&fiber.context, start, 0);
     }
-    std::vector<size_t> order(threads.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), random_order);
-    for (size_t done = 0; done < threads.size();) {
-        bool any = false;
-        for (size_t i : order) {
-            if (fibers[i].state != READY) continue;
-            running = &fibers[i];
-            swapcontext(&scheduler, &running->context);
-            done += fibers[i].state == DONE;
-            any = true;
-        }
-        if (!any) fail("threads wait for others that have ended or wait elsewhere");
+    // Warps, and lanes within each, by a drawn rank: who comes first always goes on, as far as barriers let it, before others do.
+    std::vector<size_t> order;
+    for (size_t warp : shuffled(threads.size() / WARP))
+        for (size_t lane : shuffled(WARP)) order.push_back(warp * WARP + lane);
+    for (size_t done = 0, i = 0; done < threads.size();) {
+        while (i < order.size() && fibers[order[i]].state != READY) i++;
+        if (i == order.size()) fail("threads wait for others that have ended or wait elsewhere");
+        running = &fibers[order[i]];
+        released = 0;
+        swapcontext(&scheduler, &running->context);
+        done += running->state == DONE;
+        if (released == AT_WARP) i -= i % WARP;
+        if (released == AT_BLOCK) i = 0;
     }
 }
 
@@ -178,6 +189,7 @@ static void run_grid(void (*kernel)(const void *), const void *args) {
                     threads[i].warp = &warps[i / WARP];
                 }
                 poisoned.clear();
+                at_once = random_order() % 2 == 0;
                 run_block(kernel, args, threads);
                 for (const Thread &thread : threads)
                     if (!thread.copies.empty()) fail("a copy that nobody waited for");

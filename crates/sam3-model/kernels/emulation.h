@@ -1,7 +1,7 @@
 // The kernels as C++: what CUDA gives them, on a CPU.
 //
-// Blocks run one after another. The threads of a block run in an order drawn anew for every block and change at barriers only, so
-// that a missing barrier shows as a wrong result; shared memory starts as NaN, and asynchronous copies happen no earlier than they are
+// Blocks run one after another. The threads of a block have a rank drawn anew for every block, and the first that can goes on, so that a
+// missing barrier shows as a wrong result; shared memory starts as NaN, and asynchronous copies happen either at once or when they are
 // waited for. Operations of a warp exchange their operands through exactly the layout that the PTX manual gives.
 #pragma once
 
@@ -49,6 +49,7 @@ Dim &grid_size();
 Dim &block_size();
 void block_barrier();
 void warp_barrier();
+bool copies_at_once(); // in this block; else as late as can be
 void fail(const char *what);
 // Fills memory with NaN the first time that a block's thread comes here.
 void poison(void *memory, size_t bytes);
@@ -205,15 +206,16 @@ inline void ldmatrix_any(uint32_t (&m)[4], const void *row, bool transposed) {
 inline void ldmatrix(uint32_t (&m)[4], const void *row) { ldmatrix_any(m, row, false); }
 inline void ldmatrix_transposed(uint32_t (&m)[4], const void *row) { ldmatrix_any(m, row, true); }
 
-inline void copy_async(void *to, const void *from, bool valid) {
-    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) emulation::fail("an unaligned copy");
-    emulation::self().copies.push_back({to, valid ? from : nullptr});
-}
-
 inline void copies_done() {
     for (const emulation::Copy &copy : emulation::self().copies) {
         if (copy.from) memcpy(copy.to, copy.from, 16);
         else memset(copy.to, 0, 16);
     }
     emulation::self().copies.clear();
+}
+
+inline void copy_async(void *to, const void *from, bool valid) {
+    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) emulation::fail("an unaligned copy");
+    emulation::self().copies.push_back({to, valid ? from : nullptr});
+    if (emulation::copies_at_once()) copies_done();
 }

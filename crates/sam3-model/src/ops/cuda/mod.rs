@@ -11,6 +11,8 @@ mod finish;
 mod host;
 #[cfg(test)]
 mod kernel_tests;
+#[cfg(all(test, feature = "cuda"))]
+mod kernel_times;
 mod launch;
 mod map_attention;
 mod norm;
