@@ -1,4 +1,4 @@
-// Runs kernels on a CPU: a block's threads as fibers, or, with -DTHREADS (for ThreadSanitizer), as threads.
+// Runs kernels on a CPU: a block's threads as fibers, or, with -DREAL_THREADS (for ThreadSanitizer), as threads.
 #include "emulation.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include <random>
 #include <string>
 
-#ifdef THREADS
+#ifdef REAL_THREADS
 #include <condition_variable>
 #include <thread>
 #else
@@ -52,7 +52,7 @@ static std::mt19937 random_order(1);
 static bool at_once;
 bool copies_at_once() { return at_once; }
 
-#ifdef THREADS
+#ifdef REAL_THREADS
 
 class Barrier {
   public:

@@ -77,7 +77,7 @@ pub fn run<A: Args>(kernel: &str, args: &A, buffers: &[(Address, usize, bool)], 
     assert_eq!(found, 1, "kernels/ has no {kernel}");
 }
 
-/// `SAM3_EMULATION_FLAGS` is more for the compiler: `-fsanitize=thread -DTHREADS` looks for races, see `kernels/emulation.cpp`.
+/// `SAM3_EMULATION_FLAGS` is more for the compiler: `-fsanitize=thread -DREAL_THREADS` looks for races, see `kernels/emulation.cpp`.
 fn compile() -> Emulate {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation.cpp");
     let library = std::env::temp_dir().join(format!("sam3-kernels-{}.so", std::process::id()));
