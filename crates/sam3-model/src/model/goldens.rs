@@ -6,23 +6,32 @@ use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
 
 use super::{BoxPrompt, Detections, Sam3Image};
-use crate::{Config, Weights};
+use crate::{Compute, Config, Weights, ops::as_accelerator};
 
 /// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
 const TOLERANCE: f32 = 2e-5;
+
+/// The same where an accelerator multiplies halves: 2⁻¹¹ a rounding with f16, 2⁻⁸ with bf16.
+const F16_TOLERANCE: f32 = 1e-2;
+const BF16_TOLERANCE: f32 = 8e-2;
 
 struct Golden {
     model: Sam3Image,
     depth: usize,
     expected: HashMap<String, Tensor>,
+    tolerance: f32,
 }
 
 impl Golden {
     fn open(checkpoint: &str, expected: &str) -> Self {
+        Self::open_with(checkpoint, expected, Compute::F32, TOLERANCE)
+    }
+
+    fn open_with(checkpoint: &str, expected: &str, compute: Compute, tolerance: f32) -> Self {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let dict = Arc::new(StateDict::open(&root.join(checkpoint)).unwrap());
         let config = Config::of(&dict).unwrap();
-        let weights = Weights::new(dict, Device::Cpu);
+        let weights = Weights::new(dict, Device::Cpu).with_compute(compute);
         let model = Sam3Image::load(&weights, &config).unwrap();
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
         let expected = candle_core::safetensors::load(root.join("tests/goldens").join(expected), &Device::Cpu).unwrap();
@@ -30,6 +39,7 @@ impl Golden {
             model,
             depth: config.vit.depth,
             expected,
+            tolerance,
         }
     }
 
@@ -62,7 +72,7 @@ impl Golden {
             .unwrap();
         let error = (found[worst] - expected[worst]).abs() / scale;
         assert!(
-            error <= TOLERANCE,
+            error <= self.tolerance,
             "{name}[{worst}]: found {}, expected {}; error {error:e} of {scale}",
             found[worst],
             expected[worst]
@@ -161,6 +171,24 @@ fn odd_sizes_from_the_official_layout() {
     Golden::open("tests/goldens/odd/odd.pt", "odd_expected.safetensors").run();
 }
 
+/// Each precision on the path that accelerators take, here with main memory in the part of theirs.
+fn on_an_accelerator(checkpoint: &str, expected: &str) {
+    as_accelerator(|| {
+        for (compute, tolerance) in [
+            (Compute::F32, TOLERANCE),
+            (Compute::F16, F16_TOLERANCE),
+            (Compute::Bf16, BF16_TOLERANCE),
+        ] {
+            Golden::open_with(checkpoint, expected, compute, tolerance).run();
+        }
+    });
+}
+
+#[test]
+fn odd_sizes_on_an_accelerator() {
+    on_an_accelerator("tests/goldens/odd/odd.pt", "odd_expected.safetensors");
+}
+
 #[test]
 fn the_trained_miniature() {
     let assets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sam3-cli/assets/demo");
@@ -170,10 +198,8 @@ fn the_trained_miniature() {
     let mut model = std::fs::File::create(folder.join("model.safetensors")).unwrap();
     std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut model).unwrap();
     std::fs::copy(assets.join("config.json"), folder.join("config.json")).unwrap();
-    Golden::open(
-        folder.join("model.safetensors").to_str().unwrap(),
-        "trained_expected.safetensors",
-    )
-    .run();
+    let (model, expected) = (folder.join("model.safetensors"), "trained_expected.safetensors");
+    Golden::open(model.to_str().unwrap(), expected).run();
+    on_an_accelerator(model.to_str().unwrap(), expected);
     std::fs::remove_dir_all(folder).unwrap();
 }

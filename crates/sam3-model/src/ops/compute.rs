@@ -1,8 +1,10 @@
 //! What precision the large matrix products take.
 
+use candle_core::DType;
+
 use super::simd::{self, DotOp};
 
-/// Inputs of matrix products; sums, norms, softmax and everything else are f32 always.
+/// Inputs of matrix products; sums, norms, softmax and everything else are f32 always. What a GPU makes of it is in `ops/device.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
     /// Exact f32.
@@ -10,6 +12,8 @@ pub enum Compute {
     F32,
     /// bf16 inputs, f32 sums.
     Bf16,
+    /// f16 inputs, f32 sums: on a GPU only.
+    F16,
     /// int8 codes of weights and activations, exact sums: in linear layers whose activations allow it. The rest is as with `auto`.
     Int8,
 }
@@ -25,6 +29,16 @@ impl Compute {
         match self {
             Self::Int8 => Self::auto(),
             float => float,
+        }
+    }
+
+    /// What inputs of products are held in on an accelerator.
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            // `Segmenter` refuses int8 there.
+            Self::F16 | Self::Int8 => DType::F16,
         }
     }
 }

@@ -3,8 +3,9 @@
 mod attention;
 mod compute;
 mod conv;
-#[allow(dead_code, unused_imports)]
 pub(crate) mod cuda;
+mod device;
+mod edge_distance;
 mod host;
 pub(crate) mod int8;
 mod linear;
@@ -15,12 +16,19 @@ mod resample;
 mod roi_align;
 mod rope;
 mod simd;
+mod sine;
 #[cfg(test)]
 mod testing;
 
 pub use attention::{MapAttention, attention};
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
+pub use cuda::dequantize;
+pub use device::operand;
+pub use edge_distance::{Axis, EdgeDistance};
+#[cfg(test)]
+pub use host::as_accelerator;
+pub use host::{is_host, is_main_memory};
 pub use linear::{Activation, Linear};
 pub use norm::{GroupNorm, LayerNorm};
 pub use product::Rows;
@@ -29,3 +37,4 @@ pub use resample::upsample_nearest_add;
 pub use roi_align::roi_align;
 pub use rope::Rope;
 pub use simd::name as cpu_name;
+pub use sine::{SineEncoding, encode as sine_encode};

@@ -32,6 +32,15 @@ impl Rope {
         })
     }
 
+    pub fn of(cos: Tensor, sin: Tensor) -> Self {
+        Self { cos, sin }
+    }
+
+    /// Cosines and sines, each `[side², head_dim / 2]`.
+    pub fn turns(&self) -> Result<(Tensor, Tensor)> {
+        Ok((self.cos.squeeze(1)?, self.sin.squeeze(1)?))
+    }
+
     /// Cosines and sines on the host, each `[side², head_dim / 2]`.
     pub fn tables(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         Ok((self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?))
