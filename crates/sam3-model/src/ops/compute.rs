@@ -1,8 +1,12 @@
 //! What precision the large matrix products take.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
+use sam3_package::{Dtype, StateDict};
 
-use super::simd::{self, DotOp};
+use super::{
+    host,
+    simd::{self, DotOp},
+};
 
 /// Inputs of matrix products; sums, norms, softmax and everything else are f32 always. What a GPU makes of it is in `ops/device.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,47 @@ impl Compute {
     /// The fastest that this CPU has at no visible cost: bf16 where it is twice as fast, else f32.
     pub fn auto() -> Self {
         if simd::has_bf16() { Self::Bf16 } else { Self::F32 }
+    }
+
+    /// What `auto` means for this checkpoint on this device: on a GPU, the half precision of its matrices, f16 for int8 codes and f32
+    /// for f32; on the CPU, [`auto`](Self::auto).
+    pub fn auto_for(dict: &StateDict, device: &Device) -> Self {
+        if host::is_main_memory(device) {
+            return Self::auto();
+        }
+        let count = |wanted: Dtype| -> u64 {
+            let tensors = dict.tensors().filter(|tensor| tensor.dtype == wanted);
+            tensors.map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
+        };
+        let choices = [
+            (count(Dtype::F32), Self::F32),
+            (count(Dtype::BF16), Self::Bf16),
+            (count(Dtype::F16) + count(Dtype::I8), Self::F16),
+        ];
+        let most = choices.into_iter().max_by_key(|(count, _)| *count);
+        most.map_or(Self::F32, |(_, compute)| compute)
+    }
+
+    /// The name that `--compute` has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Fails where `device` has no products of this precision.
+    pub(crate) fn check(self, device: &Device) -> crate::Result<()> {
+        let reason = match (self, host::is_main_memory(device)) {
+            (Self::F16, true) => "the CPU multiplies no f16; take bf16 or f32 there",
+            (Self::Int8, false) => {
+                "int8 activations are for the CPU; a GPU multiplies an int8 package's weights as f16: take auto, f16, bf16 or f32"
+            }
+            _ => return Ok(()),
+        };
+        Err(crate::Error::Precision(format!("products of {}: {reason}", self.name())))
     }
 
     /// The same, with what `auto` takes where it is int8.

@@ -23,6 +23,11 @@ pub fn operand(x: &Tensor, compute: Compute) -> Result<Tensor> {
     x.to_dtype(compute.dtype())
 }
 
+/// Waits until everything that was asked of the tensor's device is done.
+pub fn wait_for(x: &Tensor) -> Result<()> {
+    x.device().synchronize()
+}
+
 /// `x wᵀ` for `x` `[rows, depth]` and `w` `[columns, depth]`, both of one element type, which the result has as well.
 pub fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
