@@ -340,3 +340,6 @@ impl Detections {
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
+
+#[cfg(test)]
+mod accelerator_tests;

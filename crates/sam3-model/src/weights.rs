@@ -97,7 +97,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::tensor`]; and when the device has no room for it.
     pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
-        Ok(self.table(name, shape)?.to_device()?)
+        Ok(self.table(name, shape)?.on_device()?)
     }
 
     /// A large parameter of which rows are looked up: left in the mapped file, whatever the device.

@@ -51,7 +51,9 @@ fn prepare(index: usize) -> candle_core::Result<Device> {
 fn reason(error: &DriverError) -> String {
     let sentence = error.error_string().ok().and_then(|text| text.to_str().ok());
     match (error.0, sentence) {
-        (sys::CUresult::CUDA_ERROR_STUB_LIBRARY, _) => "libcuda.so.1, which the NVIDIA driver installs, is missing".to_owned(),
+        (sys::CUresult::CUDA_ERROR_STUB_LIBRARY, _) => {
+            "libcuda.so.1, which the NVIDIA driver installs, is missing".to_owned()
+        }
         (code, Some(sentence)) => format!("{sentence} ({code:?})"),
         (code, None) => format!("{code:?}"),
     }

@@ -36,7 +36,9 @@ impl Compute {
         }
         let count = |wanted: Dtype| -> u64 {
             let tensors = dict.tensors().filter(|tensor| tensor.dtype == wanted);
-            tensors.map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
+            tensors
+                .map(|tensor| tensor.shape.iter().product::<usize>() as u64)
+                .sum()
         };
         let choices = [
             (count(Dtype::F32), Self::F32),
@@ -66,7 +68,10 @@ impl Compute {
             }
             _ => return Ok(()),
         };
-        Err(crate::Error::Precision(format!("products of {}: {reason}", self.name())))
+        Err(crate::Error::Precision(format!(
+            "products of {}: {reason}",
+            self.name()
+        )))
     }
 
     /// The same, with what `auto` takes where it is int8.

@@ -32,13 +32,9 @@ impl Rope {
         })
     }
 
-    pub fn of(cos: Tensor, sin: Tensor) -> Self {
-        Self { cos, sin }
-    }
-
-    /// Cosines and sines, each `[side², head_dim / 2]`.
-    pub fn turns(&self) -> Result<(Tensor, Tensor)> {
-        Ok((self.cos.squeeze(1)?, self.sin.squeeze(1)?))
+    /// Cosines and sines where they lie, each `[side², 1, head_dim / 2]`.
+    pub fn turns(&self) -> (&Tensor, &Tensor) {
+        (&self.cos, &self.sin)
     }
 
     /// Cosines and sines on the host, each `[side², head_dim / 2]`.
@@ -47,6 +43,7 @@ impl Rope {
     }
 
     /// Rotates `[batch, side², heads × head_dim]`.
+    #[cfg(test)]
     pub fn forward(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
         let pairs = x.reshape((batch, tokens, heads, width / heads / 2, 2))?;

@@ -112,7 +112,7 @@ impl Weight {
     }
 
     /// The same weight where its products are computed: copied there, once, where that is an accelerator.
-    pub(super) fn to_device(self) -> candle_core::Result<Self> {
+    pub(super) fn on_device(self) -> candle_core::Result<Self> {
         if ops::is_main_memory(&self.device) {
             return Ok(self);
         }

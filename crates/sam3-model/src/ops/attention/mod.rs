@@ -1,7 +1,8 @@
 //! Scaled dot-product attention.
 
 mod flash;
-pub(super) mod plain;
+#[cfg(test)]
+mod plain;
 
 use std::sync::Arc;
 
@@ -97,8 +98,8 @@ impl MapAttention {
         if !host::is_host(qkv) {
             let qkv = device::operand(qkv, self.compute)?.contiguous()?;
             let padding = padding.map(|token| device::operand(token, self.compute)).transpose()?;
-            let (cos, sin) = self.rope.turns()?;
-            return cuda::map_attention(&qkv, padding.as_ref(), self.heads, &cos, &sin, self.window);
+            let (cos, sin) = self.rope.turns();
+            return cuda::map_attention(&qkv, padding.as_ref(), self.heads, cos, sin, self.window);
         }
         let qkv = qkv.contiguous()?;
         let values = host::values(&qkv)?;

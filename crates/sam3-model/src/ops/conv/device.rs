@@ -17,11 +17,7 @@ pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
     let mut blocks = Vec::with_capacity(height.div_ceil(rows));
     for start in (0..height).step_by(rows) {
         let end = height.min(start + rows);
-        // With the neighbouring rows that the map has; where it has none, the patches are zero there as they should be.
-        let (above, below) = (start.saturating_sub(1), height.min(end + 1));
-        let patches = cuda::patches3x3(&x.narrow(0, above, below - above)?)?;
-        let patches = patches.narrow(0, (start - above) * width, (end - start) * width)?;
-        let y = device::product(&patches, &kernel)?;
+        let y = device::product(&cuda::patches3x3_rows(&x, start..end)?, &kernel)?;
         blocks.push(cuda::finish(&y, Some(&conv.bias), Activation::None, None, DType::F32)?);
     }
     Tensor::cat(&blocks, 0)?.reshape((height, width, ()))
@@ -35,7 +31,5 @@ pub fn conv_transpose_2x2(conv: &ConvTranspose2x2, x: &Tensor, activation: Activ
     // Every corner of a square has the same bias.
     let y = y.reshape((4 * height * width, conv.output))?;
     let y = cuda::finish(&y, Some(&conv.bias), activation, None, x.dtype())?;
-    y.reshape((height, width, 2, 2, conv.output))?
-        .permute((0, 2, 1, 3, 4))?
-        .reshape((2 * height, 2 * width, conv.output))
+    cuda::shuffle2x2(&y.reshape((height, width, 4 * conv.output))?)
 }

@@ -1,5 +1,6 @@
 //! LayerNorm over the last axis, GroupNorm over a feature map.
 
+#[cfg(test)]
 mod plain;
 
 use candle_core::{DType, Result, Tensor};
@@ -148,7 +149,8 @@ impl GroupNorm {
     /// `x` is `[height, width, channels]`; ReLU follows, as it always does here.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         if !host::is_host(x) {
-            return plain::group_norm(self, x)?.relu();
+            let (groups, eps) = (Self::GROUPS, Self::EPS);
+            return cuda::group_norm_relu(&x.contiguous()?, &self.weight, &self.bias, groups, eps, DType::F32);
         }
         let channels = x.dim(2)?;
         let x = x.contiguous()?;
