@@ -73,8 +73,12 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         };
     }
     match error.downcast_ref::<sam3_model::Error>() {
-        Some(sam3_model::Error::Prompt(_)) => USAGE,
-        Some(sam3_model::Error::Checkpoint { .. } | sam3_model::Error::Image(ImageError::Invalid { .. })) => INPUT,
+        Some(sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_)) => USAGE,
+        Some(
+            sam3_model::Error::NotFinite(_)
+            | sam3_model::Error::Checkpoint { .. }
+            | sam3_model::Error::Image(ImageError::Invalid { .. }),
+        ) => INPUT,
         Some(sam3_model::Error::Image(ImageError::Io { source, .. })) if is_wrong_path(source) => INPUT,
         _ => ENVIRONMENT,
     }
@@ -102,6 +106,16 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(sam3_model::Error::Image(ImageError::Io { source, .. })) = error.downcast_ref() {
         return io_hint(source).map(str::to_owned);
+    }
+    match error.downcast_ref() {
+        Some(sam3_model::Error::Precision(_)) => return Some("--compute auto takes what the device has".to_owned()),
+        Some(sam3_model::Error::NotFinite(_)) => {
+            return Some(
+                "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole"
+                    .to_owned(),
+            );
+        }
+        _ => {}
     }
     let hint = match package_error(error)? {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",

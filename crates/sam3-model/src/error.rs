@@ -29,6 +29,9 @@ pub enum Error {
     /// The device cannot compute in the precision that was asked for.
     #[error("{0}")]
     Precision(String),
+    /// The model's answer is no number.
+    #[error("{0}")]
+    NotFinite(String),
     /// A tensor operation failed: out of memory, or a device was lost.
     #[error("computing: {0}")]
     Compute(#[from] candle_core::Error),

@@ -318,8 +318,8 @@ impl Detections {
         let (width, height) = (encoded.width as f32, encoded.height as f32);
         let scores: Vec<f32> = logits.into_iter().map(|logit| sigmoid(logit) * presence).collect();
         if let Some(score) = scores.iter().find(|score| score.is_nan()) {
-            return Err(Error::Precision(format!(
-                "the model's scores are {score}: a value was beyond the range of this precision; compute in bf16 or f32"
+            return Err(Error::NotFinite(format!(
+                "the model's scores are {score}: a value in it was beyond the range of what it was computed in"
             )));
         }
         let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();

@@ -62,16 +62,13 @@ impl Compute {
     /// Fails where `device` has no products of this precision.
     pub(crate) fn check(self, device: &Device) -> crate::Result<()> {
         let reason = match (self, host::is_main_memory(device)) {
-            (Self::F16, true) => "the CPU multiplies no f16; take bf16 or f32 there",
+            (Self::F16, true) => "the CPU has none; it multiplies f32 and bf16",
             (Self::Int8, false) => {
-                "int8 activations are for the CPU; a GPU multiplies an int8 package's weights as f16: take auto, f16, bf16 or f32"
+                "a GPU has none here; it multiplies the weights of an int8 package as f16, and quantises no activations"
             }
             _ => return Ok(()),
         };
-        Err(crate::Error::Precision(format!(
-            "products of {}: {reason}",
-            self.name()
-        )))
+        Err(crate::Error::Precision(format!("{} products: {reason}", self.name())))
     }
 
     /// The same, with what `auto` takes where it is int8.

@@ -135,10 +135,10 @@ fn a_precision_that_the_device_lacks_is_refused() {
         Err(other) => panic!("{other}"),
         Ok(_) => String::new(),
     };
-    assert!(load(Compute::F16).starts_with("products of f16: the CPU"));
+    assert!(load(Compute::F16).starts_with("f16 products: the CPU has none"));
     assert_eq!(load(Compute::Int8), "");
     as_accelerator(|| {
-        assert!(load(Compute::Int8).starts_with("products of int8: int8 activations are for the CPU"));
+        assert!(load(Compute::Int8).starts_with("int8 products: a GPU has none here"));
         assert_eq!(load(Compute::F16), "");
     });
 }
