@@ -1,4 +1,4 @@
-//! The demo's model from end to end on the path that accelerators take, with main memory in the part of theirs.
+//! The demo's model from end to end on the path that accelerators take: with main memory in the part of theirs, and on a GPU.
 
 use std::{
     fs,
@@ -13,7 +13,10 @@ use sam3_package::{
 };
 
 use super::{ExemplarBox, Instance, Prompt, Segmenter};
-use crate::{Compute, Error, image::Image, ops::as_accelerator};
+use crate::{Compute, Error, gpu, image::Image, ops::as_accelerator};
+
+/// Of scores, and of boxes as shares of the picture.
+const F32_TOLERANCE: f32 = 1e-3;
 
 /// A copy of the demo's model, and packages of it, in a folder of one test's own.
 struct Demo {
@@ -48,13 +51,15 @@ impl Demo {
             archive: None,
             ..Options::new(path.clone(), precision)
         };
-        package::write(&source, &options, &()).unwrap();
+        if !path.exists() {
+            package::write(&source, &options, &()).unwrap();
+        }
         Arc::new(StateDict::open(&path).unwrap())
     }
 
     /// What is found by a text, by a box, and by both.
-    fn segment(&self, dict: &Arc<StateDict>, compute: Compute) -> Vec<Vec<Instance>> {
-        let model = Segmenter::load_with(dict.clone(), &Device::Cpu, compute).unwrap();
+    fn segment(&self, dict: &Arc<StateDict>, device: &Device, compute: Compute) -> Vec<Vec<Instance>> {
+        let model = Segmenter::load_with(dict.clone(), device, compute).unwrap();
         let encoded = model.encode(&self.scene).unwrap();
         let exemplar = ExemplarBox {
             xyxy: [308.0, 49.0, 453.0, 199.0],
@@ -103,27 +108,44 @@ fn assert_same(found: &[Vec<Instance>], expected: &[Vec<Instance>], tolerance: f
 #[test]
 fn every_kind_of_package_finds_the_same_there() {
     let demo = Demo::new("accelerator");
+    check(&demo, |dict, compute| {
+        as_accelerator(|| demo.segment(dict, &Device::Cpu, compute))
+    });
+    as_accelerator(|| {
+        for (precision, auto) in [
+            (Precision::Fp16, Compute::F16),
+            (Precision::Bf16, Compute::Bf16),
+            (Precision::Int8, Compute::F16),
+        ] {
+            assert_eq!(Compute::auto_for(&demo.package(precision), &Device::Cpu), auto);
+        }
+        assert_eq!(Compute::auto_for(&demo.checkpoint(), &Device::Cpu), Compute::F32);
+    });
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU and --features cuda"]
+fn every_kind_of_package_finds_the_same_on_a_gpu() {
+    let (demo, gpu) = (Demo::new("gpu"), gpu::open(0).unwrap());
+    check(&demo, |dict, compute| demo.segment(dict, &gpu, compute));
+}
+
+/// Compares with the CPU in f32, package by package.
+fn check(demo: &Demo, segment: impl Fn(&Arc<StateDict>, Compute) -> Vec<Vec<Instance>>) {
     let checkpoint = demo.checkpoint();
-    let expected = demo.segment(&checkpoint, Compute::F32);
-    let found = as_accelerator(|| demo.segment(&checkpoint, Compute::F32));
-    assert_same(&found, &expected, 1e-4, "f32");
-    for (precision, auto, tolerance) in [
+    let expected = demo.segment(&checkpoint, &Device::Cpu, Compute::F32);
+    assert_same(&segment(&checkpoint, Compute::F32), &expected, F32_TOLERANCE, "f32");
+    for (precision, compute, tolerance) in [
+        (Precision::Fp16, Compute::F32, F32_TOLERANCE),
         (Precision::Fp16, Compute::F16, 5e-3),
         (Precision::Bf16, Compute::Bf16, 2e-2),
+        (Precision::Int8, Compute::F32, F32_TOLERANCE),
         (Precision::Int8, Compute::F16, 5e-3),
     ] {
         let package = demo.package(precision);
-        assert_eq!(as_accelerator(|| Compute::auto_for(&package, &Device::Cpu)), auto);
-        let expected = demo.segment(&package, Compute::F32);
-        for (compute, tolerance) in [(Compute::F32, 1e-4), (auto, tolerance)] {
-            let found = as_accelerator(|| demo.segment(&package, compute));
-            assert_same(
-                &found,
-                &expected,
-                tolerance,
-                &format!("{} in {}", precision.name(), compute.name()),
-            );
-        }
+        let expected = demo.segment(&package, &Device::Cpu, Compute::F32);
+        let what = format!("{} in {}", precision.name(), compute.name());
+        assert_same(&segment(&package, compute), &expected, tolerance, &what);
     }
 }
 
