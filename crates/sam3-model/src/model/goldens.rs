@@ -6,7 +6,10 @@ use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
 
 use super::{BoxPrompt, Detections, Sam3Image};
-use crate::{Compute, Config, Weights, gpu, ops::as_accelerator};
+use crate::{
+    Compute, Config, Weights, gpu,
+    ops::{as_accelerator, emulated},
+};
 
 /// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
 const TOLERANCE: f32 = 2e-5;
@@ -193,6 +196,15 @@ fn run_on(device: &Device, checkpoint: &str, expected: &str) {
 #[test]
 fn odd_sizes_on_an_accelerator() {
     as_accelerator(|| run_on(&Device::Cpu, "tests/goldens/odd/odd.pt", "odd_expected.safetensors"));
+}
+
+/// The same with the GPU's own kernels, compiled for the CPU: in one precision, as they take half a minute.
+#[test]
+fn odd_sizes_with_emulated_kernels() {
+    let (model, expected) = ("tests/goldens/odd/odd.pt", "odd_expected.safetensors");
+    as_accelerator(|| {
+        emulated(|| Golden::open_on(&Device::Cpu, model, expected, Compute::F16, F16_TOLERANCE).run());
+    });
 }
 
 #[test]

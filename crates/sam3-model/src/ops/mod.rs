@@ -25,6 +25,8 @@ pub use attention::{MapAttention, attention};
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
 pub use cuda::dequantize;
+#[cfg(test)]
+pub use cuda::emulated;
 pub use device::{operand, wait_for};
 pub use edge_distance::{Axis, EdgeDistance};
 #[cfg(test)]

@@ -24,6 +24,8 @@ mod twin_tests;
 
 pub use attention::attention;
 pub use dequantize::dequantize;
+#[cfg(test)]
+pub use emulation::emulated;
 pub use finish::finish;
 pub use map_attention::{map_attention, map_attention_biased};
 pub use norm::{group_norm_relu, layer_norm};
