@@ -9,6 +9,9 @@ use std::{
     process::{Command, exit},
 };
 
+#[path = "build/driver.rs"]
+mod driver;
+
 /// Files of `kernels/` that hold kernels.
 const MODULES: [&str; 8] = [
     "attention",
@@ -25,6 +28,7 @@ const MODULES: [&str; 8] = [
 const LEAST: u32 = 80;
 
 fn main() {
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=kernels");
     for name in [
         "CUDA_COMPUTE_CAP",
@@ -36,11 +40,13 @@ fn main() {
     ] {
         println!("cargo::rerun-if-env-changed={name}");
     }
+    println!("cargo::rustc-check-cfg=cfg(driver_slots)");
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
     let (nvcc, capability) = (nvcc(), capability());
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    driver::write(&nvcc, &out);
     let jobs = MODULES.map(|name| {
         let source = Path::new("kernels").join(name).with_extension("cu");
         let mut command = Command::new(&nvcc);

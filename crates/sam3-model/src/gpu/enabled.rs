@@ -12,6 +12,8 @@ use driver::{
 use super::{GpuError, Memory};
 
 pub fn open(index: usize) -> Result<Device, GpuError> {
+    #[cfg(driver_slots)]
+    super::driver::load();
     let no_driver = |error: DriverError| GpuError::Driver(reason(&error));
     let found = CudaContext::device_count().map_err(no_driver)?;
     let found = usize::try_from(found).unwrap_or(0);

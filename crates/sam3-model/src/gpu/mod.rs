@@ -4,12 +4,15 @@
 
 #[cfg(not(feature = "cuda"))]
 mod disabled;
-#[cfg(not(feature = "cuda"))]
-use disabled as driver;
+#[cfg(driver_slots)]
+mod driver;
 #[cfg(feature = "cuda")]
 mod enabled;
+
+#[cfg(not(feature = "cuda"))]
+use disabled as imp;
 #[cfg(feature = "cuda")]
-use enabled as driver;
+use enabled as imp;
 
 use candle_core::{Device, DeviceLocation};
 
@@ -57,7 +60,7 @@ pub struct Memory {
 /// # Errors
 /// When there is none, or it does not work; nothing panics for want of a driver.
 pub fn open(index: usize) -> Result<Device, GpuError> {
-    driver::open(index)
+    imp::open(index)
 }
 
 /// Does this build have CUDA in it?
@@ -70,7 +73,7 @@ pub fn describe(device: &Device) -> String {
     match device.location() {
         DeviceLocation::Cpu => "cpu".to_owned(),
         DeviceLocation::Cuda { gpu_id } => {
-            let name = driver::name(device).unwrap_or_else(|| "unknown".to_owned());
+            let name = imp::name(device).unwrap_or_else(|| "unknown".to_owned());
             format!("cuda:{gpu_id} ({name})")
         }
         DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
@@ -79,7 +82,7 @@ pub fn describe(device: &Device) -> String {
 
 /// What was used of the device's own memory; `None` for the CPU, and where the driver does not tell.
 pub fn memory(device: &Device) -> Option<Memory> {
-    driver::memory(device)
+    imp::memory(device)
 }
 
 #[cfg(test)]
