@@ -84,6 +84,8 @@ def masks(outputs, height, width):
 
     scores = outputs["pred_logits"].float().sigmoid() * outputs["presence_logits"].float().sigmoid()
     logits = outputs["pred_masks"][scores > 0.5].float()
+    if len(logits) == 0:
+        return logits.cpu()
     resized = functional.interpolate(logits[None], (height, width), mode="bilinear", align_corners=False)
     return (resized > 0).cpu()
 

@@ -146,8 +146,7 @@ impl Attention {
 
     /// `residual + attention(x)`; both are `[grid, grid, width]`.
     fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        // The tokens that fill a window up are zero before `qkv`: behind it they are its bias.
-        let y = self.attention.forward(&self.qkv.forward_operand(x)?, self.qkv.bias())?;
+        let y = self.attention.forward_through(&self.qkv, x)?;
         self.proj.forward_add(&y, residual)
     }
 }

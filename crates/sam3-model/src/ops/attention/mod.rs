@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use self::flash::{Bias, Flash, Operand, Places};
-use super::{Compute, Rope, cuda, device, host};
+use super::{Compute, Linear, Rope, cuda, device, host};
 
 /// `softmax(q kᵀ / √head_dim + bias) v`, head by head.
 ///
@@ -86,6 +86,20 @@ impl MapAttention {
             window,
             compute,
         }
+    }
+
+    /// [`forward`](Self::forward) of what the layer `qkv` makes of `x`, `[height, width, input]`; tokens that fill a window up are zero
+    /// before the layer.
+    pub fn forward_through(&self, qkv: &Linear, x: &Tensor) -> Result<Tensor> {
+        if let Some(bias) = qkv.bias()
+            && !host::is_host(x)
+        {
+            let product = device::operand(&qkv.product(x)?, self.compute)?;
+            let (cos, sin) = self.rope.turns();
+            return cuda::map_attention_biased(&product, bias, self.heads, cos, sin, self.window);
+        }
+        // Behind the layer, zeros are its bias.
+        self.forward(&qkv.forward_operand(x)?, qkv.bias())
     }
 
     /// `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]`, which goes into another product and nowhere

@@ -141,7 +141,7 @@ impl<'a> Launch<'a> {
                 Ok(())
             }
             device => {
-                let _ = (module, threads, args);
+                let _ = (module, blocks, threads, args);
                 bail!("{kernel} for tensors of {:?}", device.location())
             }
         }

@@ -29,5 +29,7 @@ pub use emulation::emulated;
 pub use finish::finish;
 pub use map_attention::{map_attention, map_attention_biased};
 pub use norm::{group_norm_relu, layer_norm};
-pub use patches::{patches3x3, patches3x3_rows, shuffle2x2};
+#[cfg(test)]
+pub use patches::patches3x3;
+pub use patches::{patches3x3_rows, shuffle2x2};
 pub use pixels::{resize_normalize, upsample_masks};

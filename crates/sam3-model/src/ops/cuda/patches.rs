@@ -12,6 +12,7 @@ const MODULE: Module = module!("rearrange");
 ///
 /// Taps lie row by row from the upper left, channels within a tap, and pixels outside the map are zero: what
 /// [`crate::ops::Conv3x3`]'s kernel is multiplied with.
+#[cfg(test)]
 pub fn patches3x3(x: &Tensor) -> Result<Tensor> {
     patches3x3_rows(x, 0..x.dim(0)?)
 }

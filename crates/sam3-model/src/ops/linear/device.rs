@@ -13,8 +13,13 @@ pub fn linear(
     residual: Option<&Tensor>,
     out: DType,
 ) -> Result<Tensor> {
-    let x = device::operand(x, layer.compute)?;
-    let y = device::product(&x, &layer.weight.matrix(x.dtype())?)?;
+    let y = product(layer, x)?;
     let residual = residual.map(|residual| residual.reshape(y.dims())).transpose()?;
     cuda::finish(&y, layer.bias.as_ref(), activation, residual.as_ref(), out)
+}
+
+/// `x Wᵀ` in the layer's precision.
+pub fn product(layer: &Linear, x: &Tensor) -> Result<Tensor> {
+    let x = device::operand(x, layer.compute)?;
+    device::product(&x, &layer.weight.matrix(x.dtype())?)
 }

@@ -67,6 +67,12 @@ impl Linear {
         self.on_device(x, Activation::None, None, self.compute.dtype())
     }
 
+    /// `x Wᵀ` alone, of a tensor on an accelerator, for an op that adds the bias itself.
+    pub fn product(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, dims) = self.output_shape(x);
+        device::product(self, &x.reshape((rows, ()))?)?.reshape(dims)
+    }
+
     /// [`forward`](Self::forward), then GELU or ReLU.
     pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         self.apply(x, activation, None)
