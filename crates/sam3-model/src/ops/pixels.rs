@@ -13,7 +13,8 @@ const MASK_BYTES: usize = 64 << 20;
 
 /// `image` as the model wants it, `[3, size, size]` in -1 to 1, on `device`.
 ///
-/// An accelerator is given the picture's bytes, once, and resizes them itself.
+/// An accelerator is given the picture's bytes, once, and resizes them itself. They go from ordinary memory: decoders fill that, and
+/// copying it to pinned memory first would cost what the upload from there saves.
 pub fn pixels(image: &Image, size: usize, device: &Device) -> Result<Tensor> {
     if host::is_main_memory(device) {
         return Tensor::from_vec(image::preprocess(image, size), (3, size, size), device);
