@@ -51,7 +51,8 @@ def parity(args):
         scenes = sam3(args, *run, "--checkpoint-path", model, "--against", model, "--scenes", args.scenes)
         instances = scenes["against"]["instances"]
         if compute != "bf16" and instances["matched"] < max(instances["instances"]):
-            broken.append(f"{compute}: {instances['matched']} of {instances['instances']} instances of the scenes match")
+            counts = f"{instances['matched']} of {instances['instances']}"
+            broken.append(f"{compute}: {counts} instances of the scenes match")
         rows.append((compute, scenes["model"]["device"], instances))
     print(f"The demo's {args.scenes} scenes on {rows[0][1]} against f32 on the CPU:\n")
     print("| compute | instances | matched | IoU mean, worst | score | box px |")
@@ -79,12 +80,10 @@ def stages(args, reference):
             if not error["max"] <= BOUNDS[compute]:
                 broken.append(f"{compute}: {error['stage']}, {error['output']}: {error['max']:.1e} > {BOUNDS[compute]}")
         instances = result["instances"]
-        print(
-            f"\n{args.package.name}, {args.image.name}, {compute}: {instances['matched']} of {instances['instances'][0]} instances matched, "
-            f"worst IoU {instances['worst_iou']}"
-        )
+        matched = f"{instances['matched']} of {instances['instances'][0]} instances matched"
+        print(f"\n{args.package.name}, {args.image.name}, {compute}: {matched}, worst IoU {instances['worst_iou']}")
         if compute == "f32" and instances["matched"] < max(instances["instances"]):
-            broken.append(f"{compute}: {instances['matched']} of {instances['instances']} instances of {args.image} match")
+            broken.append(f"{compute}: {matched} of {args.image}")
     print("\n| largest error of a stage | output | " + " | ".join(columns) + " |")
     print("| --- | --- |" + " ---: |" * len(columns))
     for errors in zip(*columns.values()):
@@ -133,7 +132,7 @@ def theirs(args, precision):
 
 def times(args):
     """One table of medians; alternating would only reload models of gigabytes."""
-    args.model, args.uninterrupted, args.threads = args.checkpoint, True, args.threads
+    args.model, args.uninterrupted = args.checkpoint, True
     columns = {}
     half = ("fp16", "bf16") if args.device == "cuda" else ("bf16",)
     for precision in half:
@@ -146,8 +145,8 @@ def times(args):
     print(f"\n{place}, one picture and prompt, medians of {args.rounds} rounds after {args.warm_up}:\n")
     print("| ms | " + " | ".join(columns) + " |")
     print("| --- |" + " ---: |" * len(columns))
-    titles = dict(encode="encode", prompt="prompt", end_to_end="**end to end**", trunk="trunk, clocked", neck="neck, clocked")
-    titles |= dict(text="text encoder, clocked", load="load")
+    titles = dict(encode="encode", prompt="prompt", end_to_end="**end to end**", trunk="trunk, clocked")
+    titles |= dict(neck="neck, clocked", text="text encoder, clocked", load="load")
     for key, title in titles.items():
         cells = (f"{column[key] * 1e3:,.1f}" if column.get(key) else "" for column in columns.values())
         print(f"| {title} | " + " | ".join(cells) + " |")

@@ -11,8 +11,8 @@
 //! - What an op's `forward` hands on is f32: the residual streams, the maps, boxes, logits. Only what `forward_operand` makes, which
 //!   goes into another product and nowhere else, stays in the precision of products.
 //!
-//! f16 ends at 65504. The official model in PyTorch's f16 stays below it; a checkpoint that does not would give infinities, which
-//! [`Detections::instances`](crate::Detections::instances) refuses to make masks of.
+//! f16 ends at 65504. Others report that the published weights stay below it in PyTorch's f16; a checkpoint that does not would give
+//! infinities, of which [`Detections::instances`](crate::Detections::instances) makes an error and not masks.
 
 use candle_core::{DType, Result, Tensor};
 
