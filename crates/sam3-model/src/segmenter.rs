@@ -74,7 +74,8 @@ impl Segmenter {
     /// Scores above this are kept, as in the official processor.
     pub const THRESHOLD: f32 = 0.5;
 
-    /// Opens a checkpoint or a package.
+    /// Opens a checkpoint or a package, to compute in f32; [`open_with`](Self::open_with) takes faster precisions, and
+    /// [`Compute::auto_for`] tells the one that suits checkpoint and device.
     ///
     /// # Errors
     /// When it cannot be read, is not a SAM 3 checkpoint, or lacks keys that the image model needs.
