@@ -81,8 +81,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's numbers")
     args = parser.parse_args()
-    args.model = args.checkpoint
-    workers = {precision: bench_pytorch.spawn(args, precision) for precision in bench_pytorch.PRECISIONS}
+    args.model, args.device, args.uninterrupted = args.checkpoint, "cpu", False
+    workers = {precision: bench_pytorch.spawn(args, precision) for precision in ("fp32", "bf16")}
     for worker in workers.values():
         bench_pytorch.ask(worker)
     modes = {"sam3 f32": (args.fp16, "f32"), "sam3 bf16": (args.fp16, "bf16"), "sam3 int8": (args.int8, "int8")}

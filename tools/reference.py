@@ -116,6 +116,7 @@ def encode_boxes(model, boxes, labels, features, position):
     """Geometry features [1, n + 1, D]: the boxes, then the CLS token, which is there also without boxes."""
     boxes = torch.zeros(1, 0, 4) if boxes is None else boxes.reshape(1, -1, 4)
     labels = torch.zeros(1, 0, dtype=torch.long) if labels is None else labels.reshape(1, -1)
+    labels = labels.to(features[-1].device)
     return model.geometry_encoder(
         box_embeddings=boxes.to(features[-1]),
         box_mask=torch.ones_like(labels, dtype=torch.bool),
@@ -126,13 +127,13 @@ def encode_boxes(model, boxes, labels, features, position):
 
 
 @torch.no_grad()
-def ground(model, features, position, input_ids, attention_mask=None, boxes=None, labels=None, taps=None):
-    """Everything after the image encoder: see `forward`."""
+def ground(model, features, position, input_ids, attention_mask=None, boxes=None, labels=None, taps=None, text=None):
+    """Everything after the image encoder: see `forward`. `text` is what `encode_text` made of these ids, where that is known."""
     mask = (input_ids != 0) if attention_mask is None else attention_mask.bool()
-    text = encode_text(model, input_ids)
+    text = encode_text(model, input_ids) if text is None else text
     geometry = encode_boxes(model, boxes, labels, features, position)
     prompt = torch.cat([text, geometry], dim=1)
-    prompt_mask = torch.cat([mask, torch.ones(geometry.shape[:2], dtype=torch.bool)], dim=1)
+    prompt_mask = torch.cat([mask, torch.ones(geometry.shape[:2], dtype=torch.bool, device=mask.device)], dim=1)
 
     fused = model.detr_encoder(
         vision_features=[features[-1]],

@@ -1,13 +1,11 @@
 //! The command line: one variant a subcommand, its flags beside its code.
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use sam3_model::{Compute, Device};
+mod device;
 
-use crate::{
-    commands::{bench, copy, demo, eval, inspect, package, segment, unpack, verify},
-    failure::Failure,
-    output::Output,
-};
+use clap::{ArgAction, Parser, Subcommand};
+
+pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags};
+use crate::commands::{bench, copy, demo, eval, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -60,88 +58,6 @@ pub enum Command {
     Bench(bench::Args),
     /// Score a package on scenes with known answers, or against another package
     Eval(eval::Args),
-}
-
-/// Where the model runs.
-#[derive(Clone, Debug, clap::Args)]
-pub struct DeviceFlags {
-    /// Where the model runs: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_parser = parse_device)]
-    device: DeviceFlag,
-    /// The same as --device cuda:N where there is such a GPU, else the CPU
-    #[arg(long, value_name = "N", conflicts_with = "device")]
-    gpu: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum DeviceFlag {
-    Auto,
-    Cpu,
-    Cuda(u32),
-}
-
-fn parse_device(text: &str) -> Result<DeviceFlag, String> {
-    let expected = || format!("expected auto, cpu, cuda or cuda:N, found {text:?}");
-    match text {
-        "auto" => Ok(DeviceFlag::Auto),
-        "cpu" => Ok(DeviceFlag::Cpu),
-        "cuda" => Ok(DeviceFlag::Cuda(0)),
-        other => {
-            let number = other.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-            number.map(DeviceFlag::Cuda).ok_or_else(expected)
-        }
-    }
-}
-
-impl DeviceFlags {
-    /// The device that the flags mean on this machine.
-    ///
-    /// # Errors
-    /// When CUDA is asked for by name: this build has none.
-    pub fn open(&self, output: &Output) -> anyhow::Result<Device> {
-        if let DeviceFlag::Cuda(number) = self.device {
-            return Err(Failure::environment(
-                format!("--device cuda:{number}: this sam3 was built without CUDA"),
-                "leave --device away to run on the CPU",
-            ));
-        }
-        if let Some(number) = self.gpu {
-            output.note(format!(
-                "--gpu {number}: this sam3 was built without CUDA; running on the CPU"
-            ));
-        }
-        Ok(Device::Cpu)
-    }
-}
-
-/// What `--compute` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ComputeFlag {
-    /// bf16 where the CPU multiplies it faster, else f32
-    Auto,
-    /// Exact f32
-    F32,
-    /// bf16 inputs, f32 sums
-    Bf16,
-    /// int8 inputs, exact sums, in the image encoder's linear layers; the rest as with auto
-    Int8,
-}
-
-impl ComputeFlag {
-    /// What it means on this machine.
-    pub fn compute(self) -> Compute {
-        match self {
-            Self::Auto => Compute::auto(),
-            Self::F32 => Compute::F32,
-            Self::Bf16 => Compute::Bf16,
-            Self::Int8 => Compute::Int8,
-        }
-    }
-}
-
-/// As the flag spells it.
-pub fn compute_name(compute: Compute) -> String {
-    format!("{compute:?}").to_lowercase()
 }
 
 #[cfg(test)]

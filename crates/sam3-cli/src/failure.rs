@@ -73,8 +73,12 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         };
     }
     match error.downcast_ref::<sam3_model::Error>() {
-        Some(sam3_model::Error::Prompt(_)) => USAGE,
-        Some(sam3_model::Error::Checkpoint { .. } | sam3_model::Error::Image(ImageError::Invalid { .. })) => INPUT,
+        Some(sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_)) => USAGE,
+        Some(
+            sam3_model::Error::NotFinite(_)
+            | sam3_model::Error::Checkpoint { .. }
+            | sam3_model::Error::Image(ImageError::Invalid { .. }),
+        ) => INPUT,
         Some(sam3_model::Error::Image(ImageError::Io { source, .. })) if is_wrong_path(source) => INPUT,
         _ => ENVIRONMENT,
     }
@@ -103,6 +107,23 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(sam3_model::Error::Image(ImageError::Io { source, .. })) = error.downcast_ref() {
         return io_hint(source).map(str::to_owned);
     }
+    match error.downcast_ref() {
+        Some(sam3_model::Error::Precision(_)) => return Some("--compute auto takes what the device has".to_owned()),
+        Some(sam3_model::Error::NotFinite(_)) => {
+            return Some(
+                "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole"
+                    .to_owned(),
+            );
+        }
+        Some(error @ sam3_model::Error::Compute(_)) if is_out_of_gpu_memory(&error.to_string()) => {
+            return Some(
+                "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
+                 --bake-prompts or --device cpu"
+                    .to_owned(),
+            );
+        }
+        _ => {}
+    }
     let hint = match package_error(error)? {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",
         Error::Mismatch { .. } => {
@@ -120,6 +141,11 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// As the driver and cuBLAS say it.
+fn is_out_of_gpu_memory(message: &str) -> bool {
+    message.contains("OUT_OF_MEMORY") || message.contains("CUBLAS_STATUS_ALLOC_FAILED")
+}
+
 fn io_hint(error: &std::io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
@@ -132,4 +158,33 @@ fn io_hint(error: &std::io::Error) -> Option<&'static str> {
         ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{INPUT, USAGE, exit_code, hint, is_out_of_gpu_memory};
+
+    #[test]
+    fn what_a_gpu_cannot_do_has_a_next_step() {
+        assert!(is_out_of_gpu_memory(
+            "computing: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"
+        ));
+        for (error, code, expected) in [
+            (
+                sam3_model::Error::Precision("int8 products: a GPU has none".into()),
+                USAGE,
+                "--compute auto",
+            ),
+            (
+                sam3_model::Error::NotFinite("the scores are NaN".into()),
+                INPUT,
+                "--compute bf16",
+            ),
+        ] {
+            let error = anyhow::Error::from(error);
+            assert_eq!(exit_code(&error), code, "{error}");
+            let hint = hint(&error).unwrap();
+            assert!(hint.contains(expected), "{hint}");
+        }
+    }
 }

@@ -23,6 +23,15 @@ pub enum Error {
     /// The prompt asks for something that cannot be.
     #[error("{0}")]
     Prompt(String),
+    /// There is no such GPU, or none at all.
+    #[error(transparent)]
+    Gpu(#[from] crate::gpu::GpuError),
+    /// The device cannot compute in the precision that was asked for.
+    #[error("{0}")]
+    Precision(String),
+    /// The model's answer is no number.
+    #[error("{0}")]
+    NotFinite(String),
     /// A tensor operation failed: out of memory, or a device was lost.
     #[error("computing: {0}")]
     Compute(#[from] candle_core::Error),

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError as DecodeError, ImageFormat, ImageReader};
 
+pub(crate) use resize::Weights;
 pub use resize::{preprocess, resize};
+pub(crate) use upsample::between;
 pub use upsample::upsample_threshold;
 
 /// The most pixels an image may have: where Pillow, too, takes a file for a decompression bomb.

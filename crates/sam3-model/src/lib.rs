@@ -6,6 +6,7 @@
 mod baked;
 pub mod config;
 mod error;
+pub mod gpu;
 pub mod image;
 pub mod masks;
 pub mod matching;

@@ -38,6 +38,25 @@ impl Mask {
         mask
     }
 
+    /// The mask of the pixels whose byte, `[height, width]`, is not 0.
+    ///
+    /// # Panics
+    /// When there is not a byte for each pixel.
+    pub fn from_bytes(width: u32, height: u32, inside: &[u8]) -> Self {
+        let mut mask = Self::new(width, height);
+        let (row_len, words) = (width as usize, mask.words_per_row());
+        assert_eq!(inside.len(), row_len * height as usize, "{width}x{height} bytes");
+        if row_len > 0 {
+            for (row, bytes) in mask.words.chunks_exact_mut(words).zip(inside.chunks_exact(row_len)) {
+                for (word, bytes) in row.iter_mut().zip(bytes.chunks(64)) {
+                    let bits = bytes.iter().enumerate().map(|(bit, &byte)| u64::from(byte != 0) << bit);
+                    *word = bits.fold(0, |word, bit| word | bit);
+                }
+            }
+        }
+        mask
+    }
+
     /// Whether pixel (x, y) is inside; false outside the picture.
     pub fn get(&self, x: u32, y: u32) -> bool {
         x < self.width && y < self.height && self.row(y)[x as usize / 64] >> (x % 64) & 1 == 1

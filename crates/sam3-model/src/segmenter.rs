@@ -12,10 +12,10 @@ use crate::{
     Config,
     baked::{self, Texts, VISUAL},
     error::{Error, Result},
-    image::{self, Image},
+    image::Image,
     masks::Mask,
     model::{self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace},
-    ops::Compute,
+    ops::{self, Compute},
     tokenizer::Tokenizer,
     weights::Weights,
 };
@@ -74,7 +74,8 @@ impl Segmenter {
     /// Scores above this are kept, as in the official processor.
     pub const THRESHOLD: f32 = 0.5;
 
-    /// Opens a checkpoint or a package.
+    /// Opens a checkpoint or a package, to compute in f32; [`open_with`](Self::open_with) takes faster precisions, and
+    /// [`Compute::auto_for`] tells the one that suits checkpoint and device.
     ///
     /// # Errors
     /// When it cannot be read, is not a SAM 3 checkpoint, or lacks keys that the image model needs.
@@ -93,7 +94,7 @@ impl Segmenter {
     /// As [`Segmenter::open`], from an open state dict.
     ///
     /// # Errors
-    /// When it is not a whole SAM 3 image model.
+    /// When it is not a whole SAM 3 image model, or the device has no room for it.
     pub fn load(dict: Arc<StateDict>, device: &Device) -> Result<Self> {
         Self::load_with(dict, device, Compute::F32)
     }
@@ -101,8 +102,9 @@ impl Segmenter {
     /// As [`Segmenter::load`], with the encoders' large products in the precision `compute`.
     ///
     /// # Errors
-    /// As there.
+    /// As there; and where the device has no products of that precision.
     pub fn load_with(dict: Arc<StateDict>, device: &Device, compute: Compute) -> Result<Self> {
+        compute.check(device)?;
         let config = Config::of(&dict)?;
         let weights = Weights::new(dict.clone(), device.clone()).with_compute(compute);
         let model = Sam3Image::load(&weights, &config)?;
@@ -122,6 +124,20 @@ impl Segmenter {
     /// The model's architecture.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where the model runs.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Waits until everything that was asked of the device is done: a GPU computes while [`encode`](Self::encode) and
+    /// [`detect`](Self::detect) have long returned. For clocks; nothing else needs it.
+    ///
+    /// # Errors
+    /// What failed there in the meantime.
+    pub fn synchronize(&self) -> Result<()> {
+        Ok(self.device.synchronize()?)
     }
 
     /// The only texts that a package without a text encoder knows; empty where any text will do.
@@ -196,9 +212,7 @@ impl Segmenter {
     }
 
     fn pixels(&self, image: &Image) -> Result<Tensor> {
-        let size = self.config.vit.image_size;
-        let pixels = image::preprocess(image, size);
-        Ok(Tensor::from_vec(pixels, (3, size, size), &self.device)?)
+        Ok(ops::pixels(image, self.config.vit.image_size, &self.device)?)
     }
 
     fn encode_pixels(&self, pixels: &Tensor, image: &Image, observer: &mut dyn Observer) -> Result<Encoded> {
@@ -300,25 +314,33 @@ impl Detections {
     /// When the device fails.
     pub fn instances(&self, encoded: &Encoded, threshold: f32) -> Result<Vec<Instance>> {
         let presence = self.presence()?;
-        let (_, _, mask_height, mask_width) = self.pred_masks.dims4()?;
         let logits = self.pred_logits.squeeze(0)?.to_vec1::<f32>()?;
         let boxes = self.pred_boxes.squeeze(0)?.to_vec2::<f32>()?;
         let (width, height) = (encoded.width as f32, encoded.height as f32);
-        let mut instances = Vec::new();
-        for (query, (logit, xyxy)) in logits.into_iter().zip(boxes).enumerate() {
-            let score = sigmoid(logit) * presence;
-            if score > threshold {
-                let logits: Vec<f32> = self.pred_masks.get(0)?.get(query)?.flatten_all()?.to_vec1()?;
-                let size = (encoded.height as usize, encoded.width as usize);
-                let mask = image::upsample_threshold(&logits, (mask_height, mask_width), size);
-                let bbox = [xyxy[0] * width, xyxy[1] * height, xyxy[2] * width, xyxy[3] * height];
-                instances.push(Instance { score, bbox, mask });
-            }
+        let scores: Vec<f32> = logits.into_iter().map(|logit| sigmoid(logit) * presence).collect();
+        if let Some(score) = scores.iter().find(|score| score.is_nan()) {
+            return Err(Error::NotFinite(format!(
+                "the model's scores are {score}: a value in it was beyond the range of what it was computed in"
+            )));
         }
-        Ok(instances)
+        let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
+        let size = (encoded.height as usize, encoded.width as usize);
+        let masks = ops::masks(&self.pred_masks.squeeze(0)?, &kept, size.0, size.1)?;
+        let instance = |(query, mask): (usize, Mask)| {
+            let xyxy = &boxes[query];
+            Instance {
+                score: scores[query],
+                bbox: [xyxy[0] * width, xyxy[1] * height, xyxy[2] * width, xyxy[3] * height],
+                mask,
+            }
+        };
+        Ok(kept.into_iter().zip(masks).map(instance).collect())
     }
 }
 
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
+
+#[cfg(test)]
+mod accelerator_tests;

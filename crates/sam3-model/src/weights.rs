@@ -92,11 +92,19 @@ impl Weights {
         }
     }
 
-    /// A large parameter, left as it is in the mapped file until it is used.
+    /// A large parameter of products: left as it is in the mapped file until it is used, or copied to the device as it is.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`]; and when the device has no room for it.
+    pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+        Ok(self.table(name, shape)?.on_device()?)
+    }
+
+    /// A large parameter of which rows are looked up: left in the mapped file, whatever the device.
     ///
     /// # Errors
     /// As [`Weights::tensor`].
-    pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+    pub fn table(&self, name: &str, shape: &[usize]) -> Result<Weight> {
         Ok(self
             .find(name, shape)?
             .unwrap_or_else(|| Weight::absent(shape, &self.device)))

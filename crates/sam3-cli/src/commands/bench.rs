@@ -3,14 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
-use sam3_model::{Device, Prompt, Segmenter, StageTimes, image::Image};
+use sam3_model::{Prompt, Segmenter, StageTimes, gpu, image::Image};
+use sam3_package::StateDict;
 use serde_json::{Value, json};
 
 use crate::{
-    args::{ComputeFlag, compute_name},
+    args::{ComputeFlag, DeviceFlags},
     output::{Output, size},
 };
 
@@ -20,8 +22,8 @@ pub struct Args {
     /// Checkpoint or package
     #[arg(long, value_name = "FILE", required_unless_present = "ops")]
     checkpoint_path: Option<PathBuf>,
-    /// Time single operations at SAM 3's sizes instead, without a checkpoint
-    #[arg(long)]
+    /// Time single operations at SAM 3's sizes on the CPU instead, without a checkpoint
+    #[arg(long, conflicts_with_all = ["device", "gpu"])]
     ops: bool,
     /// Image to segment; a seeded one of 641 x 427 by default
     #[arg(long, value_name = "FILE")]
@@ -38,6 +40,8 @@ pub struct Args {
     /// Precision of the large matrix products
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
     compute: ComputeFlag,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 /// Runs the command.
@@ -49,11 +53,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
-    let compute = args.compute.compute();
+    let compute = args.compute.on_the_cpu();
     let rates = sam3_model::op_rates(compute, args.rounds as usize)?;
     let mut text = format!(
         "{} on {}, best of {}\n",
-        compute_name(compute),
+        compute.name(),
         sam3_model::cpu_name(),
         args.rounds
     );
@@ -77,19 +81,27 @@ fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
+    let device = args.device.open(output)?;
     let start = Instant::now();
-    let compute = args.compute.compute();
-    let segmenter = Segmenter::open_with(path, &Device::Cpu, compute)?;
+    let dict = Arc::new(StateDict::open(path)?);
+    let compute = args.compute.compute(&dict, &device);
+    let segmenter = Segmenter::load_with(dict, &device, compute)?;
+    segmenter.synchronize()?;
     let load = start.elapsed().as_secs_f64();
     let image = match &args.image {
         Some(path) => Image::open(path)?,
         None => seeded(641, 427),
     };
+    let on_gpu = !device.is_cpu();
     for _ in 0..args.warm_up {
         segmenter.time(&image, &args.prompt)?;
+        if on_gpu {
+            Uninterrupted::measure(&segmenter, &image, &args.prompt)?;
+        }
     }
     let mut rounds = Vec::new();
     let mut second = Vec::new();
+    let mut uninterrupted = Vec::new();
     for round in 0..args.rounds {
         let (encoded, _, times) = segmenter.time(&image, &args.prompt)?;
         rounds.push(times);
@@ -100,6 +112,9 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         };
         segmenter.segment(&encoded, &prompt)?;
         second.push(start.elapsed().as_secs_f64());
+        if on_gpu {
+            uninterrupted.push(Uninterrupted::measure(&segmenter, &image, &args.prompt)?);
+        }
     }
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
@@ -126,16 +141,32 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         "{:<18} {total:8.3} s\n{:<18} {second:8.3} s\n",
         "total", "second prompt"
     );
+    let uninterrupted = on_gpu.then(|| {
+        let part = |of: fn(&Uninterrupted) -> f64| median(uninterrupted.iter().map(of).collect());
+        [
+            ("encode", part(|times| times.encode)),
+            ("prompt", part(|times| times.prompt)),
+            ("end to end", part(|times| times.encode + times.prompt)),
+        ]
+    });
+    for (name, seconds) in uninterrupted.iter().flatten() {
+        text += &format!("{name:<18} {:8.1} ms, uninterrupted\n", seconds * 1e3);
+    }
     text += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
-    text += &format!(
-        "{} on {}, {} rounds, medians\n",
-        compute_name(compute),
-        sam3_model::cpu_name(),
-        args.rounds
-    );
+    let memory = gpu::memory(&device);
+    if let Some(memory) = memory {
+        let [peak, in_use, total] = [memory.peak, memory.in_use, memory.total].map(size);
+        text += &format!("{:<18} {peak}; {in_use} of {total} in use there\n", "peak on the GPU");
+    }
+    let place = match device.is_cpu() {
+        true => sam3_model::cpu_name().to_owned(),
+        false => gpu::describe(&device),
+    };
+    text += &format!("{} on {place}, {} rounds, medians\n", compute.name(), args.rounds);
     let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
     let report = json!({
-        "compute": compute_name(compute),
+        "compute": compute.name(),
+        "device": gpu::describe(&device),
         "cpu": sam3_model::cpu_name(),
         "load_seconds": load,
         "stage_seconds": stages,
@@ -143,8 +174,37 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         "rounds_seconds": totals,
         "second_prompt_seconds": second,
         "peak_rss_bytes": peak,
+        "uninterrupted_seconds": uninterrupted.map(|parts| serde_json::Map::from_iter(parts.map(|(name, s)| (name.replace(' ', "_"), json!(s))))),
+        "device_memory_bytes": memory.map(|memory| json!({"peak": memory.peak, "in_use": memory.in_use, "total": memory.total})),
     });
     output.result(&report, &text)
+}
+
+/// Seconds of the two halves of the work without a clock between their stages, which a GPU would have to stop for.
+struct Uninterrupted {
+    /// A decoded picture to its features.
+    encode: f64,
+    /// A text that was encoded before, to masks at the picture's size in main memory.
+    prompt: f64,
+}
+
+impl Uninterrupted {
+    fn measure(segmenter: &Segmenter, image: &Image, text: &str) -> anyhow::Result<Self> {
+        let prompt = Prompt {
+            text: Some(text.to_owned()),
+            ..Prompt::default()
+        };
+        segmenter.encode_text(&prompt)?;
+        segmenter.synchronize()?;
+        let start = Instant::now();
+        let encoded = segmenter.encode(image)?;
+        segmenter.synchronize()?;
+        let encode = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        segmenter.segment(&encoded, &prompt)?;
+        let prompt = start.elapsed().as_secs_f64();
+        Ok(Self { encode, prompt })
+    }
 }
 
 /// A picture of noise, the same every time.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sam3_model::{
-    Config, Device, Prompt, Segmenter,
+    Config, Prompt, Segmenter,
     image::Image,
     masks::{Mask, Rle},
 };
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::segment::{Loaded, Report, draw, instance_rows, milliseconds, segment_image};
 use crate::{
-    args::ComputeFlag,
+    args::{ComputeFlag, DeviceFlags},
     output::{Output, size, table},
 };
 
@@ -40,6 +40,8 @@ pub struct Args {
     /// Precision of the large matrix products; f32 gives the same numbers on every machine
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::F32)]
     compute: ComputeFlag,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 /// The known answer.
@@ -64,6 +66,7 @@ struct Step {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let place = args.device.open(output)?;
     let desktop = args.output.join("desktop");
     let device = args.output.join("device");
     for folder in [&desktop, &device] {
@@ -124,7 +127,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         boxes: Vec::new(),
     }];
     let start = Instant::now();
-    let loaded = Loaded::open(&device.join(name(&package)), &Device::Cpu, args.compute.compute())?;
+    let loaded = Loaded::open(&device.join(name(&package)), &place, args.compute)?;
     let load_ms = milliseconds(start);
     let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
     let (report, _) = segment_image(&loaded, &scene, &image, &prompts, Segmenter::THRESHOLD, load_ms)?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::score::{Answer, Score};
 use super::segment::{Loaded, ModelRecord};
 use crate::{
-    args::ComputeFlag,
+    args::{ComputeFlag, DeviceFlag, DeviceFlags},
     failure::Failure,
     output::{Output, table},
 };
@@ -26,12 +26,17 @@ pub struct Args {
     /// Precision of the large matrix products
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
     compute: ComputeFlag,
-    /// Reference to compare with: the same model in another package, or in another --against-compute
+    #[command(flatten)]
+    device: DeviceFlags,
+    /// Reference to compare with: the same model in another package, in another --against-compute or on another --against-device
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// The reference's --compute; without it, the same
     #[arg(long, value_enum, value_name = "MODE", requires = "against")]
     against_compute: Option<ComputeFlag>,
+    /// The reference's --device; without it, the same
+    #[arg(long, value_name = "DEVICE", requires = "against")]
+    against_device: Option<DeviceFlag>,
     /// Exit with 1 where a score is more than this many points below the reference's
     #[arg(long, value_name = "POINTS", requires = "against", value_parser = parse_points, allow_hyphen_values = true)]
     max_drop: Option<f64>,
@@ -66,16 +71,20 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 
 impl Args {
     fn open(&self, output: &Output) -> anyhow::Result<Loaded> {
-        open(&self.checkpoint_path, self.compute, output)
+        open(&self.checkpoint_path, &self.device.open(output)?, self.compute, output)
     }
 
     fn open_reference(&self, path: &Path, output: &Output) -> anyhow::Result<Loaded> {
-        open(path, self.against_compute.unwrap_or(self.compute), output)
+        let device = match self.against_device {
+            Some(device) => device.open("--against-device", output)?,
+            None => self.device.open(output)?,
+        };
+        open(path, &device, self.against_compute.unwrap_or(self.compute), output)
     }
 }
 
-fn open(path: &Path, compute: ComputeFlag, output: &Output) -> anyhow::Result<Loaded> {
-    let loaded = Loaded::open(path, &Device::Cpu, compute.compute())?;
+fn open(path: &Path, device: &Device, compute: ComputeFlag, output: &Output) -> anyhow::Result<Loaded> {
+    let loaded = Loaded::open(path, device, compute)?;
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
         output.warn(warning);
@@ -169,7 +178,7 @@ fn text(record: &Record) -> String {
         let values = score.named().map(|(_, value)| format!("{:.digits$}", value * unit));
         [&[name][..], &values].concat()
     };
-    let label = |model: &ModelRecord| format!("{}, {}", model.file.display(), model.compute);
+    let label = |model: &ModelRecord| format!("{}, {} on {}", model.file.display(), model.compute, model.device);
     let head = record.score.named().map(|(name, _)| name.to_owned());
     let mut rows = vec![[&[format!("{} scenes", record.scenes)][..], &head].concat()];
     rows.push(row(label(&record.model), &record.score, 1.0, 4));

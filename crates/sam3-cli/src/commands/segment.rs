@@ -98,7 +98,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let device = args.device.open(output)?;
     let files = Files::new(&args.output, &args.image, args.masks)?;
     let start = Instant::now();
-    let loaded = Loaded::open(&args.checkpoint_path, &device, args.compute.compute())?;
+    let loaded = Loaded::open(&args.checkpoint_path, &device, args.compute)?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
@@ -182,6 +182,7 @@ pub fn segment_image<'a>(
     let segmenter = &loaded.segmenter;
     let start = Instant::now();
     let encoded = segmenter.encode(image)?;
+    segmenter.synchronize()?;
     let mut timings = Timings {
         load_ms,
         encode_ms: milliseconds(start),
@@ -191,9 +192,11 @@ pub fn segment_image<'a>(
     for prompt in prompts {
         let start = Instant::now();
         segmenter.encode_text(prompt)?;
+        segmenter.synchronize()?;
         timings.text_ms += milliseconds(start);
         let start = Instant::now();
         let detections = segmenter.detect(&encoded, prompt)?;
+        segmenter.synchronize()?;
         timings.detect_ms += milliseconds(start);
         let start = Instant::now();
         let instances: Vec<Instance> = detections.instances(&encoded, threshold)?;

@@ -28,16 +28,16 @@ pub fn resize(image: &Image, width: u32, height: u32) -> Image {
 }
 
 /// What each output pixel of one axis is made of.
-struct Weights {
+pub(crate) struct Weights {
     /// First input pixel and fixed-point weights, by output pixel.
-    taps: Vec<(usize, Vec<i32>)>,
+    pub taps: Vec<(usize, Vec<i32>)>,
     /// Bits after the point.
-    precision: u32,
+    pub precision: u32,
 }
 
 impl Weights {
     /// A triangle filter as wide as two input pixels, or as two output pixels where that is wider.
-    fn new(input: usize, output: usize) -> Self {
+    pub fn new(input: usize, output: usize) -> Self {
         let scale = input as f64 / output as f64;
         let support = scale.max(1.0);
         let mut taps = Vec::with_capacity(output);

@@ -6,11 +6,11 @@ use crate::masks::Mask;
 
 /// Where one output pixel of an axis lies between two input pixels.
 #[derive(Clone, Copy)]
-struct Between {
-    low: usize,
-    high: usize,
-    low_weight: f32,
-    high_weight: f32,
+pub(crate) struct Between {
+    pub low: usize,
+    pub high: usize,
+    pub low_weight: f32,
+    pub high_weight: f32,
 }
 
 /// The mask of `logits` (`[h, w]`, row by row) at `height` × `width` pixels: resized, then > 0.
@@ -59,7 +59,8 @@ pub fn upsample_threshold(logits: &[f32], (h, w): (usize, usize), (height, width
     mask
 }
 
-fn between(input: usize, output: usize) -> Vec<Between> {
+/// Where each of `output` pixels lies between `input` ones, centres aligned.
+pub(crate) fn between(input: usize, output: usize) -> Vec<Between> {
     let scale = input as f32 / output as f32;
     let at = |i: usize| {
         let position = (scale * (i as f32 + 0.5) - 0.5).max(0.0);

@@ -8,9 +8,8 @@ use crate::{
         Prompt,
         mha::MultiheadAttention,
         mlp::{FeedForward, Mlp},
-        position,
     },
-    ops::LayerNorm,
+    ops::{Axis, EdgeDistance, LayerNorm, SineEncoding},
     weights::Weights,
 };
 
@@ -28,6 +27,8 @@ pub struct Decoder {
     presence_token_out_norm: LayerNorm,
     box_rpb_embed_x: Mlp,
     box_rpb_embed_y: Mlp,
+    sine: SineEncoding,
+    edge_distance: EdgeDistance,
 }
 
 /// What the decoder found.
@@ -58,11 +59,13 @@ impl Decoder {
             presence_token_out_norm: LayerNorm::load(&weights.pp("presence_token_out_norm"), d_model, EPS)?,
             box_rpb_embed_x: mlp("boxRPB_embed_x", &[2, d_model, heads])?,
             box_rpb_embed_y: mlp("boxRPB_embed_y", &[2, d_model, heads])?,
+            sine: SineEncoding::new(d_model / 2, weights.device())?,
+            edge_distance: EdgeDistance::new(config.vit.grid(), weights.device())?,
         })
     }
 
     /// `memory` is the fusion encoder's `[side², d_model]`, `pos` its position encoding.
-    pub fn forward(&self, memory: &Tensor, pos: &Tensor, side: usize, prompt: &Prompt) -> Result<Decoded> {
+    pub fn forward(&self, memory: &Tensor, pos: &Tensor, prompt: &Prompt) -> Result<Decoded> {
         let queries = self.query_embed.dim(0)?;
         let keys = (memory + pos)?;
         // The presence token is query 0.
@@ -70,7 +73,7 @@ impl Decoder {
         let mut boxes = sigmoid(&self.reference_points)?;
         for layer in &self.layers {
             let query_pos = self.query_pos(&boxes)?;
-            let bias = self.box_rpb(&boxes, side)?;
+            let bias = self.box_rpb(&boxes)?;
             x = layer.forward(&x, &query_pos, &keys, memory, prompt, &bias)?;
             let delta = self
                 .bbox_embed
@@ -87,42 +90,24 @@ impl Decoder {
 
     /// `[1 + queries, d_model]`: where each query looks; the presence token looks nowhere.
     fn query_pos(&self, boxes: &Tensor) -> Result<Tensor> {
-        let (queries, d_model) = self.query_embed.dims2()?;
-        let mut encoded = Vec::with_capacity(queries * 2 * d_model);
-        for row in boxes.to_vec2::<f32>()? {
-            let order = [row[1], row[0], row[2], row[3]];
-            position::encode(order.map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
-        }
-        let encoded = Tensor::from_vec(encoded, (queries, 2 * d_model), boxes.device())?;
+        let yxwh = Tensor::cat(
+            &[boxes.narrow(1, 1, 1)?, boxes.narrow(1, 0, 1)?, boxes.narrow(1, 2, 2)?],
+            1,
+        )?;
+        let encoded = self.sine.forward(&(yxwh * std::f64::consts::TAU)?)?;
         self.ref_point_head.forward(&encoded)?.pad_with_zeros(0, 1, 0)
     }
 
     /// Box relative position bias `[heads, 1 + queries, side²]`: how far each cell is from each box's edges.
-    fn box_rpb(&self, boxes: &Tensor, side: usize) -> Result<Tensor> {
-        let boxes = boxes.to_vec2::<f32>()?;
-        // Distances of every row (or column) of cells to a box's two edges, log-scaled: [queries, side, 2].
-        let deltas = |center: usize| {
-            let mut deltas = Vec::with_capacity(boxes.len() * side * 2);
-            for row in &boxes {
-                let half = 0.5 * row[center + 2];
-                for cell in 0..side {
-                    let cell = cell as f32 / side as f32;
-                    for edge in [row[center] - half, row[center] + half] {
-                        let delta = (cell - edge) * 8.0;
-                        deltas.push((delta.abs() + 1.0).log2().copysign(delta) / 3.0);
-                    }
-                }
-            }
-            Tensor::from_vec(deltas, (boxes.len(), side, 2), self.query_embed.device())
-        };
+    fn box_rpb(&self, boxes: &Tensor) -> Result<Tensor> {
         let x = self
             .box_rpb_embed_x
-            .forward(&deltas(0)?)?
+            .forward(&self.edge_distance.forward(boxes, Axis::X)?)?
             .permute((2, 0, 1))?
             .unsqueeze(2)?;
         let y = self
             .box_rpb_embed_y
-            .forward(&deltas(1)?)?
+            .forward(&self.edge_distance.forward(boxes, Axis::Y)?)?
             .permute((2, 0, 1))?
             .unsqueeze(3)?;
         let bias = y.broadcast_add(&x)?;

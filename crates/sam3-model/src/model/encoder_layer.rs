@@ -49,11 +49,11 @@ impl TransformerEncoderLayer {
             None => y.clone(),
         };
         let x = (x + self.self_attn.forward(&qk, &qk, &y, None)?)?;
-        let y = self.norm2.forward(&x)?;
+        let y = self.norm2.forward_operand(&x)?;
         let x = (&x
             + self
                 .cross_attn_image
                 .forward(&y, memory.keys, memory.values, memory.bias)?)?;
-        &x + self.ffn.forward(&self.norm3.forward(&x)?)?
+        &x + self.ffn.forward(&self.norm3.forward_operand(&x)?)?
     }
 }

@@ -4,11 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::{
-        encoder_layer::{Memory, TransformerEncoderLayer},
-        position,
-    },
-    ops::{self, LayerNorm, Linear},
+    model::encoder_layer::{Memory, TransformerEncoderLayer},
+    ops::{self, LayerNorm, Linear, sine_encode},
     weights::Weights,
 };
 
@@ -115,7 +112,7 @@ impl GeometryEncoder {
             cxcywh: [cx, cy, w, h], ..
         } in boxes
         {
-            position::encode([cy, cx].map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
+            sine_encode([cy, cx].map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
             encoded.extend([h, w]);
         }
         let encoded = Tensor::from_vec(encoded, (boxes.len(), d_model + 2), device)?;

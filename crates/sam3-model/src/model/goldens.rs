@@ -6,23 +6,39 @@ use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
 
 use super::{BoxPrompt, Detections, Sam3Image};
-use crate::{Config, Weights};
+use crate::{
+    Compute, Config, Weights, gpu,
+    ops::{as_accelerator, emulated},
+};
 
 /// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
 const TOLERANCE: f32 = 2e-5;
+
+/// The same on a GPU.
+const GPU_TOLERANCE: f32 = 1e-3;
+
+/// The same where an accelerator multiplies halves: 2⁻¹¹ a rounding with f16, 2⁻⁸ with bf16.
+const F16_TOLERANCE: f32 = 5e-3;
+const BF16_TOLERANCE: f32 = 3e-2;
 
 struct Golden {
     model: Sam3Image,
     depth: usize,
     expected: HashMap<String, Tensor>,
+    tolerance: f32,
+    device: Device,
 }
 
 impl Golden {
     fn open(checkpoint: &str, expected: &str) -> Self {
+        Self::open_on(&Device::Cpu, checkpoint, expected, Compute::F32, TOLERANCE)
+    }
+
+    fn open_on(device: &Device, checkpoint: &str, expected: &str, compute: Compute, tolerance: f32) -> Self {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let dict = Arc::new(StateDict::open(&root.join(checkpoint)).unwrap());
         let config = Config::of(&dict).unwrap();
-        let weights = Weights::new(dict, Device::Cpu);
+        let weights = Weights::new(dict, device.clone()).with_compute(compute);
         let model = Sam3Image::load(&weights, &config).unwrap();
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
         let expected = candle_core::safetensors::load(root.join("tests/goldens").join(expected), &Device::Cpu).unwrap();
@@ -30,6 +46,8 @@ impl Golden {
             model,
             depth: config.vit.depth,
             expected,
+            tolerance,
+            device: device.clone(),
         }
     }
 
@@ -62,7 +80,7 @@ impl Golden {
             .unwrap();
         let error = (found[worst] - expected[worst]).abs() / scale;
         assert!(
-            error <= TOLERANCE,
+            error <= self.tolerance,
             "{name}[{worst}]: found {}, expected {}; error {error:e} of {scale}",
             found[worst],
             expected[worst]
@@ -75,7 +93,7 @@ impl Golden {
     }
 
     fn run(&self) {
-        let pixels = self.pixels();
+        let pixels = self.pixels().to_device(&self.device).unwrap();
         let trunk = self.model.trunk.forward(&pixels).unwrap();
         self.check(&format!("image/vit.block.{}", self.depth - 1), &trunk);
         let features = self.model.neck.forward(&trunk).unwrap();
@@ -161,19 +179,67 @@ fn odd_sizes_from_the_official_layout() {
     Golden::open("tests/goldens/odd/odd.pt", "odd_expected.safetensors").run();
 }
 
+/// Each precision that an accelerator has.
+fn run_on(device: &Device, checkpoint: &str, expected: &str) {
+    // A GPU adds in another order, and has its own sines and exponentials.
+    let f32_tolerance = if device.is_cpu() { TOLERANCE } else { GPU_TOLERANCE };
+    for (compute, tolerance) in [
+        (Compute::F32, f32_tolerance),
+        (Compute::F16, F16_TOLERANCE),
+        (Compute::Bf16, BF16_TOLERANCE),
+    ] {
+        Golden::open_on(device, checkpoint, expected, compute, tolerance).run();
+    }
+}
+
+/// The path that accelerators take, with main memory in the part of theirs.
+#[test]
+fn odd_sizes_on_an_accelerator() {
+    as_accelerator(|| run_on(&Device::Cpu, "tests/goldens/odd/odd.pt", "odd_expected.safetensors"));
+}
+
+/// The same with the GPU's own kernels, compiled for the CPU: in one precision, as they take half a minute.
+#[test]
+fn odd_sizes_with_emulated_kernels() {
+    let (model, expected) = ("tests/goldens/odd/odd.pt", "odd_expected.safetensors");
+    as_accelerator(|| {
+        emulated(|| Golden::open_on(&Device::Cpu, model, expected, Compute::F16, F16_TOLERANCE).run());
+    });
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU and --features cuda"]
+fn odd_sizes_on_a_gpu() {
+    let gpu = gpu::open(0).unwrap();
+    run_on(&gpu, "tests/goldens/odd/odd.pt", "odd_expected.safetensors");
+}
+
 #[test]
 fn the_trained_miniature() {
+    with_trained("cpu", |model, expected| {
+        Golden::open(model, expected).run();
+        as_accelerator(|| run_on(&Device::Cpu, model, expected));
+    });
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU and --features cuda"]
+fn the_trained_miniature_on_a_gpu() {
+    let gpu = gpu::open(0).unwrap();
+    with_trained("gpu", |model, expected| run_on(&gpu, model, expected));
+}
+
+fn with_trained(name: &str, run: impl FnOnce(&str, &str)) {
     let assets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sam3-cli/assets/demo");
-    let folder = std::env::temp_dir().join(format!("sam3-goldens-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("sam3-goldens-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let packed = std::fs::File::open(assets.join("model.safetensors.gz")).unwrap();
     let mut model = std::fs::File::create(folder.join("model.safetensors")).unwrap();
     std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut model).unwrap();
     std::fs::copy(assets.join("config.json"), folder.join("config.json")).unwrap();
-    Golden::open(
+    run(
         folder.join("model.safetensors").to_str().unwrap(),
         "trained_expected.safetensors",
-    )
-    .run();
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }

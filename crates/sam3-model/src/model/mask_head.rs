@@ -57,7 +57,7 @@ impl MaskHead {
 
     /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`.
     pub fn forward(&self, queries: &Tensor, features: &Features, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
-        let normed = self.cross_attn_norm.forward(memory)?;
+        let normed = self.cross_attn_norm.forward_operand(memory)?;
         let attended =
             self.cross_attend_prompt
                 .forward(&normed, &prompt.features, &prompt.features, Some(&prompt.padding))?;

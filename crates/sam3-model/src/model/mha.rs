@@ -40,9 +40,9 @@ impl MultiheadAttention {
 
     /// `q` is `[queries, width]`, `k` and `v` `[keys, width]`; `bias` broadcasts to `[heads, queries, keys]`.
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let q = self.q.forward(q)?.unsqueeze(0)?;
-        let k = self.k.forward(k)?.unsqueeze(0)?;
-        let v = self.v.forward(v)?.unsqueeze(0)?;
+        let q = self.q.forward_operand(q)?.unsqueeze(0)?;
+        let k = self.k.forward_operand(k)?.unsqueeze(0)?;
+        let v = self.v.forward_operand(v)?.unsqueeze(0)?;
         let y = ops::attention(self.compute, &q, &k, &v, self.heads, bias)?;
         self.out_proj.forward(&y.squeeze(0)?)
     }

@@ -175,7 +175,7 @@ impl Sam3Image {
         observer.made(Stage::Geometry, "prompt", &prompt.features);
         let memory = self.encoder.forward(&image, &self.pos, &prompt)?;
         observer.made(Stage::Fusion, "memory", &memory);
-        let decoded = self.decoder.forward(&memory, &self.pos, self.grid, &prompt)?;
+        let decoded = self.decoder.forward(&memory, &self.pos, &prompt)?;
         observer.made(Stage::Decoder, "queries", &decoded.queries);
         observer.made(Stage::Decoder, "boxes", &decoded.boxes);
         observer.made(Stage::Decoder, "presence logit", &decoded.presence_logit);

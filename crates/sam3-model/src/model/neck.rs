@@ -76,7 +76,7 @@ impl Level {
             x = step.forward(&x, if last { Activation::None } else { Activation::Gelu })?;
         }
         // Let go of each map before the next but one is made: the finest are 85 MB.
-        x = self.conv_1x1.forward(&x)?;
+        x = self.conv_1x1.forward_operand(&x)?;
         self.conv_3x3.forward(&x)
     }
 }

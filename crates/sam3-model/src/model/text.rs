@@ -36,7 +36,7 @@ impl TextEncoder {
             })
             .collect();
         Ok(Self {
-            token_embedding: encoder.weight("token_embedding.weight", &[text.vocab, text.width])?,
+            token_embedding: encoder.table("token_embedding.weight", &[text.vocab, text.width])?,
             positional_embedding: encoder.tensor("positional_embedding", &[text.context, text.width])?,
             resblocks: (0..text.depth)
                 .map(|i| ResidualAttentionBlock::load(&blocks.pp(i), text.width, text.heads))
@@ -51,16 +51,12 @@ impl TextEncoder {
     ///
     /// Padding is not masked: it stands to the right of the text, where causal attention does not look.
     pub fn forward(&self, ids: &[u32]) -> Result<TextFeatures> {
-        let embeddings: Vec<Tensor> = ids
-            .iter()
-            .map(|&id| self.token_embedding.rows(id as usize..id as usize + 1).to_tensor())
-            .collect::<Result<_>>()?;
-        let mut x = (Tensor::cat(&embeddings, 0)? + &self.positional_embedding)?;
+        let mut x = (self.token_embedding.gather(ids)? + &self.positional_embedding)?;
         for block in &self.resblocks {
             x = block.forward(&x, &self.causal)?;
         }
         Ok(TextFeatures::new(
-            self.resizer.forward(&self.ln_final.forward(&x)?)?,
+            self.resizer.forward(&self.ln_final.forward_operand(&x)?)?,
             ids,
         ))
     }
@@ -88,9 +84,13 @@ impl ResidualAttentionBlock {
     }
 
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
-        let y = self.ln_1.forward(x)?;
+        let y = self.ln_1.forward_operand(x)?;
         let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
-        self.c_fc
-            .forward_through(&self.ln_2.forward(&x)?, Activation::Gelu, &self.c_proj, Some(&x))
+        self.c_fc.forward_through(
+            &self.ln_2.forward_operand(&x)?,
+            Activation::Gelu,
+            &self.c_proj,
+            Some(&x),
+        )
     }
 }

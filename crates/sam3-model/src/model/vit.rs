@@ -116,9 +116,9 @@ impl Block {
 
     /// `x` is `[grid, grid, width]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.attn.forward(&self.norm1.forward(x)?, x)?;
+        let x = self.attn.forward(&self.norm1.forward_operand(x)?, x)?;
         self.fc1
-            .forward_through(&self.norm2.forward(&x)?, Activation::Gelu, &self.fc2, Some(&x))
+            .forward_through(&self.norm2.forward_operand(&x)?, Activation::Gelu, &self.fc2, Some(&x))
     }
 }
 
@@ -146,8 +146,7 @@ impl Attention {
 
     /// `residual + attention(x)`; both are `[grid, grid, width]`.
     fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        // The tokens that fill a window up are zero before `qkv`: behind it they are its bias.
-        let y = self.attention.forward(&self.qkv.forward(x)?, self.qkv.bias())?;
+        let y = self.attention.forward_through(&self.qkv, x)?;
         self.proj.forward_add(&y, residual)
     }
 }

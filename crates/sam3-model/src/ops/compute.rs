@@ -1,8 +1,14 @@
 //! What precision the large matrix products take.
 
-use super::simd::{self, DotOp};
+use candle_core::{DType, Device};
+use sam3_package::{Dtype, StateDict};
 
-/// Inputs of matrix products; sums, norms, softmax and everything else are f32 always.
+use super::{
+    host,
+    simd::{self, DotOp},
+};
+
+/// Inputs of matrix products; sums, norms, softmax and everything else are f32 always. What a GPU makes of it is in `ops/device.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
     /// Exact f32.
@@ -10,6 +16,8 @@ pub enum Compute {
     F32,
     /// bf16 inputs, f32 sums.
     Bf16,
+    /// f16 inputs, f32 sums: on a GPU only.
+    F16,
     /// int8 codes of weights and activations, exact sums: in linear layers whose activations allow it. The rest is as with `auto`.
     Int8,
 }
@@ -20,11 +28,64 @@ impl Compute {
         if simd::has_bf16() { Self::Bf16 } else { Self::F32 }
     }
 
+    /// What `auto` means for this checkpoint on this device: on a GPU, the half precision of its matrices, f16 for int8 codes and f32
+    /// for f32; on the CPU, [`auto`](Self::auto).
+    pub fn auto_for(dict: &StateDict, device: &Device) -> Self {
+        if host::is_main_memory(device) {
+            return Self::auto();
+        }
+        let count = |wanted: Dtype| -> u64 {
+            let tensors = dict.tensors().filter(|tensor| tensor.dtype == wanted);
+            tensors
+                .map(|tensor| tensor.shape.iter().product::<usize>() as u64)
+                .sum()
+        };
+        let choices = [
+            (count(Dtype::F32), Self::F32),
+            (count(Dtype::BF16), Self::Bf16),
+            (count(Dtype::F16) + count(Dtype::I8), Self::F16),
+        ];
+        let most = choices.into_iter().max_by_key(|(count, _)| *count);
+        most.map_or(Self::F32, |(_, compute)| compute)
+    }
+
+    /// The name that `--compute` has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Fails where `device` has no products of this precision.
+    pub(crate) fn check(self, device: &Device) -> crate::Result<()> {
+        let reason = match (self, host::is_main_memory(device)) {
+            (Self::F16, true) => "the CPU has none; it multiplies f32 and bf16",
+            (Self::Int8, false) => {
+                "a GPU has none here; it multiplies the weights of an int8 package as f16, and quantises no activations"
+            }
+            _ => return Ok(()),
+        };
+        Err(crate::Error::Precision(format!("{} products: {reason}", self.name())))
+    }
+
     /// The same, with what `auto` takes where it is int8.
     pub fn float(self) -> Self {
         match self {
             Self::Int8 => Self::auto(),
             float => float,
+        }
+    }
+
+    /// What inputs of products are held in on an accelerator.
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            // `Segmenter` refuses int8 there.
+            Self::F16 | Self::Int8 => DType::F16,
         }
     }
 }

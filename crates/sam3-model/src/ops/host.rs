@@ -1,8 +1,8 @@
-//! The values of tensors that live in main memory.
+//! The values of tensors that live in main memory, and which tensors the fast ops of this crate take.
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 use rayon::iter::{IndexedParallelIterator, repeat_n};
 
 /// The values of a contiguous f32 tensor, borrowed.
@@ -11,9 +11,43 @@ pub struct Values<S> {
     range: Range<usize>,
 }
 
-/// Is this an f32 tensor in main memory, so that the fast ops take it?
+/// Is this an f32 tensor in main memory, so that the fast ops take it? Any other goes to the twins for accelerators (`device`).
 pub fn is_host(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
+    x.dtype() == DType::F32 && is_main_memory(x.device())
+}
+
+/// Do tensors of this device live in main memory?
+pub fn is_main_memory(device: &Device) -> bool {
+    device.is_cpu() && !is_forced()
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static FORCED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `test` with main memory taken for an accelerator's, so that the path there is tested where there is none.
+#[cfg(test)]
+pub fn as_accelerator<T>(test: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            FORCED.set(false);
+        }
+    }
+    FORCED.set(true);
+    let _reset = Reset;
+    test()
+}
+
+#[cfg(test)]
+fn is_forced() -> bool {
+    FORCED.get()
+}
+
+#[cfg(not(test))]
+const fn is_forced() -> bool {
+    false
 }
 
 /// Borrows the values of a contiguous tensor for which [`is_host`] holds.

@@ -8,10 +8,16 @@ use super::host;
 /// `F.interpolate(x, mode="nearest") + level`: `x` is `[h, w, c]`, `level` `[height, width, c]`.
 pub fn upsample_nearest_add(x: &Tensor, level: &Tensor) -> Result<Tensor> {
     let (height, width, channels) = level.dims3()?;
+    let (h, w, _) = x.dims3()?;
     if !host::is_host(x) {
+        if height % h == 0 && width % w == 0 {
+            // As every pyramid of SAM 3 has it: each pixel meets a block of the level, and no upsampled map is made.
+            let level = level.reshape((h, height / h, w, width / w, channels))?;
+            let sum = level.broadcast_add(&x.reshape((h, 1, w, 1, channels))?)?;
+            return sum.reshape((height, width, channels));
+        }
         return plain(x, height, width)? + level;
     }
-    let (h, w, _) = x.dims3()?;
     let (x, level) = (x.contiguous()?, level.contiguous()?);
     let (values, fine) = (host::values(&x)?, host::values(&level)?);
     let (values, fine): (&[f32], &[f32]) = (&values, &fine);
@@ -46,15 +52,20 @@ fn plain(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::{plain, upsample_nearest_add};
-    use crate::ops::testing::{assert_close, tensor};
+    use crate::ops::{
+        host::as_accelerator,
+        testing::{assert_close, tensor},
+    };
 
     #[test]
     fn equals_its_plain_twin() {
         for (h, w, height, width, channels) in [(1, 1, 1, 1, 1), (3, 5, 7, 31, 3), (7, 7, 14, 14, 33)] {
             let (x, level) = (tensor(&[h, w, channels], 1), tensor(&[height, width, channels], 2));
             let expected = (plain(&x, height, width).unwrap() + &level).unwrap();
-            let found = upsample_nearest_add(&x, &level).unwrap();
-            assert_close(&found, &expected, 0.0, &format!("{h}×{w} → {height}×{width}"));
+            let what = format!("{h}×{w} → {height}×{width}");
+            assert_close(&upsample_nearest_add(&x, &level).unwrap(), &expected, 0.0, &what);
+            let found = as_accelerator(|| upsample_nearest_add(&x, &level));
+            assert_close(&found.unwrap(), &expected, 0.0, &what);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use super::host;
+
 /// Pools each box of `map` `[height, width, channels]` to `[boxes, size, size, channels]`.
 ///
 /// `boxes` are `x0, y0, x1, y1` in cells. As torchvision's `roi_align(…, aligned=False, sampling_ratio=-1)`: boxes are at
@@ -9,32 +11,47 @@ use candle_core::{Result, Tensor};
 /// sample more than one cell outside the map is zero.
 pub fn roi_align(map: &Tensor, boxes: &[[f32; 4]], size: usize) -> Result<Tensor> {
     let (height, width, channels) = map.dims3()?;
-    let values: Vec<f32> = map.flatten_all()?.to_vec1()?;
-    let mut pooled = vec![0f32; boxes.len() * size * size * channels];
-    let mut bins = pooled.chunks_exact_mut(channels);
-    for &[x0, y0, x1, y1] in boxes {
+    let (bins, shape) = (boxes.len() * size * size, (boxes.len(), size, size, channels));
+    if !host::is_host(map) {
+        // Sampling is linear in the map: a matrix of shares, a row a bin, goes there, and the map stays where it is.
+        let mut shares = vec![0f32; bins * height * width];
+        sample(boxes, size, (height, width), |bin, cell, share| {
+            shares[bin * height * width + cell] += share;
+        });
+        let shares = Tensor::from_vec(shares, (bins, height * width), map.device())?;
+        return shares.matmul(&map.reshape((height * width, channels))?)?.reshape(shape);
+    }
+    let map = map.contiguous()?;
+    let values = host::values(&map)?;
+    let mut pooled = vec![0f32; bins * channels];
+    sample(boxes, size, (height, width), |bin, cell, share| {
+        let out = &mut pooled[bin * channels..][..channels];
+        let source = &values[cell * channels..][..channels];
+        (out.iter_mut().zip(source)).for_each(|(out, value)| *out += value * share);
+    });
+    Tensor::from_vec(pooled, shape, map.device())
+}
+
+/// Calls `add(bin, cell, share)` for every cell that a bin has a share of, perhaps several times for one cell.
+fn sample(boxes: &[[f32; 4]], size: usize, (height, width): (usize, usize), mut add: impl FnMut(usize, usize, f32)) {
+    for (index, &[x0, y0, x1, y1]) in boxes.iter().enumerate() {
         let bin = |low: f32, high: f32| (high - low).max(1.0) / size as f32;
         let (bin_w, bin_h) = (bin(x0, x1), bin(y0, y1));
         let samples = |bin: f32| bin.ceil() as usize;
         let (nx, ny) = (samples(bin_w), samples(bin_h));
         let weight = 1.0 / (nx * ny) as f32;
         for (by, bx) in (0..size).flat_map(|by| (0..size).map(move |bx| (by, bx))) {
-            let Some(out) = bins.next() else { break };
             for (sy, sx) in (0..ny).flat_map(|sy| (0..nx).map(move |sx| (sy, sx))) {
                 let at = |low: f32, bin: f32, index: usize, sample: usize, samples: usize| {
                     low + index as f32 * bin + (sample as f32 + 0.5) * bin / samples as f32
                 };
                 let corners = bilinear(at(y0, bin_h, by, sy, ny), at(x0, bin_w, bx, sx, nx), height, width);
                 for (cell, share) in corners.into_iter().flatten() {
-                    let source = &values[cell * channels..][..channels];
-                    out.iter_mut()
-                        .zip(source)
-                        .for_each(|(out, value)| *out += value * share * weight);
+                    add((index * size + by) * size + bx, cell, share * weight);
                 }
             }
         }
     }
-    Tensor::from_vec(pooled, (boxes.len(), size, size, channels), map.device())
 }
 
 /// The four cells around a point and their shares; `None` outside the map.

@@ -32,15 +32,26 @@ impl Rope {
         })
     }
 
+    /// Cosines and sines where they lie, each `[side², 1, head_dim / 2]`.
+    pub fn tensors(&self) -> (&Tensor, &Tensor) {
+        (&self.cos, &self.sin)
+    }
+
+    /// Cosines and sines on the host, each `[side², head_dim / 2]`.
+    pub fn tables(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?))
+    }
+
     /// What each channel and its partner in the pair are multiplied with, on the host, each `[side², head_dim]`: the cosine, and the
     /// sine with the sign that it has there.
     pub fn turns(&self) -> Result<(Vec<f32>, Vec<f32>)> {
-        let (cos, sin) = (self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?);
+        let (cos, sin) = self.tables()?;
         let pairs = |values: Vec<f32>, sign: f32| values.iter().flat_map(|x| [sign * x, *x]).collect();
         Ok((pairs(cos, 1.0), pairs(sin, -1.0)))
     }
 
     /// Rotates `[batch, side², heads × head_dim]`.
+    #[cfg(test)]
     pub fn forward(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
         let pairs = x.reshape((batch, tokens, heads, width / heads / 2, 2))?;

@@ -9,7 +9,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 use sam3_package::{Dtype, StateDict, TensorView};
 
-use crate::ops::{Rows, int8};
+use crate::ops::{self, Compute, Rows, int8};
 
 /// A matrix or a convolution kernel: rows of output channels.
 #[derive(Clone)]
@@ -33,6 +33,10 @@ enum Source {
     },
     /// Values that had to be rearranged for the op that uses them.
     Owned(Arc<[f32]>),
+    /// On an accelerator, in the file's precision or that of the products it is for.
+    Float(Tensor),
+    /// On an accelerator: the codes' bits as bytes, and what one code is worth in each row.
+    Codes { codes: Tensor, scales: Tensor },
 }
 
 impl Weight {
@@ -94,8 +98,56 @@ impl Weight {
 
     /// A weight of `tensor`'s values: for kernels whose axes an op wants in another order.
     pub fn from_tensor(tensor: &Tensor) -> candle_core::Result<Self> {
-        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-        Ok(Self::new(Source::Owned(values.into()), tensor.dims(), tensor.device()))
+        Self::for_products(tensor, Compute::F32)
+    }
+
+    /// As [`from_tensor`](Self::from_tensor), for products of `compute`: an accelerator need not hold more than they take.
+    pub fn for_products(tensor: &Tensor, compute: Compute) -> candle_core::Result<Self> {
+        let source = if ops::is_host(tensor) {
+            Source::Owned(tensor.flatten_all()?.to_vec1()?.into())
+        } else {
+            Source::Float(ops::operand(tensor, compute)?.contiguous()?)
+        };
+        Ok(Self::new(source, tensor.dims(), tensor.device()))
+    }
+
+    /// The same weight where its products are computed: copied there, once, where that is an accelerator.
+    pub(super) fn on_device(self) -> candle_core::Result<Self> {
+        if ops::is_main_memory(&self.device) {
+            return Ok(self);
+        }
+        let source = match &self.source {
+            Source::Mapped { dict, index, scale } => {
+                let view = dict.view(*index);
+                let bytes = part_of(&view.parts, 0, self.shape.iter().product::<usize>() * view.dtype.size());
+                let upload = |dtype| Tensor::from_raw_buffer(&bytes, dtype, &self.shape, &self.device);
+                match (view.dtype, scale) {
+                    (Dtype::F16, _) => Source::Float(upload(DType::F16)?),
+                    (Dtype::BF16, _) => Source::Float(upload(DType::BF16)?),
+                    (Dtype::I8, Some(scale)) => Source::Codes {
+                        codes: upload(DType::U8)?,
+                        scales: Tensor::from_slice(scale, scale.len(), &self.device)?,
+                    },
+                    _ => Source::Float(upload(DType::F32)?),
+                }
+            }
+            other => other.clone(),
+        };
+        Ok(Self { source, ..self })
+    }
+
+    /// The rows as a matrix `[rows, everything else]` of element type `dtype`.
+    pub(crate) fn matrix(&self, dtype: DType) -> candle_core::Result<Tensor> {
+        let (start, rows) = (self.rows.start, self.rows.len());
+        let matrix = match &self.source {
+            Source::Float(values) => values.narrow(0, start, rows)?.to_dtype(dtype)?,
+            Source::Codes { codes, scales } => {
+                let codes = codes.narrow(0, start, rows)?.reshape((rows, ()))?;
+                return ops::dequantize(&codes, &scales.narrow(0, start, rows)?, dtype);
+            }
+            _ => self.to_tensor()?.to_dtype(dtype)?,
+        };
+        matrix.reshape((rows, ()))
     }
 
     /// The same values as a matrix `[rows, everything else]`.
@@ -125,6 +177,9 @@ impl Weight {
 
     /// All values as an f32 tensor of the weight's shape.
     pub fn to_tensor(&self) -> candle_core::Result<Tensor> {
+        if let Source::Float(_) | Source::Codes { .. } = &self.source {
+            return self.matrix(DType::F32)?.reshape(self.shape.as_slice());
+        }
         let mut values = vec![0f32; self.shape.iter().product()];
         self.widen_into(&mut values);
         Tensor::from_vec(values, self.shape.as_slice(), &self.device)
@@ -148,6 +203,7 @@ impl Weight {
         let values = match &self.source {
             Source::Absent => Values::Absent,
             Source::Owned(values) => Values::Owned(values),
+            Source::Float(_) | Source::Codes { .. } => unreachable!("ops for accelerators take the matrix"),
             Source::Mapped { dict, index, scale } => Values::Mapped(dict.view(*index), scale.as_deref()),
         };
         Reader {
@@ -180,9 +236,15 @@ impl Weight {
         }
     }
 
-    /// One row as f32: a token's embedding.
-    pub fn row(&self, row: usize) -> candle_core::Result<Tensor> {
-        self.rows(row..row + 1).to_tensor()?.to_dtype(DType::F32)
+    /// The rows `ids` as f32: tokens' embeddings, `[ids, width]`.
+    pub fn gather(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
+        let width = self.row_len();
+        let reader = self.reader();
+        let mut values = vec![0f32; ids.len() * width];
+        for (&id, row) in ids.iter().zip(values.chunks_exact_mut(width)) {
+            reader.read(id as usize, 0, row);
+        }
+        Tensor::from_vec(values, (ids.len(), width), &self.device)
     }
 }
 

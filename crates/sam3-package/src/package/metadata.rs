@@ -74,7 +74,7 @@ pub struct TestRun {
     pub image: String,
     /// What was asked for.
     pub prompt: String,
-    /// Where it ran, and in which precision: `cpu, f32`.
+    /// Where it ran, and in which precision: `cpu, f32` or `cuda:0 (Orin), f32`.
     pub device: String,
     /// Instances that the source found.
     pub source_instances: u64,

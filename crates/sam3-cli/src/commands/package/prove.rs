@@ -2,17 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use sam3_model::{Comparison, Compute, Device, Instance, Prompt, Segmenter, image::Image};
+use sam3_model::{Comparison, Compute, Device, Instance, Prompt, Segmenter, gpu, image::Image};
 use sam3_package::{
     StateDict,
     package::{Draft, TestRun},
 };
 
-use crate::{
-    args::{DeviceFlags, compute_name},
-    failure::Failure,
-    output::Output,
-};
+use crate::{args::DeviceFlags, failure::Failure, output::Output};
 
 /// What the weights lost is wanted, not what a fast product adds to it.
 const COMPUTE: Compute = Compute::F32;
@@ -64,7 +60,7 @@ impl<'a> Test<'a> {
         Ok(TestRun {
             image: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             prompt: self.prompt.to_owned(),
-            device: format!("cpu, {}", compute_name(COMPUTE)),
+            device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
             source_instances: expected.len() as u64,
             package_instances: found.len() as u64,
             matched: comparison.matched as u64,

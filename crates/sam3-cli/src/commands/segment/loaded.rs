@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use sam3_model::{Compute, Device, Segmenter};
+use sam3_model::{Compute, Device, Segmenter, gpu};
 use sam3_package::{
     StateDict,
     package::{self, Metadata, Tallies},
 };
 use serde::Serialize;
 
-use crate::{args::compute_name, output::size, signals};
+use crate::{args::ComputeFlag, output::size, signals};
 
 /// An open checkpoint or package, ready to segment.
 pub struct Loaded {
@@ -34,7 +34,9 @@ pub struct ModelRecord<'a> {
     package: bool,
     precision: String,
     /// As `--compute` spells it.
-    pub compute: String,
+    pub compute: &'static str,
+    /// Where it runs: `cpu`, or `cuda:0` and the GPU's name.
+    pub device: String,
     tensors: u64,
     bytes: u64,
     image_size: usize,
@@ -45,10 +47,11 @@ pub struct ModelRecord<'a> {
 impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
     /// they would cost a read of every byte at each start.
-    pub fn open(path: &Path, device: &Device, compute: Compute) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
         signals::reading(path);
         let dict = Arc::new(StateDict::open(path)?);
         let metadata = package::verify_structure(dict.checkpoint())?;
+        let compute = compute.compute(&dict, device);
         let segmenter = Segmenter::load_with(dict.clone(), device, compute)?;
         let mut warnings = dict.warnings().to_vec();
         if let keys @ [_, ..] = segmenter.unexpected_keys() {
@@ -76,18 +79,18 @@ impl Loaded {
 
     /// What was loaded.
     pub fn sentence(&self) -> String {
-        let compute = compute_name(self.compute);
+        let (compute, device) = (self.compute.name(), gpu::describe(self.segmenter.device()));
         let file = self.path.display();
         let (tensors, bytes) = (self.tallies.total.tensors, size(self.tallies.total.bytes));
         match &self.metadata {
             Some(metadata) => format!(
-                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing in {compute}",
+                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing in {compute} on {device}",
                 metadata.quantization.scheme.name(),
                 metadata.source.file,
                 metadata.source.published,
             ),
             None => format!(
-                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing in {compute}",
+                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing in {compute} on {device}",
                 self.precision()
             ),
         }
@@ -104,7 +107,8 @@ impl Loaded {
             file: &self.path,
             package: self.metadata.is_some(),
             precision: self.precision(),
-            compute: compute_name(self.compute),
+            compute: self.compute.name(),
+            device: gpu::describe(self.segmenter.device()),
             tensors: self.tallies.total.tensors,
             bytes: self.tallies.total.bytes,
             image_size: self.segmenter.config().vit.image_size,

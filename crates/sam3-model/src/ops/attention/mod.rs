@@ -1,6 +1,7 @@
 //! Scaled dot-product attention.
 
 mod flash;
+#[cfg(test)]
 mod plain;
 
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use self::flash::{Bias, Flash, Operand, Places};
-use super::{Compute, Rope, host};
+use super::{Compute, Linear, Rope, cuda, device, host};
 
 /// `softmax(q kᵀ / √head_dim + bias) v`, head by head.
 ///
 /// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`; `bias` broadcasts to
-/// `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]`.
+/// `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]`, which goes into another product and nowhere else.
 pub fn attention(
     compute: Compute,
     q: &Tensor,
@@ -25,7 +26,8 @@ pub fn attention(
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
     if !host::is_host(q) {
-        return plain::attention(q, k, v, heads, bias);
+        let [q, k, v] = [q, k, v].map(|x| device::operand(x, compute)?.contiguous());
+        return cuda::attention(&q?, &k?, &v?, heads, bias);
     }
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     let (q_values, k_values, v_values) = (host::values(&q)?, host::values(&k)?, host::values(&v)?);
@@ -86,14 +88,32 @@ impl MapAttention {
         }
     }
 
-    /// `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]`.
+    /// [`forward`](Self::forward) of what the layer `qkv` makes of `x`, `[height, width, input]`; tokens that fill a window up are zero
+    /// before the layer.
+    pub fn forward_through(&self, qkv: &Linear, x: &Tensor) -> Result<Tensor> {
+        if let Some(bias) = qkv.bias()
+            && !host::is_host(x)
+        {
+            let product = device::operand(&qkv.product(x)?, self.compute)?;
+            let (cos, sin) = self.rope.tensors();
+            return cuda::map_attention_biased(&product, bias, self.heads, cos, sin, self.window);
+        }
+        // Behind the layer, zeros are its bias.
+        self.forward(&qkv.forward_operand(x)?, qkv.bias())
+    }
+
+    /// `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]`, which goes into another product and nowhere
+    /// else.
     ///
     /// The map is padded to whole windows; `padding`, `[3 × channels]`, is what the tokens there hold.
     pub fn forward(&self, qkv: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
         let (height, width, channels) = qkv.dims3()?;
         let channels = channels / 3;
         if !host::is_host(qkv) {
-            return plain::map_attention(qkv, padding, self.heads, &self.rope, self.window);
+            let qkv = device::operand(qkv, self.compute)?.contiguous()?;
+            let padding = padding.map(|token| device::operand(token, self.compute)).transpose()?;
+            let (cos, sin) = self.rope.tensors();
+            return cuda::map_attention(&qkv, padding.as_ref(), self.heads, cos, sin, self.window);
         }
         let qkv = qkv.contiguous()?;
         let values = host::values(&qkv)?;

@@ -1,4 +1,4 @@
-//! The plain twins: candle's composed ops, for other devices and for tests.
+//! The plain twins: candle's composed ops, for tests.
 
 use candle_core::{D, Result, Tensor};
 

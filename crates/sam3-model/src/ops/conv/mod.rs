@@ -1,5 +1,7 @@
 //! The two convolutions of the neck and the pixel decoder, as matrix products over `[height, width, channels]`.
 
+mod device;
+#[cfg(test)]
 mod plain;
 
 use candle_core::{Result, Tensor};
@@ -33,7 +35,7 @@ impl Conv3x3 {
     /// `kernel` is `[output, 3 × 3 × input]`, `bias` `[output]`.
     pub fn new(kernel: &Tensor, bias: Tensor, compute: Compute) -> Result<Self> {
         Ok(Self {
-            kernel: Weight::from_tensor(kernel)?,
+            kernel: Weight::for_products(kernel, compute)?,
             bias,
             compute,
         })
@@ -42,7 +44,7 @@ impl Conv3x3 {
     /// `x` is `[height, width, input]`; returns `[height, width, output]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if !host::is_host(x) {
-            return plain::conv_3x3(self, x);
+            return device::conv_3x3(self, x);
         }
         let (height, width, channels) = x.dims3()?;
         let x = x.contiguous()?;
@@ -124,22 +126,17 @@ impl ConvTranspose2x2 {
     /// `kernel` is `[2 × 2 × output, input]`, `bias` `[output]`.
     pub fn new(kernel: &Tensor, bias: Tensor, compute: Compute) -> Result<Self> {
         Ok(Self {
-            kernel: Weight::from_tensor(kernel)?,
+            kernel: Weight::for_products(kernel, compute)?,
             output: bias.elem_count(),
             bias,
             compute,
         })
     }
 
-    /// `x` is `[height, width, input]`; returns `[2 height, 2 width, output]`.
+    /// `x` is `[height, width, input]`; returns `[2 height, 2 width, output]`, which goes into another product and nowhere else.
     pub fn forward(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         if !host::is_host(x) {
-            let y = plain::conv_transpose_2x2(self, x)?;
-            return match activation {
-                Activation::None => Ok(y),
-                Activation::Gelu => y.gelu_erf(),
-                Activation::Relu => y.relu(),
-            };
+            return device::conv_transpose_2x2(self, x, activation);
         }
         let (height, width, depth) = x.dims3()?;
         let x = x.contiguous()?;

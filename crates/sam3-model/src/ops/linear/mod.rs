@@ -1,12 +1,14 @@
 //! `y = x Wᵀ + b`, and what follows it.
 
+mod device;
 mod few;
 mod packed;
+#[cfg(test)]
 mod plain;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 pub use super::product::Activation;
 use super::{Compute, host};
@@ -58,6 +60,20 @@ impl Linear {
         self.apply(x, Activation::None, None)
     }
 
+    /// [`forward`](Self::forward), for what goes into another product and nowhere else: see `ops/device.rs`.
+    pub fn forward_operand(&self, x: &Tensor) -> Result<Tensor> {
+        if host::is_host(x) {
+            return self.forward(x);
+        }
+        self.on_device(x, Activation::None, None, self.compute.dtype())
+    }
+
+    /// `x Wᵀ` alone, of a tensor on an accelerator, for an op that adds the bias itself.
+    pub fn product(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, dims) = self.output_shape(x);
+        device::product(self, &x.reshape((rows, ()))?)?.reshape(dims)
+    }
+
     /// [`forward`](Self::forward), then GELU or ReLU.
     pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         self.apply(x, activation, None)
@@ -78,7 +94,8 @@ impl Linear {
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
         if !host::is_host(x) {
-            return next.apply(&self.apply(x, activation, None)?, Activation::None, residual);
+            let between = self.on_device(x, activation, None, next.compute.dtype())?;
+            return next.on_device(&between, Activation::None, residual, DType::F32);
         }
         let ([hidden, input], [output, _]) = (self.extents(), next.extents());
         let x = x.contiguous()?;
@@ -117,15 +134,11 @@ impl Linear {
     }
 
     fn apply(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
-        let [output, input] = self.extents();
-        let mut dims = x.dims().to_vec();
-        let rows = x.elem_count() / input;
-        if let Some(last) = dims.last_mut() {
-            *last = output;
-        }
         if !host::is_host(x) {
-            return plain::linear(self, &x.reshape((rows, input))?, activation, residual)?.reshape(dims);
+            return self.on_device(x, activation, residual, DType::F32);
         }
+        let (rows, dims) = self.output_shape(x);
+        let [output, _] = self.extents();
         let x = x.contiguous()?;
         let values = host::values(&x)?;
         let residual = residual.map(Tensor::contiguous).transpose()?;
@@ -133,6 +146,21 @@ impl Linear {
         let mut out = host::zeros(rows * output);
         self.packed()?.run(&values, activation, residual.as_deref(), &mut out);
         Tensor::from_vec(out, dims, x.device())
+    }
+
+    fn on_device(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>, out: DType) -> Result<Tensor> {
+        let (rows, dims) = self.output_shape(x);
+        device::linear(self, &x.reshape((rows, ()))?, activation, residual, out)?.reshape(dims)
+    }
+
+    /// Rows of `x`, and the result's extents.
+    fn output_shape(&self, x: &Tensor) -> (usize, Vec<usize>) {
+        let [output, input] = self.extents();
+        let mut dims = x.dims().to_vec();
+        if let Some(last) = dims.last_mut() {
+            *last = output;
+        }
+        (x.elem_count() / input, dims)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The plain twin: candle's matmul.
+//! The plain twin: candle's matmul, for tests.
 
 use candle_core::{Result, Tensor};
 

@@ -1,12 +1,13 @@
 //! LayerNorm over the last axis, GroupNorm over a feature map.
 
+#[cfg(test)]
 mod plain;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    host,
+    Compute, cuda, host,
     simd::{self, Isa, Op},
 };
 use crate::weights::Weights;
@@ -16,12 +17,19 @@ pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
     eps: f64,
+    /// Of the products that [`forward_operand`](Self::forward_operand) is for.
+    compute: Compute,
 }
 
 impl LayerNorm {
     /// `weight` and `bias` are `[width]`.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
-        Self { weight, bias, eps }
+        Self {
+            weight,
+            bias,
+            eps,
+            compute: Compute::F32,
+        }
     }
 
     /// Loads `weight` and `bias`, both `[width]`.
@@ -30,13 +38,28 @@ impl LayerNorm {
             weight: weights.tensor("weight", &[width])?,
             bias: weights.tensor("bias", &[width])?,
             eps,
+            compute: weights.compute(),
         })
+    }
+
+    /// [`forward`](Self::forward), for what goes into a product and nowhere else: see `ops/device.rs`.
+    pub fn forward_operand(&self, x: &Tensor) -> Result<Tensor> {
+        if host::is_host(x) {
+            return self.forward(x);
+        }
+        cuda::layer_norm(
+            &x.contiguous()?,
+            &self.weight,
+            &self.bias,
+            self.eps,
+            self.compute.dtype(),
+        )
     }
 
     /// `x` is `[.., width]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if !host::is_host(x) {
-            return plain::layer_norm(self, x);
+            return cuda::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.eps, DType::F32);
         }
         let x = x.contiguous()?;
         let (values, weight, bias) = (
@@ -126,7 +149,8 @@ impl GroupNorm {
     /// `x` is `[height, width, channels]`; ReLU follows, as it always does here.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         if !host::is_host(x) {
-            return plain::group_norm(self, x)?.relu();
+            let (groups, eps) = (Self::GROUPS, Self::EPS);
+            return cuda::group_norm_relu(&x.contiguous()?, &self.weight, &self.bias, groups, eps, DType::F32);
         }
         let channels = x.dim(2)?;
         let x = x.contiguous()?;
@@ -197,7 +221,7 @@ mod tests {
         at_every_level(|| {
             for (rows, width) in [(1, 1), (7, 31), (33, 64), (65, 130), (1, 1024)] {
                 let (weight, bias, eps) = (tensor(&[width], 1), tensor(&[width], 2), 1e-5);
-                let norm = LayerNorm { weight, bias, eps };
+                let norm = LayerNorm::new(weight, bias, eps);
                 let x = tensor(&[rows, width], 3);
                 let expected = plain::layer_norm(&norm, &x).unwrap();
                 assert_close(&norm.forward(&x).unwrap(), &expected, 3e-6, &format!("{rows}×{width}"));

@@ -1,0 +1,110 @@
+//! What follows a matrix product.
+
+use candle_core::{D, DType, Result, Tensor, bail};
+
+use super::{
+    attention::type_name,
+    launch::{self, Address, Args, Launch, Module, module},
+};
+use crate::ops::Activation;
+
+/// `residual + activation(y + bias)` as the type `out`.
+///
+/// `y` is `[.., columns]`, `bias` f32 `[columns]`, `residual` of as many values as `y`, f32 or of the type `out`.
+pub fn finish(
+    y: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    residual: Option<&Tensor>,
+    out: DType,
+) -> Result<Tensor> {
+    let columns = y.dim(D::Minus1)?;
+    if let Some(bias) = bias
+        && bias.dims() != [columns]
+    {
+        bail!("bias {:?} after a product {:?}", bias.dims(), y.dims());
+    }
+    if let Some(residual) = residual
+        && residual.elem_count() != y.elem_count()
+    {
+        bail!("residual {:?} after a product {:?}", residual.dims(), y.dims());
+    }
+    if !launch::runs_on(y.device()) {
+        return twin(y, bias, activation, residual, out);
+    }
+    const MODULE: Module = module!("finish");
+    const THREADS: usize = 256;
+    let (y, residual) = (y.contiguous()?, residual.map(Tensor::contiguous).transpose()?);
+    let residual_type = residual.as_ref().map_or(out, Tensor::dtype);
+    if ![DType::F32, out].contains(&residual_type) {
+        bail!("residual {residual_type:?} where f32 or {out:?} is added");
+    }
+    let total = y.elem_count();
+    let Ok(total_word) = u32::try_from(total) else {
+        bail!("a product {:?} of more than 2³² values", y.dims());
+    };
+    let finished = launch::uninitialised(y.dims(), out, y.device())?;
+    let mut launch = Launch::on(y.device());
+    let args = FinishArgs {
+        y: launch.input(&y, y.dtype())?,
+        bias: launch.optional(bias, DType::F32)?,
+        residual: launch.optional(residual.as_ref(), residual_type)?,
+        out: launch.output(&finished)?,
+        columns: columns as u32,
+        activation: activation as u32,
+        residual_is_f32: u32::from(residual_type == DType::F32),
+        total: total_word,
+    };
+    let addresses = [
+        (args.y, y.dtype()),
+        (args.bias, DType::F32),
+        (args.residual, residual_type),
+        (args.out, out),
+    ];
+    let vectors = columns.is_multiple_of(4) && launch::aligned(&addresses, 4);
+    let (kernel, each) = if vectors { ("finish_vectors", 4) } else { ("finish", 1) };
+    let kernel = format!("{kernel}_{}_{}", type_name(y.dtype())?, type_name(out)?);
+    // SAFETY: a thread for each `each` values of tensors of `total`.
+    unsafe { launch.run(MODULE, &kernel, [total.div_ceil(each * THREADS), 1, 1], THREADS, args)? };
+    Ok(finished)
+}
+
+/// `FinishArgs` of `kernels/finish.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FinishArgs {
+    y: Address,
+    bias: Address,
+    residual: Address,
+    out: Address,
+    columns: u32,
+    activation: u32,
+    residual_is_f32: u32,
+    total: u32,
+}
+
+// SAFETY: as its source has it; 48 bytes.
+unsafe impl Args for FinishArgs {}
+
+fn twin(
+    y: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    residual: Option<&Tensor>,
+    out: DType,
+) -> Result<Tensor> {
+    let y = y.to_dtype(DType::F32)?;
+    let sum = match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    };
+    let value = match activation {
+        Activation::None => sum,
+        Activation::Gelu => sum.gelu_erf()?,
+        Activation::Relu => sum.relu()?,
+    };
+    match residual {
+        Some(residual) => (residual.reshape(value.dims())?.to_dtype(DType::F32)? + value)?.to_dtype(out),
+        None => value.to_dtype(out),
+    }
+}

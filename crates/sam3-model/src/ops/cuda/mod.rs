@@ -1,0 +1,35 @@
+//! The operations as CUDA kernels, each beside its plain twin.
+//!
+//! Every function takes tensors of any device. On a GPU it launches a kernel of `kernels/`; elsewhere it computes the same in plain
+//! loops, which is what the kernel is tested against. Tensors are f32, f16 or bf16; sums, statistics and softmax are always f32.
+
+mod attention;
+mod dequantize;
+#[cfg(test)]
+mod emulation;
+mod finish;
+mod host;
+#[cfg(test)]
+mod kernel_tests;
+#[cfg(all(test, feature = "cuda"))]
+mod kernel_times;
+mod launch;
+mod map_attention;
+mod norm;
+mod patches;
+mod pixels;
+
+#[cfg(test)]
+mod twin_tests;
+
+pub use attention::attention;
+pub use dequantize::dequantize;
+#[cfg(test)]
+pub use emulation::emulated;
+pub use finish::finish;
+pub use map_attention::{map_attention, map_attention_biased};
+pub use norm::{group_norm_relu, layer_norm};
+#[cfg(test)]
+pub use patches::patches3x3;
+pub use patches::{patches3x3_rows, shuffle2x2};
+pub use pixels::{resize_normalize, upsample_masks};

@@ -1,0 +1,196 @@
+//! Pictures in and masks out, in pixels.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::{
+    host,
+    launch::{self, Address, Args, Launch, Module, module},
+};
+use crate::image::{self, Image};
+
+const MODULE: Module = module!("pixels");
+const THREADS: usize = 256;
+
+/// A picture as the model wants it: `rgb`, u8 `[height, width, 3]`, to f32 `[3, size, size]` in -1 to 1.
+///
+/// Bit for bit what [`image::preprocess`] makes of it.
+pub fn resize_normalize(rgb: &Tensor, size: usize) -> Result<Tensor> {
+    let (height, width, channels) = rgb.dims3()?;
+    if rgb.dtype() != DType::U8 || channels != 3 || height * width * size == 0 {
+        bail!("a picture of {:?} {:?} to {size}×{size}", rgb.dims(), rgb.dtype());
+    }
+    if !launch::runs_on(rgb.device()) {
+        return resize_twin(rgb, size);
+    }
+    let rgb = rgb.contiguous()?;
+    let between = launch::uninitialised((height, size, 3), DType::U8, rgb.device())?;
+    let planes = launch::uninitialised((3, size, size), DType::F32, rgb.device())?;
+    resize_axis("resize_rows", &rgb, (width, width), (size, height), &between)?;
+    resize_axis("resize_columns", &between, (height, size), (size, size), &planes)?;
+    Ok(planes)
+}
+
+/// One pass: `input` pixels of the axis become `size.0`, or of columns `size.1`, where rows of `from` have `from_width` pixels.
+fn resize_axis(
+    kernel: &str,
+    from: &Tensor,
+    (input, from_width): (usize, usize),
+    (width, height): (usize, usize),
+    to: &Tensor,
+) -> Result<()> {
+    let output = if kernel == "resize_rows" { width } else { height };
+    let axis = image::Weights::new(input, output);
+    let taps = axis.taps.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
+    let [mut starts, mut counts, mut weights] = [const { Vec::new() }; 3];
+    for (start, tap_weights) in &axis.taps {
+        starts.push(*start as i32);
+        counts.push(tap_weights.len() as i32);
+        weights.extend_from_slice(tap_weights);
+        weights.resize(starts.len() * taps, 0);
+    }
+    let table = |values: Vec<i32>| {
+        let len = values.len();
+        Tensor::from_vec(values, len, from.device())
+    };
+    let (starts, counts, weights) = (table(starts)?, table(counts)?, table(weights)?);
+    let mut launch = Launch::on(from.device());
+    let args = ResizeArgs {
+        from: launch.input(from, DType::U8)?,
+        starts: launch.input(&starts, DType::I32)?,
+        counts: launch.input(&counts, DType::I32)?,
+        weights: launch.input(&weights, DType::I32)?,
+        out: launch.output(to)?,
+        taps: taps as u32,
+        precision: axis.precision,
+        from_width: from_width as u32,
+        width: width as u32,
+        height: height as u32,
+        unused: 0,
+    };
+    // SAFETY: a thread for each output pixel, whose taps lie within the input.
+    unsafe {
+        launch.run(
+            MODULE,
+            kernel,
+            [(width * height).div_ceil(THREADS), 1, 1],
+            THREADS,
+            args,
+        )
+    }
+}
+
+/// `ResizeArgs` of `kernels/pixels.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ResizeArgs {
+    from: Address,
+    starts: Address,
+    counts: Address,
+    weights: Address,
+    out: Address,
+    taps: u32,
+    precision: u32,
+    from_width: u32,
+    width: u32,
+    height: u32,
+    unused: u32,
+}
+
+// SAFETY: as its source has it; 64 bytes.
+unsafe impl Args for ResizeArgs {}
+
+fn resize_twin(rgb: &Tensor, size: usize) -> Result<Tensor> {
+    let (height, width, _) = rgb.dims3()?;
+    let image = Image {
+        width: width as u32,
+        height: height as u32,
+        rgb: rgb.flatten_all()?.to_vec1()?,
+    };
+    Tensor::from_vec(image::preprocess(&image, size), (3, size, size), &Device::Cpu)?.to_device(rgb.device())
+}
+
+/// Masks at a picture's size: `logits`, `[n, h, w]`, resized as [`image::upsample_threshold`] does it, then 1 where above
+/// `threshold` and 0 elsewhere, u8 `[n, height, width]`.
+pub fn upsample_masks(logits: &Tensor, height: usize, width: usize, threshold: f32) -> Result<Tensor> {
+    let (n, h, w) = logits.dims3()?;
+    if h * w == 0 {
+        bail!("masks of {h}×{w} logits");
+    }
+    if !launch::runs_on(logits.device()) {
+        return upsample_twin(logits, height, width, threshold);
+    }
+    let logits = logits.to_dtype(DType::F32)?.contiguous()?;
+    let axis = |input, output| {
+        let mut bits = Vec::with_capacity(4 * output);
+        for at in image::between(input, output) {
+            bits.extend([at.low as i32, at.high as i32]);
+            bits.extend([at.low_weight, at.high_weight].map(|weight| weight.to_bits() as i32));
+        }
+        Tensor::from_vec(bits, (output, 4), logits.device())
+    };
+    let (rows, columns) = (axis(h, height)?, axis(w, width)?);
+    let masks = launch::uninitialised((n, height, width), DType::U8, logits.device())?;
+    let mut launch = Launch::on(logits.device());
+    let args = MaskArgs {
+        logits: launch.input(&logits, DType::F32)?,
+        rows: launch.input(&rows, DType::I32)?,
+        columns: launch.input(&columns, DType::I32)?,
+        out: launch.output(&masks)?,
+        h: h as u32,
+        w: w as u32,
+        height: height as u32,
+        width: width as u32,
+        threshold,
+        unused: 0,
+    };
+    // SAFETY: a thread for each pixel of each mask, between pixels of the logits.
+    unsafe {
+        launch.run(
+            MODULE,
+            "upsample_masks",
+            [(height * width).div_ceil(THREADS), n, 1],
+            THREADS,
+            args,
+        )?
+    };
+    Ok(masks)
+}
+
+/// `MaskArgs` of `kernels/pixels.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MaskArgs {
+    logits: Address,
+    rows: Address,
+    columns: Address,
+    out: Address,
+    h: u32,
+    w: u32,
+    height: u32,
+    width: u32,
+    threshold: f32,
+    unused: u32,
+}
+
+// SAFETY: as its source has it; 56 bytes.
+unsafe impl Args for MaskArgs {}
+
+fn upsample_twin(logits: &Tensor, height: usize, width: usize, threshold: f32) -> Result<Tensor> {
+    let (n, h, w) = logits.dims3()?;
+    let values = host::values(logits)?;
+    let (rows, columns) = (image::between(h, height), image::between(w, width));
+    let mut masks = Vec::with_capacity(n * height * width);
+    for logits in values.chunks_exact(h * w) {
+        for row in &rows {
+            for column in &columns {
+                let along = |y: usize| {
+                    let row = &logits[y * w..][..w];
+                    row[column.low] * column.low_weight + row[column.high] * column.high_weight
+                };
+                let value = along(row.low) * row.low_weight + along(row.high) * row.high_weight;
+                masks.push(u8::from(value > threshold));
+            }
+        }
+    }
+    Tensor::from_vec(masks, (n, height, width), &Device::Cpu)?.to_device(logits.device())
+}

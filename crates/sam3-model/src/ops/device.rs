@@ -1,0 +1,39 @@
+//! The ops where tensors live on an accelerator, and what holds what there. This is the one place where that is decided:
+//!
+//! - Weights lie there once, as their file has them: halves as halves, int8 as codes and scales, which are dequantised into scratch
+//!   for the one product that uses them.
+//! - What goes into a product is of the layer's [`Compute`]: f16 or bf16 in the trunk, the neck, the fusion encoder and the mask head;
+//!   f32 in the geometry encoder, the decoder, whose boxes add up over layers, and the scores, and in the text encoder, so that baked
+//!   prompts are the same everywhere.
+//! - Sums of products are f32 (candle's `gemm_reduced_precision_*` stay off) and are rounded once to be stored, as PyTorch's are;
+//!   bias, activation and residual are then added in f32.
+//! - Softmax, LayerNorm and GroupNorm compute in f32.
+//! - What an op's `forward` hands on is f32: the residual streams, the maps, boxes, logits. Only what `forward_operand` makes, which
+//!   goes into another product and nowhere else, stays in the precision of products.
+//!
+//! f16 ends at 65504. Others report that the published weights stay below it in PyTorch's f16; a checkpoint that does not would give
+//! infinities, of which [`Detections::instances`](crate::Detections::instances) makes an error and not masks.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::Compute;
+
+/// `x` in the precision that products of `compute` take.
+pub fn operand(x: &Tensor, compute: Compute) -> Result<Tensor> {
+    x.to_dtype(compute.dtype())
+}
+
+/// Waits until everything that was asked of the tensor's device is done.
+pub fn wait_for(x: &Tensor) -> Result<()> {
+    x.device().synchronize()
+}
+
+/// `x wᵀ` for `x` `[rows, depth]` and `w` `[columns, depth]`, both of one element type, which the result has as well.
+pub fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        // candle has no product of bf16 there, and this is how a GPU rounds.
+        let sums = x.to_dtype(DType::F32)?.matmul(&w.to_dtype(DType::F32)?.t()?)?;
+        return sums.to_dtype(x.dtype());
+    }
+    x.matmul(&w.t()?)
+}

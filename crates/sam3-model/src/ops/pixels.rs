@@ -1,0 +1,85 @@
+//! What goes into the model and what comes out of it, in pixels: done where the model runs.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::{cuda, host};
+use crate::{
+    image::{self, Image},
+    masks::Mask,
+};
+
+/// Bytes of masks, one a pixel, that are on an accelerator at once.
+const MASK_BYTES: usize = 64 << 20;
+
+/// `image` as the model wants it, `[3, size, size]` in -1 to 1, on `device`.
+///
+/// An accelerator is given the picture's bytes, once, and resizes them itself. They go from ordinary memory: decoders fill that, and
+/// copying it to pinned memory first would cost what the upload from there saves.
+pub fn pixels(image: &Image, size: usize, device: &Device) -> Result<Tensor> {
+    if host::is_main_memory(device) {
+        return Tensor::from_vec(image::preprocess(image, size), (3, size, size), device);
+    }
+    let shape = (image.height as usize, image.width as usize, 3);
+    cuda::resize_normalize(&Tensor::from_slice(&image.rgb, shape, device)?, size)
+}
+
+/// Masks at a picture's size of some of the `logits`, `[queries, h, w]`.
+///
+/// Of an accelerator's, only the masks of `queries` leave it.
+pub fn masks(logits: &Tensor, queries: &[usize], height: usize, width: usize) -> Result<Vec<Mask>> {
+    let (_, h, w) = logits.dims3()?;
+    if host::is_host(logits) {
+        let mask = |&query: &usize| {
+            let logits = logits.get(query)?.flatten_all()?.to_vec1()?;
+            Ok(image::upsample_threshold(&logits, (h, w), (height, width)))
+        };
+        return queries.iter().map(mask).collect();
+    }
+    let pixels = height * width;
+    let mut masks = Vec::with_capacity(queries.len());
+    for some in queries.chunks((MASK_BYTES / pixels.max(1)).max(1)) {
+        let index: Vec<u32> = some.iter().map(|&query| query as u32).collect();
+        let index = Tensor::from_vec(index, some.len(), logits.device())?;
+        let inside = cuda::upsample_masks(&logits.index_select(&index, 0)?, height, width, 0.0)?;
+        let inside: Vec<u8> = inside.flatten_all()?.to_vec1()?;
+        let mask = |of: &[u8]| Mask::from_bytes(width as u32, height as u32, of);
+        masks.extend(inside.chunks_exact(pixels).map(mask));
+    }
+    Ok(masks)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::{masks, pixels};
+    use crate::{
+        image::Image,
+        ops::{
+            host::as_accelerator,
+            testing::{assert_close, tensor},
+        },
+    };
+
+    #[test]
+    fn an_accelerator_sees_the_same_picture() {
+        for (width, height, size) in [(1, 1, 3), (31, 7, 33), (300, 200, 56)] {
+            let rgb = (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect();
+            let image = Image { width, height, rgb };
+            let found = as_accelerator(|| pixels(&image, size, &Device::Cpu)).unwrap();
+            let expected = pixels(&image, size, &Device::Cpu).unwrap();
+            assert_close(&found, &expected, 0.0, &format!("{width}×{height} → {size}"));
+        }
+    }
+
+    #[test]
+    fn an_accelerator_makes_the_same_masks() {
+        let logits = tensor(&[5, 9, 7], 1);
+        for (height, width) in [(1, 1), (31, 129), (4, 3)] {
+            let expected = masks(&logits, &[4, 0], height, width).unwrap();
+            let found = as_accelerator(|| masks(&logits, &[4, 0], height, width)).unwrap();
+            assert_eq!(found, expected, "{height}×{width}");
+            assert_eq!(masks(&logits, &[], height, width).unwrap(), []);
+        }
+    }
+}

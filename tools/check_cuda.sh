@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Everything about the GPU that a machine with one can tell: builds with CUDA, runs the tests that need a GPU, compares every stage and the
+# demo's scenes with the CPU, then times the full-size seeded model at 1008 px beside PyTorch on the same card. Prints Markdown for
+# docs/BENCHMARKS.md; exits with 1 where something is wrong, with 3 where a prerequisite is missing.
+#
+#   tools/check_cuda.sh                    everything
+#   tools/check_cuda.sh tests parity       only these: build, tests, demo, parity, times
+#   PYTHON=… tools/check_cuda.sh           a Python with torch (CUDA), torchvision, transformers, safetensors and Pillow
+#   SCRATCH=… tools/check_cuda.sh          where the seeded checkpoint and its packages are kept (10 GB)
+#   DEVICE=cpu tools/check_cuda.sh         a rehearsal without a GPU: the CPU build is compared with itself
+#
+# Needs an NVIDIA GPU with its driver, a CUDA toolkit (12.6 or 13.0) with nvcc on PATH, and a Rust toolchain.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+device=${DEVICE:-cuda}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/sam3-ci
+python=${PYTHON:-$cache/venv/bin/python}
+scratch=${SCRATCH:-$cache/gpu}
+target=${CARGO_TARGET_DIR:-$PWD/target}
+binary=$target/release/sam3
+export PYTHONDONTWRITEBYTECODE=1
+
+lacks() {
+    printf 'check_cuda: %s\nhint: %s\n' "$1" "$2" >&2
+    exit 3
+}
+
+features=()
+if [ "$device" = cuda ]; then
+    features=(--features cuda)
+    nvidia-smi -L >/dev/null 2>&1 ||
+        lacks "no NVIDIA GPU answers: nvidia-smi -L failed" "run this where there is one; DEVICE=cpu rehearses without"
+    command -v nvcc >/dev/null ||
+        lacks "no nvcc on PATH" "install a CUDA toolkit, 12.6 or 13.0, and export PATH=/usr/local/cuda/bin:\$PATH"
+    # The build asks for it where nvidia-smi does not tell, and a Jetson's does not.
+    if [ -z "${CUDA_COMPUTE_CAP:-}" ]; then
+        capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d '. ')
+        case $capability in
+        [0-9]*) export CUDA_COMPUTE_CAP=$capability ;;
+        *) lacks "nvidia-smi does not tell the GPU's compute capability" "export CUDA_COMPUTE_CAP=87 on a Jetson Orin, 110 on a Thor" ;;
+        esac
+    fi
+fi
+
+build() {
+    cargo build --locked --release "${features[@]}"
+    "$binary" --version
+}
+
+tests() { # the tests that .ci/run shows as ignored
+    local wanted=(--ignored on_a_gpu)
+    [ "$device" = cuda ] || wanted=(accelerator)
+    cargo test --locked --release "${features[@]}" --package sam3-model --lib -- "${wanted[@]}" --test-threads 1
+}
+
+demo() { # the README's first command, on the GPU
+    mkdir -p "$scratch"
+    "$binary" demo --output "$scratch/demo" --device "$place"
+}
+
+parity() { # every stage and the demo's scenes, beside the CPU
+    [ -d "$scratch/demo/desktop" ] || demo
+    packages
+    "$python" tools/bench_gpu.py parity --binary "$binary" --device "$device" --demo "$scratch/demo" --scenes "${SCENES:-512}" \
+        --package "$scratch/fp16.pth" --image "$image"
+}
+
+times() { # beside PyTorch, on the same card
+    packages
+    "$python" tools/bench_gpu.py times --binary "$binary" --device "$device" --checkpoint "$checkpoint" --fp16 "$scratch/fp16.pth" \
+        --bf16 "$scratch/bf16.pth" --int8 "$scratch/int8.pth" --image "$image" --rounds "${ROUNDS:-10}" --warm-up "${WARM_UP:-3}"
+}
+
+checkpoint=${CHECKPOINT:-$cache/full/sam3.pt}
+image=${IMAGE:-$scratch/photo.png}
+
+packages() { # the seeded checkpoint of full size, its packages, and a picture
+    needs_python
+    mkdir -p "$scratch" "$(dirname "$checkpoint")"
+    [ -f "$checkpoint" ] || "$python" tools/checkpoints.py --config full --output "$checkpoint"
+    local precision
+    for precision in fp16 bf16 int8; do
+        [ -f "$scratch/$precision.pth" ] ||
+            "$binary" package --quiet --no-tarball --checkpoint-path "$checkpoint" --quantize "$precision" --output "$scratch/$precision.pth"
+    done
+    [ -f "$image" ] || "$python" - "$image" <<'PYTHON'
+import sys
+import numpy
+from PIL import Image
+
+# Smooth shapes and noise, as large as a photo of a telephone made small: its content does not matter to the time.
+y, x = numpy.mgrid[0:853, 0:1280] / 200
+picture = numpy.stack([numpy.sin(x * k + y) for k in (1, 2, 3)], -1) * 90 + 128
+noise = numpy.random.default_rng(0).normal(0, 12, picture.shape)
+Image.fromarray((picture + noise).clip(0, 255).astype("uint8")).save(sys.argv[1])
+PYTHON
+}
+
+needs_python() {
+    [ -x "$python" ] || command -v "$python" >/dev/null ||
+        lacks "no Python at $python" ".ci/run venv makes one; or set PYTHON"
+    "$python" - "$device" <<'PYTHON' || lacks "$python cannot run the reference" "pip install -r tools/requirements.txt, with a torch that was built for this GPU's CUDA"
+import sys
+import torch, torchvision, transformers, safetensors, PIL
+
+if sys.argv[1] == "cuda" and not torch.cuda.is_available():
+    sys.exit(f"torch {torch.__version__} sees no GPU")
+print("torch", torch.__version__, "transformers", transformers.__version__, file=sys.stderr)
+PYTHON
+}
+
+place=cpu
+[ "$device" = cpu ] || place=cuda:0
+steps=("$@")
+[ $# -gt 0 ] || steps=(build tests demo parity times)
+for step in "${steps[@]}"; do
+    case $step in
+    build | tests | demo | parity | times) ;;
+    *) printf 'check_cuda: no step %q; there are build, tests, demo, parity and times\n' "$step" >&2 && exit 2 ;;
+    esac
+done
+[ "$device" = cpu ] || nvidia-smi -L
+failed=()
+for step in "${steps[@]}"; do
+    printf '\n=== %s\n' "$step"
+    # In a shell of its own with errexit, which `||` would switch off.
+    set +e
+    (set -e && "$step")
+    status=$?
+    set -e
+    case $status in
+    0) ;;
+    3) exit 3 ;;
+    *) failed+=("$step") ;;
+    esac
+    [ "$step" != build ] || [ "$status" = 0 ] || exit 1
+done
+[ ${#failed[@]} = 0 ] || {
+    printf '\ncheck_cuda: failed: %s\n' "${failed[*]}" >&2
+    exit 1
+}
+printf '\ncheck_cuda: everything holds\n'
