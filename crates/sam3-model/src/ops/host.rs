@@ -74,13 +74,20 @@ impl<S: Deref<Target = Storage>> Deref for Values<S> {
 
 /// Room for a result, zeroed by all threads: that of the image encoder's widest layer is 64 MB.
 pub fn zeros(len: usize) -> Vec<f32> {
-    const CHUNK: usize = 4096;
-    if len < 16 * CHUNK {
-        return vec![0.0; len];
-    }
-    let mut chunks = Vec::new();
-    repeat_n([0f32; CHUNK], len.div_ceil(CHUNK)).collect_into_vec(&mut chunks);
-    let mut values = chunks.into_flattened();
-    values.truncate(len);
+    /// By one thread. Not as arrays: each of rayon's splits would hold several on its stack, and one that waits takes up others.
+    const TOGETHER: usize = 1 << 16;
+    let mut values = Vec::new();
+    repeat_n(0f32, len).with_min_len(TOGETHER).collect_into_vec(&mut values);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn zeros_need_little_stack() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(8).stack_size(64 << 10);
+        let values = pool.build().unwrap().install(|| super::zeros((5 << 20) + 1));
+        assert_eq!(values.len(), (5 << 20) + 1);
+        assert!(values.iter().all(|value| *value == 0.0));
+    }
 }
