@@ -48,12 +48,11 @@ impl TransformerEncoderLayer {
             Some(pos) => (&y + pos)?,
             None => y.clone(),
         };
-        let x = (x + self.self_attn.forward(&qk, &qk, &y, None)?)?;
+        let x = self.self_attn.forward_add(x, [&qk, &qk, &y], None)?;
         let y = self.norm2.forward_operand(&x)?;
-        let x = (&x
-            + self
-                .cross_attn_image
-                .forward(&y, memory.keys, memory.values, memory.bias)?)?;
-        &x + self.ffn.forward(&self.norm3.forward_operand(&x)?)?
+        let x = self
+            .cross_attn_image
+            .forward_add(&x, [&y, memory.keys, memory.values], memory.bias)?;
+        self.ffn.forward_add(&x, &self.norm3.forward_operand(&x)?)
     }
 }

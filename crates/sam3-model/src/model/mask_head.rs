@@ -58,10 +58,11 @@ impl MaskHead {
     /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`.
     pub fn forward(&self, queries: &Tensor, features: &Features, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
         let normed = self.cross_attn_norm.forward_operand(memory)?;
-        let attended =
-            self.cross_attend_prompt
-                .forward(&normed, &prompt.features, &prompt.features, Some(&prompt.padding))?;
-        let coarse = (memory + attended)?.reshape(features.x1.shape())?;
+        let text = &prompt.features;
+        let coarse = self
+            .cross_attend_prompt
+            .forward_add(memory, [&normed, text, text], Some(&prompt.padding))?
+            .reshape(features.x1.shape())?;
         let pixels = self.pixel_decoder.forward(&coarse, features)?;
         let (height, width, d_model) = pixels.dims3()?;
         let pixels = pixels.reshape((height * width, d_model))?;
@@ -79,6 +80,7 @@ impl MaskHead {
 
 /// Adds the pyramid's finer levels to the coarse map, one convolution each.
 struct PixelDecoder {
+    compute: Compute,
     stages: [(Conv3x3, GroupNorm); 2],
 }
 
@@ -91,6 +93,7 @@ impl PixelDecoder {
             ))
         };
         Ok(Self {
+            compute: weights.compute(),
             stages: [stage(0)?, stage(1)?],
         })
     }
@@ -99,7 +102,7 @@ impl PixelDecoder {
         let mut x = coarse.clone();
         for ((conv, norm), level) in self.stages.iter().zip([&features.x2, &features.x4]) {
             // One statement each: a map of the finest level is 85 MB, and a temporary lives to the end of its statement.
-            x = ops::upsample_nearest_add(&x, level)?;
+            x = ops::upsample_nearest_add(self.compute, &x, level)?;
             x = conv.forward(&x)?;
             x = norm.forward_relu(&x)?;
         }

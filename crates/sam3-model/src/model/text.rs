@@ -85,7 +85,7 @@ impl ResidualAttentionBlock {
 
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
         let y = self.ln_1.forward_operand(x)?;
-        let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
+        let x = self.attn.forward_add(x, [&y, &y, &y], Some(causal))?;
         self.c_fc.forward_through(
             &self.ln_2.forward_operand(&x)?,
             Activation::Gelu,

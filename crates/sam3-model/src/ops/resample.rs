@@ -3,20 +3,15 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::host;
+use super::{Compute, cuda, host};
 
-/// `F.interpolate(x, mode="nearest") + level`: `x` is `[h, w, c]`, `level` `[height, width, c]`.
-pub fn upsample_nearest_add(x: &Tensor, level: &Tensor) -> Result<Tensor> {
+/// `F.interpolate(x, mode="nearest") + level`: `x` is `[h, w, c]`, `level` `[height, width, c]`. It goes into a convolution of `compute`
+/// and nowhere else.
+pub fn upsample_nearest_add(compute: Compute, x: &Tensor, level: &Tensor) -> Result<Tensor> {
     let (height, width, channels) = level.dims3()?;
     let (h, w, _) = x.dims3()?;
     if !host::is_host(x) {
-        if height % h == 0 && width % w == 0 {
-            // As every pyramid of SAM 3 has it: each pixel meets a block of the level, and no upsampled map is made.
-            let level = level.reshape((h, height / h, w, width / w, channels))?;
-            let sum = level.broadcast_add(&x.reshape((h, 1, w, 1, channels))?)?;
-            return sum.reshape((height, width, channels));
-        }
-        return plain(x, height, width)? + level;
+        return cuda::upsample_add(x, level, compute.dtype());
     }
     let (x, level) = (x.contiguous()?, level.contiguous()?);
     let (values, fine) = (host::values(&x)?, host::values(&level)?);
@@ -39,6 +34,7 @@ pub fn upsample_nearest_add(x: &Tensor, level: &Tensor) -> Result<Tensor> {
 }
 
 /// The upsampling alone, by candle's gather: `[h, w, c]` -> `[height, width, c]`.
+#[cfg(test)]
 fn plain(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (h, w, _) = x.dims3()?;
     let index = |from: usize, to: usize| {
@@ -53,6 +49,7 @@ fn plain(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
 mod tests {
     use super::{plain, upsample_nearest_add};
     use crate::ops::{
+        Compute,
         host::as_accelerator,
         testing::{assert_close, tensor},
     };
@@ -63,9 +60,9 @@ mod tests {
             let (x, level) = (tensor(&[h, w, channels], 1), tensor(&[height, width, channels], 2));
             let expected = (plain(&x, height, width).unwrap() + &level).unwrap();
             let what = format!("{h}×{w} → {height}×{width}");
-            assert_close(&upsample_nearest_add(&x, &level).unwrap(), &expected, 0.0, &what);
-            let found = as_accelerator(|| upsample_nearest_add(&x, &level));
-            assert_close(&found.unwrap(), &expected, 0.0, &what);
+            let run = || upsample_nearest_add(Compute::F32, &x, &level).unwrap();
+            assert_close(&run(), &expected, 0.0, &what);
+            assert_close(&as_accelerator(run), &expected, 0.0, &what);
         }
     }
 }

@@ -50,6 +50,11 @@ impl Linear {
         self
     }
 
+    /// `[out, in]`.
+    pub fn weight(&self) -> &Weight {
+        &self.weight
+    }
+
     /// `[out]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
