@@ -9,7 +9,7 @@ use crate::{
         mha::MultiheadAttention,
         mlp::{FeedForward, Mlp},
     },
-    ops::{Axis, EdgeDistance, LayerNorm, SineEncoding},
+    ops::{Axis, Bias, EdgeDistance, LayerNorm, SineEncoding},
     weights::Weights,
 };
 
@@ -73,8 +73,12 @@ impl Decoder {
         let mut boxes = sigmoid(&self.reference_points)?;
         for layer in &self.layers {
             let query_pos = self.query_pos(&boxes)?;
-            let bias = self.box_rpb(&boxes)?;
-            x = layer.forward(&x, &query_pos, &keys, memory, prompt, &bias)?;
+            let (rows, columns) = (self.box_rpb(&boxes, Axis::Y)?, self.box_rpb(&boxes, Axis::X)?);
+            let bias = Bias::Cells {
+                rows: &rows,
+                columns: &columns,
+            };
+            x = layer.forward(&x, &query_pos, &keys, memory, prompt, bias)?;
             let delta = self
                 .bbox_embed
                 .forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
@@ -98,20 +102,17 @@ impl Decoder {
         self.ref_point_head.forward(&encoded)?.pad_with_zeros(0, 1, 0)
     }
 
-    /// Box relative position bias `[heads, 1 + queries, side²]`: how far each cell is from each box's edges.
-    fn box_rpb(&self, boxes: &Tensor) -> Result<Tensor> {
-        let x = self
-            .box_rpb_embed_x
-            .forward(&self.edge_distance.forward(boxes, Axis::X)?)?
-            .permute((2, 0, 1))?
-            .unsqueeze(2)?;
-        let y = self
-            .box_rpb_embed_y
-            .forward(&self.edge_distance.forward(boxes, Axis::Y)?)?
-            .permute((2, 0, 1))?
-            .unsqueeze(3)?;
-        let bias = y.broadcast_add(&x)?;
-        bias.flatten_from(2)?.pad_with_zeros(1, 1, 0)
+    /// Box relative position bias along an axis, `[heads, side, 1 + queries]`: how far each row, or column, of cells is from each box's
+    /// edges. A cell's is the sum of its row's and its column's; the presence token has none.
+    fn box_rpb(&self, boxes: &Tensor, axis: Axis) -> Result<Tensor> {
+        let embed = match axis {
+            Axis::X => &self.box_rpb_embed_x,
+            Axis::Y => &self.box_rpb_embed_y,
+        };
+        embed
+            .forward(&self.edge_distance.forward(boxes, axis)?)?
+            .permute((2, 1, 0))?
+            .pad_with_zeros(2, 1, 0)
     }
 }
 
@@ -150,7 +151,7 @@ impl Layer {
         keys: &Tensor,
         memory: &Tensor,
         prompt: &Prompt,
-        bias: &Tensor,
+        bias: Bias<'_>,
     ) -> Result<Tensor> {
         let q = (x + query_pos)?;
         let x = self.norm2.forward(&(x + self.self_attn.forward(&q, &q, x, None)?)?)?;
@@ -162,7 +163,7 @@ impl Layer {
         let q = (&x + query_pos)?;
         let x = self
             .norm1
-            .forward(&(&x + self.cross_attn.forward(&q, keys, memory, Some(bias))?)?)?;
+            .forward(&(&x + self.cross_attn.forward_biased(&q, keys, memory, Some(bias))?)?)?;
         self.norm3.forward(&(&x + self.ffn.forward(&x)?)?)
     }
 }

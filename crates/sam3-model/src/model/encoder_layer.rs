@@ -43,17 +43,25 @@ impl TransformerEncoderLayer {
 
     /// `x` is `[tokens, d_model]`, `pos` its position encoding in self-attention.
     pub fn forward(&self, x: &Tensor, pos: Option<&Tensor>, memory: &Memory) -> Result<Tensor> {
+        self.forward_memory(&self.forward_self(x, pos)?, memory)
+    }
+
+    /// The first third of [`forward`](Self::forward): self-attention.
+    pub fn forward_self(&self, x: &Tensor, pos: Option<&Tensor>) -> Result<Tensor> {
         let y = self.norm1.forward(x)?;
         let qk = match pos {
             Some(pos) => (&y + pos)?,
             None => y.clone(),
         };
-        let x = (x + self.self_attn.forward(&qk, &qk, &y, None)?)?;
-        let y = self.norm2.forward_operand(&x)?;
-        let x = (&x
-            + self
-                .cross_attn_image
-                .forward(&y, memory.keys, memory.values, memory.bias)?)?;
+        x + self.self_attn.forward(&qk, &qk, &y, None)?
+    }
+
+    /// The rest.
+    pub fn forward_memory(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
+        let y = self.norm2.forward_operand(x)?;
+        let x = (x + self
+            .cross_attn_image
+            .forward(&y, memory.keys, memory.values, memory.bias)?)?;
         &x + self.ffn.forward(&self.norm3.forward_operand(&x)?)?
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::{
-    ops::{self, Compute, Linear},
+    ops::{self, Bias, Compute, Linear},
     weights::Weights,
 };
 
@@ -40,6 +40,11 @@ impl MultiheadAttention {
 
     /// `q` is `[queries, width]`, `k` and `v` `[keys, width]`; `bias` broadcasts to `[heads, queries, keys]`.
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.forward_biased(q, k, v, bias.map(Bias::Scores))
+    }
+
+    /// [`forward`](Self::forward) with a bias of another form.
+    pub fn forward_biased(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<Bias<'_>>) -> Result<Tensor> {
         let q = self.q.forward_operand(q)?.unsqueeze(0)?;
         let k = self.k.forward_operand(k)?.unsqueeze(0)?;
         let v = self.v.forward_operand(v)?.unsqueeze(0)?;

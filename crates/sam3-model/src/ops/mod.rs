@@ -22,7 +22,7 @@ mod sine;
 #[cfg(test)]
 mod testing;
 
-pub use attention::{MapAttention, attention};
+pub use attention::{Bias, MapAttention, attention};
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
 pub use cuda::dequantize;
@@ -39,7 +39,7 @@ pub use norm::{GroupNorm, LayerNorm};
 pub use pixels::{masks, pixels};
 pub use product::Rows;
 pub use rates::{Rate, op_rates};
-pub use resample::upsample_nearest_add;
+use resample::upsample_nearest_add;
 pub use roi_align::roi_align;
 pub use rope::Rope;
 pub use simd::name as cpu_name;
