@@ -160,6 +160,7 @@ impl Sam3Image {
         let trunk = self.trunk.forward(pixels)?;
         observer.made(Stage::Trunk, "trunk", &trunk);
         let pyramid = self.neck.forward(&trunk)?;
+        drop(trunk);
         observer.made(Stage::Neck, "x4", &pyramid.x4);
         observer.made(Stage::Neck, "x2", &pyramid.x2);
         observer.made(Stage::Neck, "x1", &pyramid.x1);

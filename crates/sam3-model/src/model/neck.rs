@@ -39,10 +39,12 @@ impl Neck {
     /// `x` is the trunk's `[grid, grid, width]`.
     pub fn forward(&self, x: &Tensor) -> Result<Pyramid> {
         let [x4, x2, x1] = &self.levels;
+        // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of that size.
+        let (x1, x2) = (x1.forward(x)?, x2.forward(x)?);
         Ok(Pyramid {
             x4: x4.forward(x)?,
-            x2: x2.forward(x)?,
-            x1: x1.forward(x)?,
+            x2,
+            x1,
         })
     }
 }

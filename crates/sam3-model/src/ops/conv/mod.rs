@@ -129,7 +129,7 @@ impl Map for Single<'_> {
 
     #[inline(always)]
     fn read(&self, y: usize, x: usize, channel: usize, out: &mut [f32]) {
-        out.copy_from_slice(self.pixel(y, x, channel, out.len()));
+        product::copy(self.pixel(y, x, channel, out.len()), out);
     }
 }
 

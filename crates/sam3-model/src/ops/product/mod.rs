@@ -10,7 +10,7 @@ mod tests;
 
 use std::{cell::RefCell, mem::MaybeUninit, ops::Range};
 
-pub use pack::{Matrix, Panels, Rows, left_strip, pack, right_panel};
+pub use pack::{Matrix, Panels, Rows, copy, left_strip, pack, right_panel};
 use rayon::prelude::*;
 
 use super::{

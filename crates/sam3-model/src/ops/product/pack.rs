@@ -40,7 +40,22 @@ impl<V: Copy + Sync> Rows<V> for Matrix<'_, V> {
     }
     #[inline(always)]
     fn read(&self, row: usize, start: usize, out: &mut [V]) {
-        out.copy_from_slice(&self.values[row * self.depth + start..][..out.len()]);
+        copy(&self.values[row * self.depth + start..][..out.len()], out);
+    }
+}
+
+/// Copies as many values as `out` has, in registers: the pieces that packing reads are so short that a call of `memmove` each was 4 % of
+/// an image.
+#[inline(always)]
+pub fn copy<V: Copy>(from: &[V], out: &mut [V]) {
+    const PIECE: usize = 16;
+    let (whole, rest) = out.as_chunks_mut::<PIECE>();
+    let (pieces, last) = from[..whole.len() * PIECE + rest.len()].as_chunks::<PIECE>();
+    for (out, piece) in whole.iter_mut().zip(pieces) {
+        *out = *piece;
+    }
+    for (out, value) in rest.iter_mut().zip(last) {
+        *out = *value;
     }
 }
 
@@ -101,8 +116,8 @@ pub struct Panels<U> {
 
 /// Buffers of dropped panels: a layer's weights are packed where the last layer's were, so no page is touched first twice.
 static SPARE: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
-/// As many as two layers at a time want, twice.
-const SPARES: usize = 4;
+/// As many as the two layers that run at a time want.
+const SPARES: usize = 2;
 
 /// Packs the rows of `b`, in parallel.
 pub fn pack<V, U: Unit<V>>(unit: U, b: &impl Rows<V>) -> Panels<U> {
