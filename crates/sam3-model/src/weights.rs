@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
-pub use weight::Weight;
+pub use weight::{Reader, Weight};
 
 use crate::{
     error::{Error, Result},

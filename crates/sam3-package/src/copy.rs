@@ -150,7 +150,7 @@ impl Job {
     /// Refuses another file of the name before the first of several is copied, where its length tells already.
     fn refuse_another(&self, force: bool) -> Result<()> {
         match fs::metadata(&self.target) {
-            Ok(there) if !force && !(there.is_file() && there.len() == self.bytes) => Err(Error::Exists {
+            Ok(there) if !(force || there.is_file() && there.len() == self.bytes) => Err(Error::Exists {
                 path: self.target.clone(),
             }),
             _ => Ok(()),

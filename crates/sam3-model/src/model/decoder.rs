@@ -9,7 +9,7 @@ use crate::{
         mha::MultiheadAttention,
         mlp::{FeedForward, Mlp},
     },
-    ops::{BoxBias, LayerNorm, SineEncoding},
+    ops::{Bias, BoxBias, LayerNorm, SineEncoding},
     weights::Weights,
 };
 
@@ -70,7 +70,7 @@ impl Decoder {
         for layer in &self.layers {
             let query_pos = self.query_pos(&boxes)?;
             let bias = self.box_rpb.forward(&boxes)?;
-            x = layer.forward(&x, &query_pos, &keys, memory, prompt, &bias)?;
+            x = layer.forward(&x, &query_pos, &keys, memory, prompt, bias.as_bias())?;
             let delta = self
                 .bbox_embed
                 .forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
@@ -130,14 +130,16 @@ impl Layer {
         keys: &Tensor,
         memory: &Tensor,
         prompt: &Prompt,
-        bias: &Tensor,
+        bias: Bias<'_>,
     ) -> Result<Tensor> {
         let q = (x + query_pos)?;
         let x = self.self_attn.forward_add(x, [&q, &q, x], None)?;
         let x = self.norm2.forward(&x)?;
         let q = (&x + query_pos)?;
         let text = &prompt.features;
-        let x = self.ca_text.forward_add(&x, [&q, text, text], Some(&prompt.padding))?;
+        let x = self
+            .ca_text
+            .forward_add(&x, [&q, text, text], Some(Bias::Scores(&prompt.padding)))?;
         let x = self.catext_norm.forward(&x)?;
         let q = (&x + query_pos)?;
         let x = self.cross_attn.forward_add(&x, [&q, keys, memory], Some(bias))?;

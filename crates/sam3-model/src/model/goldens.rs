@@ -96,10 +96,10 @@ impl Golden {
         let pixels = self.pixels().to_device(&self.device).unwrap();
         let trunk = self.model.trunk.forward(&pixels).unwrap();
         self.check(&format!("image/vit.block.{}", self.depth - 1), &trunk);
-        let features = self.model.neck.forward(&trunk).unwrap();
-        self.check_map("image/neck.0", &features.x4);
-        self.check_map("image/neck.1", &features.x2);
-        self.check_map("image/neck.2", &features.x1);
+        let features = self.model.encode_image(&pixels, &mut ()).unwrap();
+        self.check_map("image/neck.0", &features.pyramid.x4);
+        self.check_map("image/neck.1", &features.pyramid.x2);
+        self.check_map("image/neck.2", &features.pyramid.x1);
         for kind in ["text", "boxes", "visual"] {
             let ids: Vec<u32> = self
                 .get(&format!("{kind}/input_ids"))
@@ -115,7 +115,7 @@ impl Golden {
             let geometry = self
                 .model
                 .geometry_encoder
-                .forward(&boxes, &features.x1, &self.model.pos)
+                .forward(&boxes, &features.pyramid.x1, &self.model.pos)
                 .unwrap();
             self.check(&format!("{kind}/geometry.features"), &geometry);
             let found = self.model.forward_grounding(&features, &text, &boxes, &mut ()).unwrap();

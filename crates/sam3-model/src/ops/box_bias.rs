@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::{Activation, Axis, EdgeDistance, Linear, cuda, host};
+use super::{Activation, Axis, Bias, EdgeDistance, Linear, cuda, host};
 use crate::weights::Weights;
 
 /// Two small networks of the signed distances to a box's edges, one along x and one along y.
@@ -12,6 +12,24 @@ pub struct BoxBias {
     networks: [[Linear; 2]; 2],
     /// The same for a kernel that has both axes in one; none in main memory, and where they are larger than it takes.
     fused: Option<[cuda::Network; 2]>,
+}
+
+/// The bias of some boxes.
+pub enum BoxBiases {
+    /// `[heads, 1 + queries, side²]`.
+    Scores(Tensor),
+    /// What each row and each column of cells adds, `[heads, side, 1 + queries]` both.
+    Cells { rows: Tensor, columns: Tensor },
+}
+
+impl BoxBiases {
+    /// The same for attention.
+    pub fn as_bias(&self) -> Bias<'_> {
+        match self {
+            Self::Scores(scores) => Bias::Scores(scores),
+            Self::Cells { rows, columns } => Bias::Cells { rows, columns },
+        }
+    }
 }
 
 impl BoxBias {
@@ -45,23 +63,22 @@ impl BoxBias {
         })
     }
 
-    /// `boxes` is `[queries, 4]`: `center x, center y, width, height`, as shares of the map. Returns `[heads, 1 + queries, side²]`: nothing
-    /// for the presence token, which comes before the queries.
-    pub fn forward(&self, boxes: &Tensor) -> Result<Tensor> {
+    /// `boxes` is `[queries, 4]`: `center x, center y, width, height`, as shares of the map. There is no bias for the presence token, which
+    /// comes before the queries.
+    pub fn forward(&self, boxes: &Tensor) -> Result<BoxBiases> {
         if let Some(networks) = &self.fused {
-            return cuda::box_bias(boxes, self.side, networks);
+            return Ok(BoxBiases::Scores(cuda::box_bias(boxes, self.side, networks)?));
         }
         let edges = |axis: Axis| -> Result<Tensor> {
             let [first, second] = &self.networks[axis as usize];
             let distance = self.edge_distance.forward(boxes, axis)?;
-            second
-                .forward(&first.forward_then(&distance, Activation::Relu)?)?
-                .permute((2, 0, 1))
+            let biases = second.forward(&first.forward_then(&distance, Activation::Relu)?)?;
+            biases.permute((2, 1, 0))?.pad_with_zeros(2, 1, 0)
         };
-        let bias = edges(Axis::Y)?
-            .unsqueeze(3)?
-            .broadcast_add(&edges(Axis::X)?.unsqueeze(2)?)?;
-        bias.flatten_from(2)?.pad_with_zeros(1, 1, 0)
+        Ok(BoxBiases::Cells {
+            rows: edges(Axis::Y)?,
+            columns: edges(Axis::X)?,
+        })
     }
 }
 
@@ -102,8 +119,11 @@ mod tests {
             };
             let networks = || [1, 5].map(|seed| [linear(2, hidden, seed), linear(hidden, heads, seed + 2)]);
             let boxes = tensor(&[queries, 4], 9);
-            let expected = BoxBias::new(side, &Device::Cpu, networks()).unwrap().forward(&boxes);
-            let found = as_accelerator(|| BoxBias::new(side, &Device::Cpu, networks())?.forward(&boxes));
+            let run = || {
+                let biases = BoxBias::new(side, &Device::Cpu, networks())?.forward(&boxes)?;
+                biases.as_bias().scores()?.contiguous()
+            };
+            let (expected, found) = (run(), as_accelerator(run));
             let what = format!("{queries} queries, {side}², {hidden} hidden, {heads} heads");
             assert_close(&found.unwrap(), &expected.unwrap(), 1e-4, &what);
         }

@@ -22,17 +22,18 @@ pub fn dots(compute: Compute, a: &Tensor, b: &Tensor, shift: &Tensor) -> Result<
         values: &a_values,
         depth,
     };
-    let mut out = host::zeros(rows * columns);
-    for (i, block) in b_values.chunks(BLOCK * depth).enumerate() {
-        let right = Matrix { values: block, depth };
-        let epilogue = Epilogue {
-            shift: Some(&shifts),
-            ..Epilogue::default()
-        };
-        product::product_at(compute, &left, &right, epilogue, &mut out, |row| {
-            row * columns + i * BLOCK
-        });
-    }
+    let write = |out: &mut [_]| {
+        for (i, block) in b_values.chunks(BLOCK * depth).enumerate() {
+            let right = Matrix { values: block, depth };
+            let epilogue = Epilogue {
+                shift: Some(&shifts),
+                ..Epilogue::default()
+            };
+            product::product_at(compute, &left, &right, epilogue, out, |row| row * columns + i * BLOCK);
+        }
+    };
+    // SAFETY: the blocks are all rows of `b`, which are the columns of the result.
+    let out = unsafe { host::written(rows * columns, write) };
     Tensor::from_vec(out, (rows, columns), a.device())
 }
 

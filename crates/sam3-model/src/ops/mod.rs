@@ -15,7 +15,6 @@ mod norm;
 mod pixels;
 mod product;
 mod rates;
-mod resample;
 mod roi_align;
 mod rope;
 mod simd;
@@ -23,7 +22,7 @@ mod sine;
 #[cfg(test)]
 pub mod testing;
 
-pub use attention::{MapAttention, attention};
+pub use attention::{Bias, MapAttention, attention};
 pub use box_bias::BoxBias;
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
@@ -41,7 +40,6 @@ pub use norm::{GroupNorm, LayerNorm};
 pub use pixels::{masks, pixels};
 pub use product::Rows;
 pub use rates::{Rate, op_rates};
-pub use resample::upsample_nearest_add;
 pub use roi_align::roi_align;
 pub use rope::Rope;
 pub use simd::name as cpu_name;
