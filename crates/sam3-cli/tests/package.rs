@@ -231,11 +231,11 @@ fn errors_have_their_exit_codes() {
 #[test]
 fn of_several_files_all_are_verified() {
     let folder = Folder::new();
-    let good = package(&folder, "good.pth", "fp16");
-    let bad = folder.path("bad.pth");
+    let good = package(&folder, "good.safetensors", "fp16");
+    let bad = folder.path("bad.safetensors");
+    // The last byte is a tensor's.
     let mut bytes = fs::read(&good).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    *bytes.last_mut().unwrap() ^= 1;
     fs::write(&bad, bytes).unwrap();
     let absent = folder.path("absent.pth");
     let said = check(
@@ -247,7 +247,7 @@ fn of_several_files_all_are_verified() {
             "some files are not right",
         ],
     );
-    assert!(said.contains("good.pth: verified"), "{said}");
+    assert!(said.contains("good.safetensors: verified"), "{said}");
 }
 
 /// A download or the prompts of a large model take minutes: what cannot be written is told before.

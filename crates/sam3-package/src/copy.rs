@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -149,12 +149,13 @@ fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
 impl Job {
     /// Refuses another file of the name before the first of several is copied, where its length tells already.
     fn refuse_another(&self, force: bool) -> Result<()> {
-        match fs::metadata(&self.target) {
-            Ok(there) if !(force || there.is_file() && there.len() == self.bytes) => Err(Error::Exists {
+        let another = |there: Metadata| !there.is_file() || there.len() != self.bytes;
+        if !force && fs::metadata(&self.target).is_ok_and(another) {
+            return Err(Error::Exists {
                 path: self.target.clone(),
-            }),
-            _ => Ok(()),
+            });
         }
+        Ok(())
     }
 
     /// Bytes that the drive still has to take. A file under its final name is replaced only once the new one is
