@@ -5,6 +5,7 @@
 #   eval "$(tools/aarch64_toolchain.sh)"              into ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/aarch64
 #   eval "$(tools/aarch64_toolchain.sh FOLDER)"
 #   cargo test --target aarch64-unknown-linux-gnu …
+#   FOLDER/bin/clippy-driver …
 #
 # Where rustup can be reached, `rustup target add aarch64-unknown-linux-gnu` is the shorter way to the same. Here Rust is `rustc-web`, which
 # Debian keeps new enough for its browsers, with the standard libraries of both machines; cargo is yours. Needs Debian 12 or later
@@ -47,8 +48,8 @@ CONF
 packages() {
     echo "libstd-rust-web-dev:arm64"
     apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
-        rustc-web gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static |
-        grep -xE 'rustc-web|libstd-rust-web-[a-z0-9.]+|libllvm[0-9]+|libz3-4|libedit2|binutils-aarch64-linux-gnu|gcc-[0-9]+-aarch64-linux-gnu|(libgcc|libc6)-.*arm64-cross|qemu-user(-static)?' |
+        rustc-web rust-web-clippy gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static |
+        grep -xE 'rustc-web|rust-web-clippy|libstd-rust-web-[a-z0-9.]+|libllvm[0-9]+|libz3-4|libedit2|binutils-aarch64-linux-gnu|gcc-[0-9]+-aarch64-linux-gnu|(libgcc|libc6)-.*arm64-cross|qemu-user(-static)?' |
         sort -u
 }
 
@@ -77,6 +78,7 @@ LD_LIBRARY_PATH=$home/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PA
 export LD_LIBRARY_PATH
 WITHIN
     { cat "$1/bin/within" && echo 'exec "$home/usr/bin/rustc" "$@"'; } >"$1/bin/rustc"
+    { cat "$1/bin/within" && echo 'exec "$home/usr/bin/clippy-driver" --sysroot "$home/usr" "$@"'; } >"$1/bin/clippy-driver"
     { cat "$1/bin/within" && echo 'exec "$home/usr/bin/'"$gcc"'" --sysroot="$home" "$@"'; } >"$1/bin/cc"
     cat >"$1/bin/emulate" <<EMULATE
 #!/bin/sh
