@@ -8,8 +8,10 @@
 #   PYTHON=… tools/check_cuda.sh           a Python with torch (CUDA), torchvision, transformers, safetensors and Pillow
 #   SCRATCH=… tools/check_cuda.sh          where the seeded checkpoint and its packages are kept (10 GB)
 #   DEVICE=cpu tools/check_cuda.sh         a rehearsal without a GPU: the CPU build is compared with itself
+#   PREBUILT=folder tools/check_cuda.sh bundle      where there is a toolkit and no GPU: both programs into that folder
+#   PREBUILT=folder tools/check_cuda.sh             where there is a GPU and no toolkit or Rust: with those programs
 #
-# Needs an NVIDIA GPU with its driver, a CUDA toolkit (12.6 or 13.0) with nvcc on PATH, and a Rust toolchain.
+# Needs an NVIDIA GPU with its driver; to build, a CUDA toolkit (12.6 or 13.0) with nvcc on PATH, and a Rust toolchain.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -18,7 +20,8 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/sam3-ci
 python=${PYTHON:-$cache/venv/bin/python}
 scratch=${SCRATCH:-$cache/gpu}
 target=${CARGO_TARGET_DIR:-$PWD/target}
-binary=$target/release/sam3
+prebuilt=${PREBUILT:-}
+binary=${prebuilt:-$target/release}/sam3
 export PYTHONDONTWRITEBYTECODE=1
 
 lacks() {
@@ -27,10 +30,14 @@ lacks() {
 }
 
 features=()
+steps=("$@")
+[ $# -gt 0 ] || steps=(build tests demo parity times)
 if [ "$device" = cuda ]; then
     features=(--features cuda)
-    nvidia-smi -L >/dev/null 2>&1 ||
+    [ "${steps[*]}" = bundle ] || nvidia-smi -L >/dev/null 2>&1 ||
         lacks "no NVIDIA GPU answers: nvidia-smi -L failed" "run this where there is one; DEVICE=cpu rehearses without"
+fi
+if [ "$device" = cuda ] && { [ -z "$prebuilt" ] || [ "${steps[*]}" = bundle ]; }; then
     command -v nvcc >/dev/null ||
         lacks "no nvcc on PATH" "install a CUDA toolkit, 12.6 or 13.0, and export PATH=/usr/local/cuda/bin:\$PATH"
     # The build asks for it where nvidia-smi does not tell, and a Jetson's does not.
@@ -44,14 +51,32 @@ if [ "$device" = cuda ]; then
 fi
 
 build() {
-    cargo build --locked --release "${features[@]}"
+    [ -n "$prebuilt" ] || cargo build --locked --release "${features[@]}"
     "$binary" --version
+}
+
+# Of the whole workspace, or cargo would choose other features of what both programs use, and compile that again.
+test_program=(cargo test --locked --release "${features[@]/#cuda/sam3-cli/cuda}" --workspace --lib)
+
+bundle() { # both programs, for a machine that can build neither
+    [ -n "$prebuilt" ] || lacks "no folder for the programs" "PREBUILT=folder tools/check_cuda.sh bundle"
+    mkdir -p "$prebuilt"
+    cargo build --locked --release "${features[@]}"
+    install --strip "$target/release/sam3" "$binary"
+    local tests
+    tests=$("${test_program[@]}" --no-run --message-format json | sed -n 's/.*"executable":"\([^"]*sam3_model-[^"]*\)".*/\1/p' | tail -1)
+    install --strip "$tests" "$prebuilt/sam3-model-tests"
+    ls -l "$prebuilt"
 }
 
 tests() { # the tests that .ci/run shows as ignored
     local wanted=(--ignored on_a_gpu)
     [ "$device" = cuda ] || wanted=(accelerator)
-    cargo test --locked --release "${features[@]}" --package sam3-model --lib -- "${wanted[@]}" --test-threads 1
+    if [ -n "$prebuilt" ]; then
+        CARGO_MANIFEST_DIR=$PWD/crates/sam3-model "$prebuilt/sam3-model-tests" "${wanted[@]}" --nocapture --test-threads 1
+    else
+        "${test_program[@]}" -- "${wanted[@]}" --nocapture --test-threads 1
+    fi
 }
 
 demo() { # the README's first command, on the GPU
@@ -112,15 +137,13 @@ PYTHON
 
 place=cpu
 [ "$device" = cpu ] || place=cuda:0
-steps=("$@")
-[ $# -gt 0 ] || steps=(build tests demo parity times)
 for step in "${steps[@]}"; do
     case $step in
-    build | tests | demo | parity | times) ;;
-    *) printf 'check_cuda: no step %q; there are build, tests, demo, parity and times\n' "$step" >&2 && exit 2 ;;
+    build | bundle | tests | demo | parity | times) ;;
+    *) printf 'check_cuda: no step %q; there are build, bundle, tests, demo, parity and times\n' "$step" >&2 && exit 2 ;;
     esac
 done
-[ "$device" = cpu ] || nvidia-smi -L
+[ "$device" = cpu ] || [ "${steps[*]}" = bundle ] || nvidia-smi -L
 failed=()
 for step in "${steps[@]}"; do
     printf '\n=== %s\n' "$step"

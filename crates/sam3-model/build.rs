@@ -13,7 +13,7 @@ use std::{
 mod driver;
 
 /// Files of `kernels/` that hold kernels.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 10] = [
     "attention",
     "attention_exact",
     "rotate",
@@ -22,6 +22,8 @@ const MODULES: [&str; 8] = [
     "dequantize",
     "rearrange",
     "pixels",
+    "upsample",
+    "box_bias",
 ];
 
 /// The first cards whose tensor cores take bf16, and with asynchronous copies.

@@ -10,8 +10,8 @@ For the `odd` miniature as an official `.pt` (with a tracker), packages fp16 as 
 - `safetensors.torch.load_file` gives the same tensors;
 - `tarfile` reads the archive, also through `zstandard`, and the metadata beside the package and the digests in it agree with
   the files;
-- `compressed_tensors` dequantises an int8 package to what `sam3 package --quantize none` makes of it, half a step from the
-  source at most;
+- `compressed_tensors` reads the `quantization_config` of an int8 package, and dequantises it to what
+  `sam3 package --quantize none` makes of it, half a step from the source at most;
 - packaging the same input twice gives the same `.pth` tensors, byte for byte;
 - a package with the whole precision kept (`--quantize none`) equals its source.
 """
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import torch
 import zstandard
-from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig
 from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import load_file
 
@@ -76,11 +76,17 @@ def check_safetensors(path, source):
     return [c for c in complaints if c]
 
 
-def check_int8(path, restored, source):
+def check_int8(path, restored, source, metadata):
     """Complaints about an int8 package: `restored` is the same package as floats, by sam3 itself."""
+    config = QuantizationConfig.model_validate(metadata["config"]["quantization_config"])
+    (group,) = config.config_groups.values()
     state, floats = (torch.load(file, weights_only=True) for file in (path, restored))
     weights = [name for name, tensor in state.items() if tensor.dtype == torch.int8]
     complaints = [] if weights else [f"{path.name}: no int8 weight in it"]
+    if group.weights != INT8:
+        complaints.append(f"{path.name}: its quantization_config says {group.weights}")
+    if group.targets != [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]:
+        complaints.append(f"{path.name}: its quantization_config names other modules than those that are int8")
     for name in weights:
         scale = state[f"{name}_scale"]
         values = dequantize(state[name], scale, args=INT8)
@@ -160,9 +166,9 @@ def main():
         complaints += check_safetensors(tensors, source) + check_archive(tensors, ".tar.zst")
 
         int8, restored = folder / "int8.pth", folder / "restored.pth"
-        package(args.binary, pt, int8, "int8")
+        metadata = package(args.binary, pt, int8, "int8")
         package(args.binary, int8, restored, "none")
-        complaints += check_int8(int8, restored, source)
+        complaints += check_int8(int8, restored, source, metadata)
 
         whole = folder / "whole.pth"
         package(args.binary, pt, whole, "none")

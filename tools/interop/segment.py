@@ -7,7 +7,8 @@ picture, and for each file runs three prompts: text; text with a positive and a 
 
 - logits, boxes and presence within 1e-4 of the reference, mask and semantic logits within 1e-3 of their largest value;
 - the instances of `STEM.json`: the reference's, in number, score and box, with masks that `pycocotools` decodes to the
-  stated area and to the reference's mask.
+  stated area and to the reference's mask;
+- that all of it fits in `MEMORY` beside the mapped checkpoint: activations are as large as those of the whole model.
 
 Exits with 1 and names what differs. `--write-image FILE` only draws the picture.
 """
@@ -15,6 +16,7 @@ Exits with 1 and names what differs. `--write-image FILE` only draws the picture
 import argparse
 import hashlib
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -38,6 +40,8 @@ THRESHOLD = 0.5
 # Absolute for logits, boxes and presence; relative to the largest value for masks.
 TOLERANCE = dict(pred_logits=1e-4, pred_boxes=1e-4, presence_logits=1e-4, pred_masks=1e-3, semantic_seg=1e-3)
 RELATIVE = ("pred_masks", "semantic_seg")
+# Bytes a run may allocate (`RLIMIT_DATA`; see check_memory.py): what 900 MB of RSS leave beside the smallest package of the whole model.
+MEMORY = 387_000_000
 
 BUS = [49406, 320, 4481, 1228, 2840, 49407]
 VISUAL = [49406, 7195, 49407]
@@ -124,6 +128,11 @@ def command(binary, checkpoint, image, case, folder):
     for box in case["boxes"]:
         words += ["--box", ",".join(str(value) for value in box)]
     return [str(word) for word in words]
+
+
+def limit_memory():
+    """In the child, before it becomes `sam3`."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 def compare_tensors(found, wanted):
@@ -223,7 +232,7 @@ def main():
                 folder = Path(folder)
                 image.save(folder / "picture.png")
                 line = command(args.binary, file, folder / "picture.png", case, folder)
-                if subprocess.run(line, stdout=subprocess.DEVNULL).returncode != 0:
+                if subprocess.run(line, stdout=subprocess.DEVNULL, preexec_fn=limit_memory).returncode != 0:
                     print(f"  FAIL {' '.join(line)}")
                     failures += 1
                     continue

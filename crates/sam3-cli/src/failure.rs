@@ -67,7 +67,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = package_error(error) {
         return match error {
-            Error::Exists { .. } => USAGE,
+            Error::Exists { .. } | Error::TooManyParts { .. } => USAGE,
             error if error.is_input() => INPUT,
             _ => ENVIRONMENT,
         };
@@ -126,6 +126,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     }
     let hint = match package_error(error)? {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",
+        Error::TooManyParts { .. } => "pass a larger --split",
         Error::Mismatch { .. } => {
             "the file is damaged or was changed: copy it again from where it was packaged, or package it again"
         }
@@ -151,18 +152,38 @@ fn io_hint(error: &std::io::Error) -> Option<&'static str> {
         ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
         ErrorKind::NotADirectory => "a part of the path is a file, not a folder",
         ErrorKind::IsADirectory => "name a file, not a folder",
+        ErrorKind::AlreadyExists => "something else of that name is in the way: choose another place",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space or write elsewhere; `sam3 package --no-tarball` needs half as much"
+            "free some space or write elsewhere; a package without its archive (--no-tarball) takes half as much"
         }
         ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
+        ErrorKind::UnexpectedEof => "it became shorter while it was read: copy it to a drive of this machine first",
+        _ if is_drive_gone(error) => "the drive is gone or failing: connect it again, or use another one",
         _ => return None,
     })
 }
 
+/// EIO, ENXIO and ENODEV, which have no kind of their own.
+fn is_drive_gone(error: &std::io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(5 | 6 | 19))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{INPUT, USAGE, exit_code, hint, is_out_of_gpu_memory};
+    use super::{ENVIRONMENT, INPUT, USAGE, exit_code, hint, is_out_of_gpu_memory};
+
+    #[cfg(unix)]
+    #[test]
+    fn a_drive_that_is_gone_has_a_next_step() {
+        let error = anyhow::Error::from(sam3_package::Error::Io {
+            action: "read",
+            path: "/media/stick/x.pth".into(),
+            source: std::io::Error::from_raw_os_error(5),
+        });
+        assert_eq!(exit_code(&error), ENVIRONMENT);
+        assert!(hint(&error).unwrap().contains("connect it again"));
+    }
 
     #[test]
     fn what_a_gpu_cannot_do_has_a_next_step() {

@@ -30,10 +30,11 @@ fn assert_whole(folder: &Path) {
     }
 }
 
-/// Starts `sam3` and kills it after a while; false once it ends by itself first.
+/// Starts `sam3` and kills it after a while; false once it ends by itself first. No two runs make the same metadata.
 fn kill_after(arguments: &[&str], wait: Duration) -> bool {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sam3"))
         .args(arguments)
+        .env("SOURCE_DATE_EPOCH", wait.as_micros().to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

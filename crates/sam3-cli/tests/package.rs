@@ -229,6 +229,47 @@ fn errors_have_their_exit_codes() {
 }
 
 #[test]
+fn of_several_files_all_are_verified() {
+    let folder = Folder::new();
+    let good = package(&folder, "good.pth", "fp16");
+    let bad = folder.path("bad.pth");
+    let mut bytes = fs::read(&good).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&bad, bytes).unwrap();
+    let absent = folder.path("absent.pth");
+    let said = check(
+        &["verify", text(&bad), text(&absent), text(&good)],
+        1,
+        &[
+            "expected sha256",
+            "absent.pth: No such file",
+            "some files are not right",
+        ],
+    );
+    assert!(said.contains("good.pth: verified"), "{said}");
+}
+
+/// A download or the prompts of a large model take minutes: what cannot be written is told before.
+#[test]
+fn outputs_in_the_way_are_told_before_the_work() {
+    let folder = Folder::new();
+    let output = package(&folder, "x.pth", "fp16");
+    for (gone, left) in [("x.pth", "x_metadata.json"), ("x_metadata.json", "x.tar.gz")] {
+        fs::remove_file(folder.path(gone)).unwrap();
+        let offline = ["package", "--offline", "--output", text(&output)];
+        check(&offline, 2, &[left, "exists already", "--force"]);
+    }
+    let nowhere = folder.path("no/x.pth");
+    check(
+        &["package", "--offline", "--output", text(&nowhere)],
+        3,
+        &["cannot write", "no/x.pth", "its folder exists"],
+    );
+    assert_eq!(folder.names(), ["src", "x.tar.gz"]);
+}
+
+#[test]
 fn a_killed_run_s_temporary_file_is_removed_by_the_next() {
     let folder = Folder::new();
     fs::write(folder.path(".x.pth.sam3-tmp-999999"), "half").unwrap();

@@ -30,7 +30,8 @@ fn the_parts_are_the_archive() {
     for name in ["x.tar.gz.000", "x.tar.gz.002", "x.tar.gz.sha256", "x.tar.gz"] {
         let path = folder.path(name);
         check(&["verify", text(&path)], 0, &["verified"]);
-        check(&["inspect", text(&path)], 0, &["none"]);
+        let kind = format!("tar.gz in {} parts of a package", parts.len());
+        check(&["inspect", text(&path)], 0, &["none", &kind]);
     }
     let out = folder.path("out");
     check(&["unpack", text(&parts[0]), "-C", text(&out)], 0, &["verified"]);
@@ -56,8 +57,13 @@ fn plain_tools_read_them() {
     let output = run("mkdir out && cat x.tar.gz.* | tar -xz -C out && cmp out/x.pth x.pth");
     assert!(output.stderr.is_empty(), "{output:?}");
     run("cat x.tar.gz.* | gzip -t");
-    let checked = run("sha256sum -c x.tar.gz.sha256");
+    let checked = run("LC_ALL=C sha256sum -c x.tar.gz.sha256");
     assert!(String::from_utf8_lossy(&checked.stdout).contains("x.tar.gz.003: OK"));
+    // Of the line that gzip needs, and of no other.
+    assert!(
+        !String::from_utf8_lossy(&checked.stderr).contains("lines"),
+        "{checked:?}"
+    );
 }
 
 #[test]
@@ -75,7 +81,7 @@ fn zstandard_parts_are_read_and_the_list_passed_over() {
     );
     let first = folder.path("x.tar.zst.000");
     check(&["verify", text(&first)], 0, &["verified"]);
-    check(&["inspect", text(&first)], 0, &["none"]);
+    check(&["inspect", text(&first)], 0, &["none", "tar.zst in"]);
     let joined: Vec<u8> = parts
         .iter()
         .flat_map(|part| fs::read(folder.path(part)).unwrap())
@@ -156,8 +162,21 @@ fn older_parts_neither_stay_nor_vanish_unasked() {
     assert!(!parts.last().unwrap().exists());
     check(&["verify", text(&parts[0])], 0, &["verified"]);
     check(
+        &[&run[..5], &["--force"]].concat(),
+        0,
+        &[
+            "warning: ",
+            "x.tar.gz.000 is there still, with an earlier package in it",
+        ],
+    );
+    check(
+        &[&run[..], &["--force"]].concat(),
+        0,
+        &["warning: ", "x.tar.gz is there still, with an earlier package in it"],
+    );
+    check(
         &[&run[..6], &["100", "--force"]].concat(),
-        1,
+        2,
         &["1000 parts", "--split"],
     );
     check(&[&run[..6], &["0"]].concat(), 2, &["--split"]);

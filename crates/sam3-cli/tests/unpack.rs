@@ -142,6 +142,33 @@ fn damaged_archives_are_refused_and_leave_nothing() {
     check(&["unpack", text(&path), "-C", text(&out), "--force"], 0, &["verified"]);
 }
 
+/// Opening a pipe waits for someone to write to it.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let folder = Folder::new();
+    let pipe = folder.path("x.tar.gz");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return;
+    }
+    check(&["verify", text(&pipe)], 1, &["not a regular file"]);
+    check(&["unpack", text(&pipe)], 1, &["expected a .tar.gz"]);
+    check(&["inspect", text(&pipe)], 1, &["not a regular file"]);
+    package(&folder, "y.pth", "none");
+    let occupied = folder.path("y.pth");
+    check(
+        &["unpack", text(&folder.path("y.tar.gz")), "-C", text(&occupied)],
+        3,
+        &["cannot write", "y.pth", "in the way"],
+    );
+    check(
+        &["verify", text(&folder.path("y_metadata.json"))],
+        1,
+        &["metadata of a package", ".pth"],
+    );
+}
+
 /// The package first and its metadata after it, as someone else's `tar -czf` may have it.
 #[test]
 fn other_orders_and_folders_verify_too() {

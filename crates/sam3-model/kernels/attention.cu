@@ -19,46 +19,85 @@ template <unsigned DIM> __device__ inline unsigned swizzled(unsigned row, unsign
     return row * DIM + (chunk ^ (row / ROWS % CHUNKS)) * CHUNK;
 }
 
-// Starts to fill a tile with the rows of keys `start..start + 64`; zeros past the last key and past head_dim.
+// Starts to fill a tile with the rows of keys `start..start + 64`; zeros past the last key and past head_dim. Most tiles are whole, and for
+// them there are no questions to ask: that is half of the instructions around a tile's products.
 template <typename T, unsigned DIM>
-__device__ inline void fetch(T *tile, const T *rows, uint32_t stride, const T *padding, const Places &places, uint32_t index,
-                             uint32_t start, uint32_t head_dim) {
+__device__ inline void fetch(T *tile, const T *from, uint32_t stride, const T *padding, const Rows &rows, uint32_t start,
+                             uint32_t head_dim) {
     constexpr unsigned CHUNKS = DIM / CHUNK;
-    unsigned chunk = threadIdx.x % CHUNKS;
+    const unsigned chunk = threadIdx.x % CHUNKS;
+    if (rows.whole && start + KEYS <= rows.tokens && head_dim == DIM) {
 #pragma unroll
+        for (unsigned i = 0; i < KEYS * CHUNKS / THREADS; i++) {
+            unsigned row = threadIdx.x / CHUNKS + i * (THREADS / CHUNKS);
+            const T *source = from + static_cast<size_t>(row_inside(rows, start + row)) * stride;
+            copy_async(tile + swizzled<DIM>(row, chunk), source + chunk * CHUNK);
+        }
+        return;
+    }
+#pragma unroll 1
     for (unsigned i = 0; i < KEYS * CHUNKS / THREADS; i++) {
         unsigned row = threadIdx.x / CHUNKS + i * (THREADS / CHUNKS);
-        uint32_t token = start + row;
-        bool valid = token < places.tokens && chunk * CHUNK < head_dim;
-        const T *from = rows;
-        if (valid) {
-            uint32_t place = row_of(places, index, token);
-            if (place != PADDING) {
-                from = rows + static_cast<size_t>(place) * stride + chunk * CHUNK;
-            } else {
-                valid = padding != nullptr;
-                if (valid) from = padding + chunk * CHUNK;
-            }
-        }
-        copy_async(tile + swizzled<DIM>(row, chunk), from, valid);
+        uint32_t token = start + row, place = row_of(rows, token);
+        bool inside = token < rows.tokens && chunk * CHUNK < head_dim, there = inside && place != PADDING;
+        const T *source = from + static_cast<size_t>(there ? place : 0) * stride;
+        if (padding != nullptr && inside && !there) source = padding;
+        copy_async(tile + swizzled<DIM>(row, chunk), source + chunk * CHUNK, there || (padding != nullptr && inside));
     }
 }
 
-// Two neighbouring values of a head's query: with their bias, and turned by their position.
-template <typename T> __device__ inline uint32_t query_pair(const AttentionArgs &a, const T *q, const float *bias, uint32_t token, uint32_t dim) {
-    Pack<T, 2> pair = load<2>(q + dim);
-    if (a.cos == nullptr) return *reinterpret_cast<const uint32_t *>(&pair);
-    float re = to_float(pair.at[0]), im = to_float(pair.at[1]);
-    if (bias != nullptr) {
-        re += bias[dim];
-        im += bias[dim + 1];
-    }
+// A chunk of a query: with its bias, and turned by its position.
+template <typename T>
+__device__ inline Pack<T, CHUNK> turned(const AttentionArgs &a, Pack<T, CHUNK> x, uint32_t token, uint32_t offset, uint32_t dim) {
+    if (a.cos == nullptr) return x;
     size_t at = static_cast<size_t>(token) * (a.head_dim / 2) + dim / 2;
-    float cos = a.cos[at], sin = a.sin[at];
-    return pack2<T>(re * cos - im * sin, re * sin + im * cos);
+    Pack<float, 4> cos = load<4>(a.cos + at), sin = load<4>(a.sin + at);
+    Pack<float, 4> bias[2] = {};
+    if (a.q_bias != nullptr) {
+        bias[0] = load<4>(a.q_bias + offset + dim);
+        bias[1] = load<4>(a.q_bias + offset + dim + 4);
+    }
+#pragma unroll
+    for (unsigned i = 0; i < CHUNK; i += 2) {
+        float re = to_float(x.at[i]) + bias[i / 4].at[i % 4], im = to_float(x.at[i + 1]) + bias[i / 4].at[i % 4 + 1];
+        x.at[i] = from_float<T>(re * cos.at[i / 2] - im * sin.at[i / 2]);
+        x.at[i + 1] = from_float<T>(re * sin.at[i / 2] + im * cos.at[i / 2]);
+    }
+    return x;
 }
 
-template <typename T, unsigned DIM, unsigned TILES> __device__ inline void attention(const AttentionArgs &a) {
+// Fills tiles of 64 rows with the queries from `first` on; zeros past the last one and past head_dim.
+template <typename T, unsigned DIM, unsigned TILES>
+__device__ inline void load_queries(T *const (&tiles)[TILES], const AttentionArgs &a, const Rows &rows, uint32_t offset, uint32_t first) {
+    constexpr unsigned CHUNKS = DIM / CHUNK, EACH = THREADS / CHUNKS; // rows at a time
+    const unsigned chunk = threadIdx.x % CHUNKS;
+    const T *q = static_cast<const T *>(a.q) + offset + chunk * CHUNK;
+    if (rows.whole && first + TILES * KEYS <= rows.tokens && a.head_dim == DIM) {
+#pragma unroll
+        for (unsigned tile = 0; tile < TILES; tile++)
+#pragma unroll
+            for (unsigned i = 0; i < KEYS / EACH; i++) {
+                unsigned row = threadIdx.x / CHUNKS + i * EACH;
+                uint32_t token = first + tile * KEYS + row;
+                Pack<T, CHUNK> x = load<CHUNK>(q + static_cast<size_t>(row_inside(rows, token)) * a.q_stride);
+                store(tiles[tile] + swizzled<DIM>(row, chunk), turned(a, x, token, offset, chunk * CHUNK));
+            }
+        return;
+    }
+#pragma unroll
+    for (unsigned tile = 0; tile < TILES; tile++)
+#pragma unroll 1
+        for (unsigned i = 0; i < KEYS / EACH; i++) {
+            unsigned row = threadIdx.x / CHUNKS + i * EACH;
+            uint32_t token = first + tile * KEYS + row;
+            uint32_t place = token < a.queries.tokens && chunk * CHUNK < a.head_dim ? row_of(rows, token) : PADDING;
+            Pack<T, CHUNK> x = {};
+            if (place != PADDING) x = turned(a, load<CHUNK>(q + static_cast<size_t>(place) * a.q_stride), token, offset, chunk * CHUNK);
+            store(tiles[tile] + swizzled<DIM>(row, chunk), x);
+        }
+}
+
+template <typename T, unsigned DIM, unsigned TILES, bool BIASED> __device__ inline void attention(const AttentionArgs &a) {
     constexpr unsigned STEPS = DIM / 16;          // of 16 values, in a score's sum
     constexpr unsigned SPANS = DIM / 8;           // of 8 columns, in the output
     constexpr unsigned KEY_SPANS = KEYS / 8;
@@ -72,28 +111,22 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
     const T *k = static_cast<const T *>(a.k) + offset, *v = static_cast<const T *>(a.v) + offset;
     const T *padding = static_cast<const T *>(a.padding);
     const T *v_padding = padding == nullptr ? nullptr : padding + a.v_padding + offset;
+    const Rows query_rows = rows_of(a.queries, index), key_rows = rows_of(a.keys, index), value_rows = rows_of(a.values, index);
 
-    fetch<T, DIM>(k_tiles, k, a.k_stride, nullptr, a.keys, index, 0, a.head_dim);
-    fetch<T, DIM>(v_tiles, v, a.v_stride, v_padding, a.values, index, 0, a.head_dim);
+    fetch<T, DIM>(k_tiles, k, a.k_stride, nullptr, key_rows, 0, a.head_dim);
+    fetch<T, DIM>(v_tiles, v, a.v_stride, v_padding, value_rows, 0, a.head_dim);
 
-    const float *q_bias = a.q_bias == nullptr ? nullptr : a.q_bias + offset;
-    // The queries, as left operands; a lane has rows g and g + 8 of each tile.
+    // The queries, as left operands, by way of the buffers that the second tile of keys and values will fill.
+    T *const query_tiles[2] = {k_tiles + KEYS * DIM, v_tiles + KEYS * DIM};
     uint32_t q[TILES][STEPS][4];
+    load_queries<T, DIM, TILES>(reinterpret_cast<T *const(&)[TILES]>(query_tiles), a, query_rows, offset, first - warp * TILES * 16);
+    __syncthreads();
 #pragma unroll
     for (unsigned tile = 0; tile < TILES; tile++)
 #pragma unroll
-        for (unsigned half = 0; half < 2; half++) {
-            uint32_t token = first + tile * 16 + half * 8 + g;
-            uint32_t place = token < a.queries.tokens ? row_of(a.queries, index, token) : PADDING;
-            const T *row = static_cast<const T *>(a.q) + static_cast<size_t>(place) * a.q_stride + offset;
-#pragma unroll
-            for (unsigned step = 0; step < STEPS; step++)
-#pragma unroll
-                for (unsigned high = 0; high < 2; high++) {
-                    uint32_t dim = step * 16 + high * 8 + 2 * t;
-                    bool valid = place != PADDING && dim < a.head_dim;
-                    q[tile][step][2 * high + half] = valid ? query_pair(a, row, q_bias, token, dim) : 0;
-                }
+        for (unsigned step = 0; step < STEPS; step++) {
+            unsigned row = (warp * TILES + tile) * 16 + lane % 16;
+            ldmatrix(q[tile][step], query_tiles[row / KEYS] + swizzled<DIM>(row % KEYS, step * 2 + lane / 16));
         }
 
     float out[TILES][SPANS][4] = {};
@@ -101,7 +134,7 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
 #pragma unroll
     for (unsigned tile = 0; tile < TILES; tile++) max[tile][0] = max[tile][1] = -INFINITY;
     // With a bias the scores are scaled before it is added, else within the exponential.
-    const float scale = a.scale * LOG2_E, exponent = a.bias == nullptr ? scale : 1.f;
+    const float scale = a.scale * LOG2_E, exponent = BIASED ? 1.f : scale;
     const bool idle = first >= a.queries.tokens;
 
     for (uint32_t start = 0, buffer = 0; start < keys; start += KEYS, buffer ^= 1) {
@@ -109,27 +142,32 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
         __syncthreads(); // this tile is there for all, and all are done with the other
         if (start + KEYS < keys) {
             unsigned other = (buffer ^ 1) * KEYS * DIM;
-            fetch<T, DIM>(k_tiles + other, k, a.k_stride, nullptr, a.keys, index, start + KEYS, a.head_dim);
-            fetch<T, DIM>(v_tiles + other, v, a.v_stride, v_padding, a.values, index, start + KEYS, a.head_dim);
+            fetch<T, DIM>(k_tiles + other, k, a.k_stride, nullptr, key_rows, start + KEYS, a.head_dim);
+            fetch<T, DIM>(v_tiles + other, v, a.v_stride, v_padding, value_rows, start + KEYS, a.head_dim);
         }
         if (idle) continue;
         const T *k_tile = k_tiles + buffer * KEYS * DIM, *v_tile = v_tiles + buffer * KEYS * DIM;
 
         float scores[TILES][KEY_SPANS][4] = {};
+        // Two spans at a time, step by step: a product never waits for the one before it.
 #pragma unroll
-        for (unsigned span = 0; span < KEY_SPANS; span++)
+        for (unsigned span = 0; span < KEY_SPANS; span += 2) {
+            uint32_t b[2][STEPS / 2][4]; // 8 keys, 32 values of each
 #pragma unroll
-            for (unsigned step = 0; step < STEPS; step += 2) {
-                uint32_t b[4]; // 8 keys, 32 values of each
-                ldmatrix(b, k_tile + swizzled<DIM>(span * 8 + lane % 8, step * 2 + lane / 8));
+            for (unsigned i = 0; i < 2; i++)
 #pragma unroll
-                for (unsigned tile = 0; tile < TILES; tile++) {
-                    mma<T>(scores[tile][span], q[tile][step], b[0], b[1]);
-                    mma<T>(scores[tile][span], q[tile][step + 1], b[2], b[3]);
-                }
-            }
+                for (unsigned step = 0; step < STEPS; step += 2)
+                    ldmatrix(b[i][step / 2], k_tile + swizzled<DIM>((span + i) * 8 + lane % 8, step * 2 + lane / 8));
+#pragma unroll
+            for (unsigned step = 0; step < STEPS; step++)
+#pragma unroll
+                for (unsigned i = 0; i < 2; i++)
+#pragma unroll
+                    for (unsigned tile = 0; tile < TILES; tile++)
+                        mma<T>(scores[tile][span + i], q[tile][step], b[i][step / 2][step % 2 * 2], b[i][step / 2][step % 2 * 2 + 1]);
+        }
 
-        if (a.bias != nullptr) {
+        if constexpr (BIASED) {
 #pragma unroll
             for (unsigned tile = 0; tile < TILES; tile++)
 #pragma unroll
@@ -221,7 +259,7 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
             total += __shfl_xor_sync(FULL, total, 1);
             total += __shfl_xor_sync(FULL, total, 2);
             uint32_t token = first + tile * 16 + half * 8 + g;
-            uint32_t place = token < a.queries.tokens ? row_of(a.queries, index, token) : PADDING;
+            uint32_t place = token < a.queries.tokens ? row_of(query_rows, token) : PADDING;
             if (place == PADDING) continue;
             float factor = total > 0.f ? 1.f / total : 0.f;
             T *row = static_cast<T *>(a.out) + static_cast<size_t>(place) * a.out_stride + offset;
@@ -240,12 +278,13 @@ template <typename T, unsigned DIM, unsigned TILES> __device__ inline void atten
         }
 }
 
-// attention_TYPE_DIM_QUERIES: head_dim up to DIM, QUERIES of them in a block.
-KERNEL(THREADS, AttentionArgs, attention_f16_32_64) { attention<f16, 32, 1>(a); }
-KERNEL(THREADS, AttentionArgs, attention_f16_32_128) { attention<f16, 32, 2>(a); }
-KERNEL(THREADS, AttentionArgs, attention_f16_64_64) { attention<f16, 64, 1>(a); }
-KERNEL(THREADS, AttentionArgs, attention_f16_64_128) { attention<f16, 64, 2>(a); }
-KERNEL(THREADS, AttentionArgs, attention_bf16_32_64) { attention<bf16, 32, 1>(a); }
-KERNEL(THREADS, AttentionArgs, attention_bf16_32_128) { attention<bf16, 32, 2>(a); }
-KERNEL(THREADS, AttentionArgs, attention_bf16_64_64) { attention<bf16, 64, 1>(a); }
-KERNEL(THREADS, AttentionArgs, attention_bf16_64_128) { attention<bf16, 64, 2>(a); }
+// attention_TYPE_DIM_QUERIES: head_dim up to DIM, QUERIES of them in a block; and with a bias.
+#define ATTENTIONS(type, T, DIM)                                                                                                  \
+    KERNEL(THREADS, AttentionArgs, attention_##type##_##DIM##_64) { attention<T, DIM, 1, false>(a); }                             \
+    KERNEL(THREADS, AttentionArgs, attention_##type##_##DIM##_128) { attention<T, DIM, 2, false>(a); }                            \
+    KERNEL(THREADS, AttentionArgs, attention_biased_##type##_##DIM##_64) { attention<T, DIM, 1, true>(a); }
+
+ATTENTIONS(f16, f16, 32)
+ATTENTIONS(f16, f16, 64)
+ATTENTIONS(bf16, bf16, 32)
+ATTENTIONS(bf16, bf16, 64)

@@ -277,3 +277,9 @@ namespace of_rearrange {
 namespace of_pixels {
 #include "pixels.cu"
 }
+namespace of_upsample {
+#include "upsample.cu"
+}
+namespace of_box_bias {
+#include "box_bias.cu"
+}

@@ -109,6 +109,8 @@ inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float __expf(float x) { return expf(x); }
 inline float exp2_fast(float x) { return exp2f(x); }
 
 // 16-bit floats, rounded to nearest, ties to even.
@@ -219,3 +221,5 @@ inline void copy_async(void *to, const void *from, bool valid) {
     emulation::self().copies.push_back({to, valid ? from : nullptr});
     if (emulation::copies_at_once()) copies_done();
 }
+
+inline void copy_async(void *to, const void *from) { copy_async(to, from, true); }

@@ -57,21 +57,24 @@ struct Between {
 struct MaskArgs {
     const float *logits; // [n, h, w]
     const Between *rows, *columns; // [height], [width]
-    uint8_t *out;        // [n, height, width]
+    uint32_t *out;       // [n, height, words]
     uint32_t h, w, height, width;
     float threshold;
-    uint32_t unused;
+    uint32_t words;      // of a row: pixel x is bit x % 32 of word x / 32
 };
 
-// 1 where the resized logits are above the threshold. A block's y is the mask. No product is fused with a sum, as none is on the CPU.
+// Bits where the resized logits are above the threshold; a warp makes a word. A block's y is the mask. No product is fused with a sum,
+// as none is on the CPU.
 KERNEL(THREADS, MaskArgs, upsample_masks) {
-    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
-    if (i >= a.height * a.width) return;
-    const Between row = a.rows[i / a.width], column = a.columns[i % a.width];
+    uint32_t word = (blockIdx.x * THREADS + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    if (word >= a.height * a.words) return;
+    uint32_t x = word % a.words * WARP + lane;
+    const Between row = a.rows[word / a.words], column = a.columns[min(x, a.width - 1)];
     const float *logits = a.logits + static_cast<size_t>(blockIdx.y) * a.h * a.w;
     const float *low = logits + row.low * a.w, *high = logits + row.high * a.w;
     float above = __fadd_rn(__fmul_rn(low[column.low], column.low_weight), __fmul_rn(low[column.high], column.high_weight));
     float below = __fadd_rn(__fmul_rn(high[column.low], column.low_weight), __fmul_rn(high[column.high], column.high_weight));
     float value = __fadd_rn(__fmul_rn(above, row.low_weight), __fmul_rn(below, row.high_weight));
-    a.out[static_cast<size_t>(blockIdx.y) * a.height * a.width + i] = value > a.threshold;
+    uint32_t bits = __ballot_sync(FULL, x < a.width && value > a.threshold);
+    if (lane == 0) a.out[static_cast<size_t>(blockIdx.y) * a.height * a.words + word] = bits;
 }

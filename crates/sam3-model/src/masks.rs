@@ -38,22 +38,24 @@ impl Mask {
         mask
     }
 
-    /// The mask of the pixels whose byte, `[height, width]`, is not 0.
+    /// The mask of rows of 32-bit words, two for each of its own: pixel x is bit x % 32 of word x / 32, bits past the width are 0.
     ///
     /// # Panics
-    /// When there is not a byte for each pixel.
-    pub fn from_bytes(width: u32, height: u32, inside: &[u8]) -> Self {
-        let mut mask = Self::new(width, height);
-        let (row_len, words) = (width as usize, mask.words_per_row());
-        assert_eq!(inside.len(), row_len * height as usize, "{width}x{height} bytes");
-        if row_len > 0 {
-            for (row, bytes) in mask.words.chunks_exact_mut(words).zip(inside.chunks_exact(row_len)) {
-                for (word, bytes) in row.iter_mut().zip(bytes.chunks(64)) {
-                    let bits = bytes.iter().enumerate().map(|(bit, &byte)| u64::from(byte != 0) << bit);
-                    *word = bits.fold(0, |word, bit| word | bit);
-                }
-            }
-        }
+    /// When there are not as many words.
+    pub(crate) fn from_words(width: u32, height: u32, words: &[i32]) -> Self {
+        let (pairs, rest) = words.as_chunks::<2>();
+        let word = |&[low, high]: &[i32; 2]| u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32;
+        let mask = Self {
+            width,
+            height,
+            words: pairs.iter().map(word).collect(),
+        };
+        let expected = mask.words_per_row() * height as usize;
+        assert!(
+            rest.is_empty() && mask.words.len() == expected,
+            "{width}x{height} in {} words",
+            words.len()
+        );
         mask
     }
 

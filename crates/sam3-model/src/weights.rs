@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
-pub use weight::Weight;
+pub use weight::{Reader, Weight};
 
 use crate::{
     error::{Error, Result},
@@ -92,12 +92,12 @@ impl Weights {
         }
     }
 
-    /// A large parameter of products: left as it is in the mapped file until it is used, or copied to the device as it is.
+    /// A large parameter of products: left as it is in the mapped file until it is used, or copied to the device.
     ///
     /// # Errors
     /// As [`Weights::tensor`]; and when the device has no room for it.
     pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
-        Ok(self.table(name, shape)?.on_device()?)
+        Ok(self.table(name, shape)?.on_device(self.compute)?)
     }
 
     /// A large parameter of which rows are looked up: left in the mapped file, whatever the device.

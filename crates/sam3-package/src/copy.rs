@@ -3,8 +3,6 @@
 //! A file under way is `.NAME.sam3-copy` on the drive. An interrupted copy leaves it there, and the next one goes on
 //! where it ended; what was there already is not trusted but read back with the rest.
 
-mod drive;
-
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
@@ -15,9 +13,9 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Error, Progress, Result, archive,
+    Error, Progress, Result, archive, drive,
     package::{hex, is_package_name, metadata_path},
-    staged::sync_folder,
+    staged::{lock_patiently, sync_folder},
 };
 
 /// Bytes read and written at a time.
@@ -45,7 +43,11 @@ pub struct Copied {
 /// there and `force` is false; [`Error::Output`] and [`Error::Io`] where writing or reading fails.
 pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progress) -> Result<Vec<Copied>> {
     let jobs = jobs(files, folder)?;
-    drive::check_room(folder, &jobs)?;
+    jobs.iter().try_for_each(|job| job.refuse_another(force))?;
+    if drive::is_fat(folder) {
+        refuse_beyond_fat(&jobs)?;
+    }
+    drive::check_room(folder, jobs.iter().map(Job::missing).sum())?;
     let mut copied = Vec::with_capacity(jobs.len());
     for job in &jobs {
         copied.push(job.run(force, progress)?);
@@ -82,6 +84,12 @@ fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
         .flatten()
     {
         let metadata = fs::metadata(&source).map_err(|error| Error::io("open", &source, error))?;
+        if metadata.is_dir() {
+            return Err(Error::invalid(
+                &source,
+                "it is a folder: name the files in it that are to be copied",
+            ));
+        }
         let name = source.file_name().filter(|_| metadata.is_file());
         let Some(name) = name.map(|name| name.to_string_lossy().into_owned()) else {
             return Err(Error::invalid(&source, "expected a file to copy, found something else"));
@@ -106,6 +114,24 @@ fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
+fn refuse_beyond_fat(jobs: &[Job]) -> Result<()> {
+    match jobs.iter().find(|job| job.bytes > drive::FAT_LIMIT) {
+        Some(job) => {
+            let reason = format!(
+                "{} bytes, and the drive is formatted as FAT, which holds files of at most {}: package again \
+                 with --split fat32, or format the drive as exFAT",
+                job.bytes,
+                drive::FAT_LIMIT
+            );
+            Err(Error::Drive {
+                path: job.source.clone(),
+                reason,
+            })
+        }
+        None => Ok(()),
+    }
+}
+
 /// The file, and what is of no use without it or it without.
 fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
     let parts = archive::files(file)?;
@@ -121,6 +147,26 @@ fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Job {
+    /// Refuses another file of the name before the first of several is copied, where its length tells already.
+    fn refuse_another(&self, force: bool) -> Result<()> {
+        match fs::metadata(&self.target) {
+            Ok(there) if !(force || there.is_file() && there.len() == self.bytes) => Err(Error::Exists {
+                path: self.target.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that the drive still has to take. A file under its final name is replaced only once the new one is
+    /// complete, so it frees nothing before.
+    fn missing(&self) -> u64 {
+        let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if length(&self.target) == self.bytes {
+            return 0;
+        }
+        self.bytes.saturating_sub(length(&self.partial))
+    }
+
     fn run(&self, force: bool, progress: &dyn Progress) -> Result<Copied> {
         if let Ok(there) = fs::metadata(&self.target) {
             let same = |path: &Path| path.canonicalize().ok();
@@ -131,6 +177,8 @@ impl Job {
                 progress.stage("comparing", 2 * self.bytes);
                 let source = hash(open(&self.source)?, &self.source, progress)?;
                 if hash(open(&self.target)?, &self.target, progress)? == source {
+                    // Of a copy that was interrupted before the file came some other way.
+                    let _ = fs::remove_file(&self.partial);
                     return Ok(self.copied(source, self.bytes));
                 }
             }
@@ -196,7 +244,7 @@ impl Job {
             .truncate(false)
             .open(&self.partial)
             .map_err(|source| self.refused(source))?;
-        if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+        if !lock_patiently(&file) {
             let reason = "another sam3 copy is writing it now".to_owned();
             return Err(Error::Drive {
                 path: self.target.clone(),

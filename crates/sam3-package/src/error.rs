@@ -54,6 +54,14 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// Parts so small that three digits do not count them.
+    #[error("{}: it would take more than {limit} parts", path.display())]
+    TooManyParts {
+        /// The archive.
+        path: PathBuf,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Values that the wanted precision cannot hold, or that are no numbers at all.
     #[error("{}: {} cannot be stored as {precision}:\n{}", path.display(), plural(tensors.len(), "tensor", "tensors"), tensors.join("\n"))]
     Unrepresentable {
@@ -106,7 +114,11 @@ impl Error {
             Self::Invalid { .. } | Self::Unrepresentable { .. } | Self::NotAPackage { .. } | Self::Mismatch { .. } => {
                 true
             }
-            Self::Output { .. } | Self::Drive { .. } | Self::Hub { .. } | Self::Exists { .. } => false,
+            Self::Output { .. }
+            | Self::Drive { .. }
+            | Self::Hub { .. }
+            | Self::Exists { .. }
+            | Self::TooManyParts { .. } => false,
         }
     }
 }

@@ -16,7 +16,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Progress, Result, package::hex};
+use crate::{
+    Error, Progress, Result, drive,
+    package::hex,
+    staged::{folder_of, lock_patiently},
+};
 use cache::Repository;
 use http::{Client, Described};
 
@@ -66,7 +70,7 @@ impl Hub {
             }
         }
         let reason = format!("{repo} at {revision} holds none of {}", CHECKPOINTS.join(", "));
-        Err(self.error(repo, reason))
+        Err(error(repo, reason))
     }
 
     fn cached(&self, repository: &Repository, repo: &str, revision: &str) -> Result<PathBuf> {
@@ -77,7 +81,7 @@ impl Hub {
                  network, or pass --checkpoint-path",
                 self.cache.display()
             );
-            self.error(repo, reason)
+            error(repo, reason)
         })
     }
 
@@ -89,16 +93,26 @@ impl Hub {
         [repo, revision, name]: [&str; 3],
         progress: &dyn Progress,
     ) -> Result<Option<PathBuf>> {
+        // A branch may have slashes in its name, the address has none there.
         let url = format!(
-            "{}/{repo}/resolve/{revision}/{name}",
-            self.endpoint.trim_end_matches('/')
+            "{}/{repo}/resolve/{}/{name}",
+            self.endpoint.trim_end_matches('/'),
+            revision.replace('/', "%2F")
         );
-        let Some(described) = self.patiently(|| client.describe(&url))? else {
+        let page = format!("{}/{repo}", self.endpoint.trim_end_matches('/'));
+        let described = self.patiently(|| client.describe(&url)).map_err(|failure| {
+            let mut reason = failure.to_string();
+            if let (http::Failure::Passing { .. }, Some(path)) = (failure, repository.find(revision, name)) {
+                reason += &format!("; it was fetched before: --offline takes {}", path.display());
+            }
+            error(&page, reason)
+        })?;
+        let Some(described) = described else {
             return Ok(None);
         };
         let blob = repository.blob(&described.etag);
         if !blob.exists() {
-            self.download(client, &url, &described, &blob, progress)?;
+            self.download(client, [&page, &url], &described, &blob, progress)?;
         }
         repository
             .link(revision, &described.commit, name, &described.etag)
@@ -109,7 +123,7 @@ impl Hub {
     fn download(
         &self,
         client: &Client,
-        url: &str,
+        [page, url]: [&str; 2],
         described: &Described,
         blob: &Path,
         progress: &dyn Progress,
@@ -127,12 +141,13 @@ impl Hub {
             .truncate(false)
             .open(&incomplete)
             .map_err(refused)?;
-        if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
-            return Err(self.error(url, "another run is fetching it now: wait for it"));
+        if !lock_patiently(&file) {
+            return Err(error(url, "another run is fetching it now: wait for it"));
         }
         progress.stage("fetching", described.size);
         let mut sha = Sha256::new();
         let mut at = hash_rest(&mut file, &mut sha, progress).map_err(refused)?;
+        drive::check_room(folder_of(blob), described.size.saturating_sub(at))?;
         let (mut attempt, mut wait) = (0, self.patience);
         while at < described.size {
             let before = at;
@@ -149,8 +164,8 @@ impl Hub {
             match ended {
                 Ok(()) if at == described.size => break,
                 Err(http::Failure::File(source)) => return Err(refused(source)),
-                Err(http::Failure::Final(reason)) => return Err(self.error(url, reason)),
-                Ok(()) | Err(http::Failure::Passing(_)) => {}
+                Err(http::Failure::Final(reason)) => return Err(error(page, reason)),
+                Ok(()) | Err(http::Failure::Passing { .. }) => {}
             }
             (attempt, wait) = if at > before {
                 (0, self.patience)
@@ -163,9 +178,9 @@ impl Hub {
                     .map_or("it ended early".to_owned(), |failure| failure.to_string());
                 let reason =
                     format!("{why}, {ATTEMPTS} times at byte {at}: check the network; the next run goes on from there");
-                return Err(self.error(url, reason));
+                return Err(error(url, reason));
             }
-            thread::sleep(wait);
+            thread::sleep(ended.err().map_or(wait, |failure| failure.wait(wait)));
         }
         let found = hex(&sha.finalize());
         // Small files have a git digest there, which is of other bytes.
@@ -176,7 +191,7 @@ impl Hub {
                 "expected {} bytes with sha256 {}, received {at} with {found}; removed, run this again",
                 described.size, described.etag
             );
-            return Err(self.error(url, reason));
+            return Err(error(url, reason));
         }
         file.sync_all().map_err(refused)?;
         drop(file);
@@ -187,24 +202,23 @@ impl Hub {
     }
 
     /// Again after failures that may pass.
-    fn patiently<T>(&self, mut action: impl FnMut() -> Result<T, http::Failure>) -> Result<T> {
+    fn patiently<T>(&self, mut action: impl FnMut() -> Result<T, http::Failure>) -> Result<T, http::Failure> {
         let mut wait = self.patience;
         for _ in 1..ATTEMPTS {
             match action() {
-                Err(http::Failure::Passing(_)) => thread::sleep(wait),
-                result => return result.map_err(|failure| self.error("", failure.to_string())),
+                Err(failure @ http::Failure::Passing { .. }) => thread::sleep(failure.wait(wait)),
+                result => return result,
             }
             wait *= 2;
         }
-        action().map_err(|failure| self.error("", failure.to_string()))
+        action()
     }
+}
 
-    fn error(&self, what: &str, reason: impl Into<String>) -> Error {
-        let place = if what.is_empty() { &self.endpoint } else { what };
-        Error::Hub {
-            place: place.to_owned(),
-            reason: reason.into(),
-        }
+fn error(place: &str, reason: impl Into<String>) -> Error {
+    Error::Hub {
+        place: place.to_owned(),
+        reason: reason.into(),
     }
 }
 
@@ -237,7 +251,7 @@ fn copy(
             Ok(0) => return Ok(()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(http::Failure::Passing(format!("the connection broke ({error})"))),
+            Err(error) => return Err(http::Failure::passing(format!("the connection broke ({error})"))),
         };
         if *at + read as u64 > size {
             return Err(http::Failure::Final(format!(

@@ -29,8 +29,8 @@ pub enum Layout {
     Transformers,
 }
 
-/// A config beside a checkpoint; the published one has 7 kB.
-const MAX_CONFIG: u64 = 1 << 20;
+/// A config beside a checkpoint or in a package; the published one has 7 kB.
+pub(crate) const MAX_CONFIG: u64 = 256 << 10;
 
 /// The parts of the official detector, at the top of an image-only checkpoint.
 const DETECTOR_PARTS: [&str; 5] = [

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod checkpoint;
 mod copy;
+mod drive;
 mod error;
 mod hub;
 pub mod layout;

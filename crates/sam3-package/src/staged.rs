@@ -10,6 +10,8 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use crate::{Error, Result, positioned};
@@ -130,16 +132,33 @@ impl Drop for Staged {
 }
 
 /// Gives all the files their names, none before all are on disk where `sync` asks for that.
+///
+/// A package's old metadata goes first and the new comes last, so that a run killed in between leaves no two files that
+/// contradict each other.
 pub(crate) fn commit_all(files: Vec<Staged>, sync: bool) -> Result<()> {
     if sync {
         files.iter().try_for_each(Staged::sync)?;
     }
     let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(&file.target).to_owned()).collect();
-    files.into_iter().try_for_each(Staged::commit)?;
+    let is_metadata = |file: &Staged| file.target.to_string_lossy().ends_with("_metadata.json");
+    let (metadata, others): (Vec<Staged>, Vec<Staged>) = files.into_iter().partition(is_metadata);
+    metadata.iter().try_for_each(|file| remove_old(&file.target))?;
+    others.into_iter().chain(metadata).try_for_each(Staged::commit)?;
     if sync {
         folders.iter().for_each(|folder| sync_folder(folder));
     }
     Ok(())
+}
+
+/// Removes a file where there is one.
+pub(crate) fn remove_old(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Output {
+            path: path.to_owned(),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Forces a folder's names to disk, where the system can; a rename outlives a power cut only then.
@@ -156,6 +175,21 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Locks a file that one run alone may write; false where another one holds it.
+///
+/// A killed run holds its files until the writes that it began are over, which takes a slow drive seconds.
+pub(crate) fn lock_patiently(file: &File) -> bool {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
+            // A file system without locks keeps nobody out.
+            Ok(()) | Err(TryLockError::Error(_)) => return true,
+        }
+    }
+    false
+}
+
 /// Creates a file and locks it, so that no other run takes it for one left behind.
 fn create_locked(path: &Path) -> io::Result<File> {
     loop {
@@ -165,7 +199,7 @@ fn create_locked(path: &Path) -> io::Result<File> {
             Ok(()) if !path.exists() => {}
             Err(TryLockError::WouldBlock) => {
                 while path.exists() {
-                    std::thread::yield_now();
+                    thread::yield_now();
                 }
             }
             // A file system without locks only loses the cleaning, not the file.

@@ -13,7 +13,7 @@ use sam3_model::{
     masks::{Mask, Rle},
 };
 use sam3_package::{
-    Error, Precision, StateDict,
+    Error, Precision, Staged, StateDict,
     archive::{self, Compression},
     package::{self, Options},
 };
@@ -212,8 +212,11 @@ fn write_checkpoint(folder: &Path) -> anyhow::Result<u64> {
     Ok(model.len() as u64)
 }
 
+/// Replaces what an earlier demo left, whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    fs::write(path, bytes).map_err(|error| refused(path, error))
+    let file = Staged::create(path, true)?;
+    file.write_at(bytes, 0)?;
+    Ok(file.commit()?)
 }
 
 fn refused(path: &Path, source: std::io::Error) -> anyhow::Error {

@@ -52,15 +52,26 @@ impl Args {
             }
         }
         let home = home()?;
+        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        if !["https://", "http://"]
+            .iter()
+            .any(|scheme| endpoint.starts_with(scheme))
+        {
+            return Err(Failure::usage(
+                format!("HF_ENDPOINT={endpoint}: expected an address that begins with https://"),
+                "unset it for https://huggingface.co",
+            ));
+        }
         let hub = Hub {
-            endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
-            token: self.token.clone().or_else(|| token(&home)),
+            endpoint,
+            token: self.token.as_deref().and_then(trimmed).or_else(|| token(&home)),
             cache: set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
             certificates: set("SSL_CERT_FILE").map(PathBuf::from),
             offline: self.offline || set("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
             patience: Duration::from_secs(1),
         };
-        output.note(format!("no --checkpoint-path: {} from {}", self.repo, hub.endpoint));
+        let place = if hub.offline { "the cache" } else { &hub.endpoint };
+        output.note(format!("no --checkpoint-path: {} from {place}", self.repo));
         let progress = output.progress();
         let path = hub.fetch(&self.repo, &self.revision, &progress)?;
         drop(progress);
@@ -88,12 +99,15 @@ fn home() -> anyhow::Result<PathBuf> {
 /// From the environment, else the file that `hf auth login` writes.
 fn token(home: &std::path::Path) -> Option<String> {
     let path = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-    let stored = || fs::read_to_string(path).ok();
-    set("HF_TOKEN")
-        .or_else(|| set("HUGGING_FACE_HUB_TOKEN"))
+    let stored = || fs::read_to_string(path).ok().and_then(|token| trimmed(&token));
+    let named = |name| set(name).and_then(|token| trimmed(&token));
+    named("HF_TOKEN")
+        .or_else(|| named("HUGGING_FACE_HUB_TOKEN"))
         .or_else(stored)
-        .map(|token| token.trim().to_owned())
-        .filter(|token| !token.is_empty())
+}
+
+fn trimmed(token: &str) -> Option<String> {
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 fn set(name: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sam3_package::{
-    Component, Container, Layout, StateDict, archive,
+    Component, Container, Error, Layout, StateDict, archive,
     package::{Metadata, Tallies, Tally},
 };
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub struct Args {
 
 /// What is shown, wherever it comes from.
 struct Contents {
-    container: &'static str,
+    container: String,
     names: &'static str,
     tallies: Tallies,
     metadata: Option<Metadata>,
@@ -57,7 +57,7 @@ fn of_archive(path: &Path) -> anyhow::Result<Contents> {
         .map(|t| (t.name.clone(), t.dtype.clone(), t.shape.clone()))
         .collect();
     Ok(Contents {
-        container: "tar.gz of a package",
+        container: format!("{} of a package", archive::kind(path)?),
         names: "official",
         tallies: Tallies {
             total: metadata.total,
@@ -75,7 +75,8 @@ fn of_checkpoint(path: &Path) -> anyhow::Result<Contents> {
     let source = StateDict::open(path)?;
     let metadata = match source.metadata_json() {
         Some(text) => {
-            Some(Metadata::from_json(text).map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?)
+            let path = path.to_owned();
+            Some(Metadata::from_json(text).map_err(|reason| Error::Invalid { path, reason })?)
         }
         None => None,
     };
@@ -83,7 +84,8 @@ fn of_checkpoint(path: &Path) -> anyhow::Result<Contents> {
         container: match source.checkpoint().container() {
             Container::Pth => "PyTorch zip",
             Container::Safetensors => "safetensors",
-        },
+        }
+        .to_owned(),
         names: match source.layout() {
             Layout::Official => "official",
             Layout::Transformers => "transformers'",

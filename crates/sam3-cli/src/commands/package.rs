@@ -33,8 +33,6 @@ pub struct Args {
     /// The checkpoint: sam3.pt, model.safetensors, its index, or a package to store anew [default: from the Hub]
     #[arg(long, value_name = "FILE")]
     checkpoint_path: Option<PathBuf>,
-    #[command(flatten)]
-    hub: hub::Args,
     /// The package to write; .pth or .safetensors decides the format
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -76,6 +74,9 @@ pub struct Args {
     test_prompt: Option<String>,
     #[command(flatten)]
     device: DeviceFlags,
+    // Last: its heading would stand over whatever comes after it.
+    #[command(flatten)]
+    hub: hub::Args,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -135,12 +136,31 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         (Some(path), Some(prompt)) => Some(Test::open(path, prompt, prompts.as_deref(), &args.device, output)?),
         _ => None,
     };
+    let mut options = Options {
+        components: match args.components {
+            Parts::All => Components::All,
+            Parts::Image => Components::Image,
+        },
+        archive: (!args.no_tarball).then_some(match args.archive {
+            Archive::Gz => Compression::Gzip,
+            Archive::Zst => Compression::Zstd,
+        }),
+        split: args.split,
+        force: args.force,
+        sync: args.sync,
+        created,
+        ..Options::new(args.output.clone(), args.quantize.into())
+    };
     let checkpoint = match &args.checkpoint_path {
         Some(path) => path.clone(),
-        None => args.hub.fetch(output)?,
+        None => {
+            package::check_outputs(None, &options)?;
+            args.hub.fetch(output)?
+        }
     };
     signals::reading(&checkpoint);
     let source = Arc::new(StateDict::open(&checkpoint)?);
+    package::check_outputs(Some(&source), &options)?;
     for warning in source.warnings() {
         output.warn(warning);
     }
@@ -158,22 +178,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
         output.detail(model.unexpected_keys().join("\n"));
     }
-    let mut options = Options {
-        components: match args.components {
-            Parts::All => Components::All,
-            Parts::Image => Components::Image,
-        },
-        archive: (!args.no_tarball).then_some(match args.archive {
-            Archive::Gz => Compression::Gzip,
-            Archive::Zst => Compression::Zstd,
-        }),
-        split: args.split,
-        force: args.force,
-        sync: args.sync,
-        created,
-        config: Some(model.config().to_json()),
-        ..Options::new(args.output.clone(), args.quantize.into())
-    };
+    options.config = Some(model.config().to_json());
     let progress = output.progress();
     if let Some(prompts) = prompts {
         options.baked = Some(bake::bake(&source, model.config(), &prompts, &options, &progress)?);

@@ -11,7 +11,7 @@ use crate::output::{Output, size, table};
 /// Files appear under their names only after every digest was right.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive, X.tar.gz, or one of its parts, X.tar.gz.000
+    /// The archive, X.tar.gz or X.tar.zst, or one of its parts, X.tar.gz.000
     #[arg(value_name = "FILE")]
     archive: PathBuf,
     /// The folder to extract into, made if it is not there

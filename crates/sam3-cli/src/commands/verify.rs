@@ -13,28 +13,45 @@ use crate::{
 /// Checks what is inside and the metadata file beside it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Packages (.pth, .safetensors) or archives (.tar.gz)
+    /// Packages (.pth, .safetensors) or archives (.tar.gz, .tar.zst, or any part of one)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
-/// Runs the command; the first file that is wrong ends it.
+/// Runs the command; of several files a wrong one does not keep the others from being checked.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let (mut all, mut text) = (Vec::new(), String::new());
+    let mut failed = None;
     for file in &args.files {
         let start = Instant::now();
         let progress = output.progress();
         signals::reading(file);
-        let verified = package::verify(file, &progress)?;
+        let verified = package::verify(file, &progress);
         drop(progress);
-        all.push(report(&file.display().to_string(), &verified));
-        text += &format!(
-            "{}: {}\n",
-            file.display(),
-            sentence(&verified, start.elapsed().as_secs_f64())
-        );
+        match verified {
+            Ok(verified) => {
+                all.push(report(&file.display().to_string(), &verified));
+                text += &format!(
+                    "{}: {}\n",
+                    file.display(),
+                    sentence(&verified, start.elapsed().as_secs_f64())
+                );
+            }
+            Err(error) if args.files.len() > 1 => {
+                let error = anyhow::Error::from(error);
+                output.complain(&error);
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    output.result(&json!({"verified": all}), &text)
+    if !all.is_empty() {
+        output.result(&json!({"verified": all}), &text)?;
+    }
+    match failed {
+        Some(error) => Err(error.context("some files are not right, the first because")),
+        None => Ok(()),
+    }
 }
 
 /// The machine's form of one check.

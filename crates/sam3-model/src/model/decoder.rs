@@ -9,7 +9,7 @@ use crate::{
         mha::MultiheadAttention,
         mlp::{FeedForward, Mlp},
     },
-    ops::{Axis, EdgeDistance, LayerNorm, SineEncoding},
+    ops::{Bias, BoxBias, LayerNorm, SineEncoding},
     weights::Weights,
 };
 
@@ -25,10 +25,8 @@ pub struct Decoder {
     bbox_embed: Mlp,
     presence_token_head: Mlp,
     presence_token_out_norm: LayerNorm,
-    box_rpb_embed_x: Mlp,
-    box_rpb_embed_y: Mlp,
+    box_rpb: BoxBias,
     sine: SineEncoding,
-    edge_distance: EdgeDistance,
 }
 
 /// What the decoder found.
@@ -57,10 +55,8 @@ impl Decoder {
             bbox_embed: mlp("bbox_embed", &[d_model, d_model, d_model, 4])?,
             presence_token_head: mlp("presence_token_head", &[d_model, d_model, d_model, 1])?,
             presence_token_out_norm: LayerNorm::load(&weights.pp("presence_token_out_norm"), d_model, EPS)?,
-            box_rpb_embed_x: mlp("boxRPB_embed_x", &[2, d_model, heads])?,
-            box_rpb_embed_y: mlp("boxRPB_embed_y", &[2, d_model, heads])?,
+            box_rpb: BoxBias::load(weights, config.vit.grid(), d_model, heads)?,
             sine: SineEncoding::new(d_model / 2, weights.device())?,
-            edge_distance: EdgeDistance::new(config.vit.grid(), weights.device())?,
         })
     }
 
@@ -73,8 +69,8 @@ impl Decoder {
         let mut boxes = sigmoid(&self.reference_points)?;
         for layer in &self.layers {
             let query_pos = self.query_pos(&boxes)?;
-            let bias = self.box_rpb(&boxes)?;
-            x = layer.forward(&x, &query_pos, &keys, memory, prompt, &bias)?;
+            let bias = self.box_rpb.forward(&boxes)?;
+            x = layer.forward(&x, &query_pos, &keys, memory, prompt, bias.as_bias())?;
             let delta = self
                 .bbox_embed
                 .forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
@@ -96,22 +92,6 @@ impl Decoder {
         )?;
         let encoded = self.sine.forward(&(yxwh * std::f64::consts::TAU)?)?;
         self.ref_point_head.forward(&encoded)?.pad_with_zeros(0, 1, 0)
-    }
-
-    /// Box relative position bias `[heads, 1 + queries, side²]`: how far each cell is from each box's edges.
-    fn box_rpb(&self, boxes: &Tensor) -> Result<Tensor> {
-        let x = self
-            .box_rpb_embed_x
-            .forward(&self.edge_distance.forward(boxes, Axis::X)?)?
-            .permute((2, 0, 1))?
-            .unsqueeze(2)?;
-        let y = self
-            .box_rpb_embed_y
-            .forward(&self.edge_distance.forward(boxes, Axis::Y)?)?
-            .permute((2, 0, 1))?
-            .unsqueeze(3)?;
-        let bias = y.broadcast_add(&x)?;
-        bias.flatten_from(2)?.pad_with_zeros(1, 1, 0)
     }
 }
 
@@ -150,20 +130,21 @@ impl Layer {
         keys: &Tensor,
         memory: &Tensor,
         prompt: &Prompt,
-        bias: &Tensor,
+        bias: Bias<'_>,
     ) -> Result<Tensor> {
         let q = (x + query_pos)?;
-        let x = self.norm2.forward(&(x + self.self_attn.forward(&q, &q, x, None)?)?)?;
+        let x = self.self_attn.forward_add(x, [&q, &q, x], None)?;
+        let x = self.norm2.forward(&x)?;
         let q = (&x + query_pos)?;
-        let text = self
-            .ca_text
-            .forward(&q, &prompt.features, &prompt.features, Some(&prompt.padding))?;
-        let x = self.catext_norm.forward(&(&x + text)?)?;
-        let q = (&x + query_pos)?;
+        let text = &prompt.features;
         let x = self
-            .norm1
-            .forward(&(&x + self.cross_attn.forward(&q, keys, memory, Some(bias))?)?)?;
-        self.norm3.forward(&(&x + self.ffn.forward(&x)?)?)
+            .ca_text
+            .forward_add(&x, [&q, text, text], Some(Bias::Scores(&prompt.padding)))?;
+        let x = self.catext_norm.forward(&x)?;
+        let q = (&x + query_pos)?;
+        let x = self.cross_attn.forward_add(&x, [&q, keys, memory], Some(bias))?;
+        let x = self.norm1.forward(&x)?;
+        self.norm3.forward(&self.ffn.forward_add(&x, &x)?)
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     model::{mha::MultiheadAttention, mlp::FeedForward},
-    ops::LayerNorm,
+    ops::{Bias, LayerNorm},
     weights::Weights,
 };
 
@@ -43,17 +43,26 @@ impl TransformerEncoderLayer {
 
     /// `x` is `[tokens, d_model]`, `pos` its position encoding in self-attention.
     pub fn forward(&self, x: &Tensor, pos: Option<&Tensor>, memory: &Memory) -> Result<Tensor> {
+        self.forward_memory(&self.forward_self(x, pos)?, memory)
+    }
+
+    /// The first third of [`forward`](Self::forward): self-attention.
+    pub fn forward_self(&self, x: &Tensor, pos: Option<&Tensor>) -> Result<Tensor> {
         let y = self.norm1.forward(x)?;
         let qk = match pos {
             Some(pos) => (&y + pos)?,
             None => y.clone(),
         };
-        let x = (x + self.self_attn.forward(&qk, &qk, &y, None)?)?;
-        let y = self.norm2.forward_operand(&x)?;
-        let x = (&x
-            + self
-                .cross_attn_image
-                .forward(&y, memory.keys, memory.values, memory.bias)?)?;
-        &x + self.ffn.forward(&self.norm3.forward_operand(&x)?)?
+        self.self_attn.forward_add(x, [&qk, &qk, &y], None)
+    }
+
+    /// The rest.
+    pub fn forward_memory(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
+        let y = self.norm2.forward_operand(x)?;
+        let bias = memory.bias.map(Bias::Scores);
+        let x = self
+            .cross_attn_image
+            .forward_add(x, [&y, memory.keys, memory.values], bias)?;
+        self.ffn.forward_add(&x, &self.norm3.forward_operand(&x)?)
     }
 }

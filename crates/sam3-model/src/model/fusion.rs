@@ -23,17 +23,28 @@ impl FusionEncoder {
         })
     }
 
-    /// `features` and `pos` are `[tokens, d_model]`; returns `[tokens, d_model]`.
-    pub fn forward(&self, features: &Tensor, pos: &Tensor, prompt: &Prompt) -> Result<Tensor> {
-        let mut x = features.clone();
+    /// What comes before the prompt is first looked at, once an image: `features` and `pos` are `[tokens, d_model]`; returns the same.
+    pub fn forward_image(&self, features: &Tensor, pos: &Tensor) -> Result<Tensor> {
+        match self.layers.first() {
+            Some(layer) => layer.forward_self(features, Some(pos)),
+            None => Ok(features.clone()),
+        }
+    }
+
+    /// `x` is what [`forward_image`](Self::forward_image) returned; returns `[tokens, d_model]`.
+    pub fn forward(&self, x: &Tensor, pos: &Tensor, prompt: &Prompt) -> Result<Tensor> {
         // The prompt itself is never updated.
         let memory = Memory {
             keys: &prompt.features,
             values: &prompt.features,
             bias: Some(&prompt.padding),
         };
-        for layer in &self.layers {
-            x = layer.forward(&x, Some(pos), &memory)?;
+        let mut x = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            if i > 0 {
+                x = layer.forward_self(&x, Some(pos))?;
+            }
+            x = layer.forward_memory(&x, &memory)?;
         }
         Ok(x)
     }

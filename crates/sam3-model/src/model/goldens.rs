@@ -1,6 +1,6 @@
 //! Every stage against tensors that transformers' `Sam3Model` computed (`tools/goldens/make.py`).
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
@@ -8,7 +8,7 @@ use sam3_package::StateDict;
 use super::{BoxPrompt, Detections, Sam3Image};
 use crate::{
     Compute, Config, Weights, gpu,
-    ops::{as_accelerator, emulated},
+    ops::{as_accelerator, emulated, testing::crate_folder},
 };
 
 /// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
@@ -35,7 +35,7 @@ impl Golden {
     }
 
     fn open_on(device: &Device, checkpoint: &str, expected: &str, compute: Compute, tolerance: f32) -> Self {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let root = crate_folder();
         let dict = Arc::new(StateDict::open(&root.join(checkpoint)).unwrap());
         let config = Config::of(&dict).unwrap();
         let weights = Weights::new(dict, device.clone()).with_compute(compute);
@@ -96,10 +96,10 @@ impl Golden {
         let pixels = self.pixels().to_device(&self.device).unwrap();
         let trunk = self.model.trunk.forward(&pixels).unwrap();
         self.check(&format!("image/vit.block.{}", self.depth - 1), &trunk);
-        let features = self.model.neck.forward(&trunk).unwrap();
-        self.check_map("image/neck.0", &features.x4);
-        self.check_map("image/neck.1", &features.x2);
-        self.check_map("image/neck.2", &features.x1);
+        let features = self.model.encode_image(&pixels, &mut ()).unwrap();
+        self.check_map("image/neck.0", &features.pyramid.x4);
+        self.check_map("image/neck.1", &features.pyramid.x2);
+        self.check_map("image/neck.2", &features.pyramid.x1);
         for kind in ["text", "boxes", "visual"] {
             let ids: Vec<u32> = self
                 .get(&format!("{kind}/input_ids"))
@@ -115,7 +115,7 @@ impl Golden {
             let geometry = self
                 .model
                 .geometry_encoder
-                .forward(&boxes, &features.x1, &self.model.pos)
+                .forward(&boxes, &features.pyramid.x1, &self.model.pos)
                 .unwrap();
             self.check(&format!("{kind}/geometry.features"), &geometry);
             let found = self.model.forward_grounding(&features, &text, &boxes, &mut ()).unwrap();
@@ -230,7 +230,7 @@ fn the_trained_miniature_on_a_gpu() {
 }
 
 fn with_trained(name: &str, run: impl FnOnce(&str, &str)) {
-    let assets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sam3-cli/assets/demo");
+    let assets = crate_folder().join("../sam3-cli/assets/demo");
     let folder = std::env::temp_dir().join(format!("sam3-goldens-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let packed = std::fs::File::open(assets.join("model.safetensors.gz")).unwrap();

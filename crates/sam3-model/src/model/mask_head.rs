@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::{Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Features},
-    ops::{self, Compute, Conv3x3, GroupNorm, LayerNorm, Linear},
+    model::{Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Pyramid},
+    ops::{self, Bias, Compute, Conv3x3, GroupNorm, LayerNorm, Linear},
     weights::Weights,
 };
 
@@ -56,13 +56,14 @@ impl MaskHead {
     }
 
     /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`.
-    pub fn forward(&self, queries: &Tensor, features: &Features, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
+    pub fn forward(&self, queries: &Tensor, pyramid: &Pyramid, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
         let normed = self.cross_attn_norm.forward_operand(memory)?;
-        let attended =
-            self.cross_attend_prompt
-                .forward(&normed, &prompt.features, &prompt.features, Some(&prompt.padding))?;
-        let coarse = (memory + attended)?.reshape(features.x1.shape())?;
-        let pixels = self.pixel_decoder.forward(&coarse, features)?;
+        let text = &prompt.features;
+        let coarse = self
+            .cross_attend_prompt
+            .forward_add(memory, [&normed, text, text], Some(Bias::Scores(&prompt.padding)))?
+            .reshape(pyramid.x1.shape())?;
+        let pixels = self.pixel_decoder.forward(&coarse, pyramid)?;
         let (height, width, d_model) = pixels.dims3()?;
         let pixels = pixels.reshape((height * width, d_model))?;
         // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the many pixels.
@@ -95,13 +96,11 @@ impl PixelDecoder {
         })
     }
 
-    fn forward(&self, coarse: &Tensor, features: &Features) -> Result<Tensor> {
+    fn forward(&self, coarse: &Tensor, pyramid: &Pyramid) -> Result<Tensor> {
         let mut x = coarse.clone();
-        for ((conv, norm), level) in self.stages.iter().zip([&features.x2, &features.x4]) {
-            // One statement each: a map of the finest level is 85 MB, and a temporary lives to the end of its statement.
-            x = ops::upsample_nearest_add(&x, level)?;
-            x = conv.forward(&x)?;
-            x = norm.forward_relu(&x)?;
+        for ((conv, norm), level) in self.stages.iter().zip([&pyramid.x2, &pyramid.x4]) {
+            // The finest level is 85 MB: its sum with `x` is never in memory, and the norm is applied in place.
+            x = norm.forward_relu(conv.forward_sum(&x, level)?)?;
         }
         Ok(x)
     }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::{
-    ops::{self, Compute, Linear},
+    ops::{self, Bias, Compute, Linear},
     weights::Weights,
 };
 
@@ -38,12 +38,12 @@ impl MultiheadAttention {
         })
     }
 
-    /// `q` is `[queries, width]`, `k` and `v` `[keys, width]`; `bias` broadcasts to `[heads, queries, keys]`.
-    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    /// `residual` plus what `q`, `[queries, width]`, finds in `k` and `v`, `[keys, width]`.
+    pub fn forward_add(&self, residual: &Tensor, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
         let q = self.q.forward_operand(q)?.unsqueeze(0)?;
         let k = self.k.forward_operand(k)?.unsqueeze(0)?;
         let v = self.v.forward_operand(v)?.unsqueeze(0)?;
         let y = ops::attention(self.compute, &q, &k, &v, self.heads, bias)?;
-        self.out_proj.forward(&y.squeeze(0)?)
+        self.out_proj.forward_add(&y.squeeze(0)?, residual)
     }
 }

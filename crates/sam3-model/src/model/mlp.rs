@@ -47,7 +47,9 @@ impl FeedForward {
         })
     }
 
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.linear1.forward_through(x, Activation::Relu, &self.linear2, None)
+    /// `residual` plus both layers of `x`.
+    pub fn forward_add(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor> {
+        self.linear1
+            .forward_through(x, Activation::Relu, &self.linear2, Some(residual))
     }
 }

@@ -26,7 +26,7 @@ use candle_core::{Result, Tensor};
 
 pub use self::{
     geometry::BoxPrompt,
-    neck::Features,
+    neck::Pyramid,
     observer::{Clock, Observer, Stage, StageError, StageTimes, Trace},
     text::TextEncoder,
 };
@@ -46,6 +46,15 @@ pub struct Sam3Image {
     /// Sine encoding of the coarsest level: `[grid², d_model]`.
     pos: Tensor,
     grid: usize,
+}
+
+/// What is known of an image before there is a prompt.
+pub struct Features {
+    /// The neck's maps.
+    pub pyramid: Pyramid,
+    /// The coarsest map's tokens behind the first self-attention of the fusion encoder, which does not see the prompt either:
+    /// `[grid², d_model]`.
+    pub tokens: Tensor,
 }
 
 /// What the text encoder made of a text.
@@ -150,11 +159,15 @@ impl Sam3Image {
     pub fn encode_image(&self, pixels: &Tensor, observer: &mut dyn Observer) -> Result<Features> {
         let trunk = self.trunk.forward(pixels)?;
         observer.made(Stage::Trunk, "trunk", &trunk);
-        let features = self.neck.forward(&trunk)?;
-        observer.made(Stage::Neck, "x4", &features.x4);
-        observer.made(Stage::Neck, "x2", &features.x2);
-        observer.made(Stage::Neck, "x1", &features.x1);
-        Ok(features)
+        let pyramid = self.neck.forward(&trunk)?;
+        drop(trunk);
+        observer.made(Stage::Neck, "x4", &pyramid.x4);
+        observer.made(Stage::Neck, "x2", &pyramid.x2);
+        observer.made(Stage::Neck, "x1", &pyramid.x1);
+        let tokens = pyramid.x1.reshape((self.grid * self.grid, ()))?;
+        let tokens = self.encoder.forward_image(&tokens, &self.pos)?;
+        observer.made(Stage::Fusion, "tokens", &tokens);
+        Ok(Features { pyramid, tokens })
     }
 
     /// What makes features of texts; none where prompts are baked.
@@ -170,10 +183,9 @@ impl Sam3Image {
         boxes: &[BoxPrompt],
         observer: &mut dyn Observer,
     ) -> Result<Detections> {
-        let image = features.x1.reshape((self.grid * self.grid, ()))?;
         let prompt = self.encode_prompt(features, text, boxes)?;
         observer.made(Stage::Geometry, "prompt", &prompt.features);
-        let memory = self.encoder.forward(&image, &self.pos, &prompt)?;
+        let memory = self.encoder.forward(&features.tokens, &self.pos, &prompt)?;
         observer.made(Stage::Fusion, "memory", &memory);
         let decoded = self.decoder.forward(&memory, &self.pos, &prompt)?;
         observer.made(Stage::Decoder, "queries", &decoded.queries);
@@ -183,7 +195,7 @@ impl Sam3Image {
         observer.made(Stage::Decoder, "logits", &scores);
         let masks = self
             .segmentation_head
-            .forward(&decoded.queries, features, &memory, &prompt)?;
+            .forward(&decoded.queries, &features.pyramid, &memory, &prompt)?;
         observer.made(Stage::MaskHead, "mask logits", &masks.instances);
         observer.made(Stage::MaskHead, "semantic logits", &masks.semantic);
         Ok(Detections {
@@ -196,7 +208,7 @@ impl Sam3Image {
     }
 
     fn encode_prompt(&self, features: &Features, text: &TextFeatures, boxes: &[BoxPrompt]) -> Result<Prompt> {
-        let geometry = self.geometry_encoder.forward(boxes, &features.x1, &self.pos)?;
+        let geometry = self.geometry_encoder.forward(boxes, &features.pyramid.x1, &self.pos)?;
         let mut padding = text.padding.clone();
         padding.resize(padding.len() + geometry.dim(0)?, false);
         let (tokens, valid) = (padding.len(), padding.iter().filter(|&&pad| !pad).count());

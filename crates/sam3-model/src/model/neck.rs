@@ -13,8 +13,8 @@ pub struct Neck {
     levels: [Level; 3],
 }
 
-/// The pyramid, each `[side, side, d_model]`.
-pub struct Features {
+/// Three maps, each `[side, side, d_model]`.
+pub struct Pyramid {
     /// 288 × 288 in SAM 3.
     pub x4: Tensor,
     /// 144 × 144.
@@ -37,34 +37,48 @@ impl Neck {
     }
 
     /// `x` is the trunk's `[grid, grid, width]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Features> {
+    pub fn forward(&self, x: &Tensor) -> Result<Pyramid> {
         let [x4, x2, x1] = &self.levels;
-        Ok(Features {
+        // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of that size.
+        let (x1, x2) = (x1.forward(x)?, x2.forward(x)?);
+        Ok(Pyramid {
             x4: x4.forward(x)?,
-            x2: x2.forward(x)?,
-            x1: x1.forward(x)?,
+            x2,
+            x1,
         })
     }
 }
 
 struct Level {
     upsample: Vec<ConvTranspose2x2>,
-    conv_1x1: Linear,
+    /// None where it is in the last of `upsample`: no activation lies between the two.
+    conv_1x1: Option<Linear>,
     conv_3x3: Conv3x3,
 }
 
 impl Level {
     fn load(weights: &Weights, upsample: &[&str], mut width: usize, d_model: usize) -> crate::Result<Self> {
-        let mut steps = Vec::with_capacity(upsample.len());
-        for name in upsample {
-            steps.push(ConvTranspose2x2::load(&weights.pp(name), width, width / 2)?);
-            width /= 2;
-        }
-        let kernel = weights.weight("conv_1x1.weight", &[d_model, width, 1, 1])?;
         let bias = weights.tensor("conv_1x1.bias", &[d_model])?;
+        let mut steps = Vec::with_capacity(upsample.len());
+        let mut conv_1x1 = None;
+        for (i, name) in upsample.iter().enumerate() {
+            let step = weights.pp(name);
+            let (input, output) = (width, width / 2);
+            steps.push(if i + 1 < upsample.len() {
+                ConvTranspose2x2::load(&step, input, output)?
+            } else {
+                let kernel = weights.tensor("conv_1x1.weight", &[d_model, output, 1, 1])?;
+                ConvTranspose2x2::load_through(&step, input, output, (&kernel, &bias))?
+            });
+            width = output;
+        }
+        if upsample.is_empty() {
+            let kernel = weights.weight("conv_1x1.weight", &[d_model, width, 1, 1])?.flatten();
+            conv_1x1 = Some(Linear::new(kernel, Some(bias)).with_compute(weights.compute()));
+        }
         Ok(Self {
             upsample: steps,
-            conv_1x1: Linear::new(kernel.flatten(), Some(bias)).with_compute(weights.compute()),
+            conv_1x1,
             conv_3x3: Conv3x3::load(&weights.pp("conv_3x3"), d_model, d_model)?,
         })
     }
@@ -76,7 +90,9 @@ impl Level {
             x = step.forward(&x, if last { Activation::None } else { Activation::Gelu })?;
         }
         // Let go of each map before the next but one is made: the finest are 85 MB.
-        x = self.conv_1x1.forward_operand(&x)?;
+        if let Some(conv_1x1) = &self.conv_1x1 {
+            x = conv_1x1.forward_operand(&x)?;
+        }
         self.conv_3x3.forward(&x)
     }
 }

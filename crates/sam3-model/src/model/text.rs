@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::TextConfig,
     model::{TextFeatures, mha::MultiheadAttention},
-    ops::{Activation, LayerNorm, Linear},
+    ops::{Activation, Bias, LayerNorm, Linear},
     weights::{Weight, Weights},
 };
 
@@ -85,7 +85,7 @@ impl ResidualAttentionBlock {
 
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
         let y = self.ln_1.forward_operand(x)?;
-        let x = (x + self.attn.forward(&y, &y, &y, Some(causal))?)?;
+        let x = self.attn.forward_add(x, [&y, &y, &y], Some(Bias::Scores(causal)))?;
         self.c_fc.forward_through(
             &self.ln_2.forward_operand(&x)?,
             Activation::Gelu,

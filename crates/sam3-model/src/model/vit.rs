@@ -12,8 +12,9 @@ use crate::{
 
 pub struct ViT {
     patch_embed: PatchEmbed,
-    /// `[grid, grid, width]`: the pretraining table, tiled.
+    /// `[side, side, width]`: the pretraining table without the class token's row. Tiled it would be 21 MB.
     pos_embed: Tensor,
+    grid: usize,
     ln_pre: LayerNorm,
     blocks: Vec<Block>,
 }
@@ -36,27 +37,30 @@ impl ViT {
         Ok(Self {
             patch_embed: PatchEmbed::load(&weights.pp("patch_embed"), config)?,
             pos_embed: Self::load_pos_embed(weights, config)?,
+            grid,
             ln_pre: LayerNorm::load(&weights.pp("ln_pre"), width, config.eps)?,
             blocks: (0..config.depth).map(block).collect::<crate::Result<_>>()?,
         })
     }
 
-    /// Drops the class token's row and repeats the table over the grid; nothing is interpolated.
     fn load_pos_embed(weights: &Weights, config: &VitConfig) -> crate::Result<Tensor> {
-        let (side, grid, width) = (config.pretrain_grid, config.grid(), config.width);
+        let (side, width) = (config.pretrain_grid, config.width);
         let table = weights.tensor("pos_embed", &[1, side * side + 1, width])?;
-        let table = table.narrow(1, 1, side * side)?.reshape((side, side, width))?;
-        let tiles = grid.div_ceil(side);
-        Ok(table
+        Ok(table.narrow(1, 1, side * side)?.reshape((side, side, width))?)
+    }
+
+    /// The table repeated over the grid; nothing is interpolated.
+    fn tiled_pos_embed(&self) -> Result<Tensor> {
+        let tiles = self.grid.div_ceil(self.pos_embed.dim(0)?);
+        self.pos_embed
             .repeat((tiles, tiles, 1))?
-            .narrow(0, 0, grid)?
-            .narrow(1, 0, grid)?
-            .contiguous()?)
+            .narrow(0, 0, self.grid)?
+            .narrow(1, 0, self.grid)
     }
 
     /// `pixels` is `[3, image_size, image_size]`; returns `[grid, grid, width]`.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let x = (self.patch_embed.forward(pixels)? + &self.pos_embed)?;
+        let x = (self.patch_embed.forward(pixels)? + self.tiled_pos_embed()?)?;
         let mut x = self.ln_pre.forward(&x)?;
         for block in &self.blocks {
             x = block.forward(&x)?;

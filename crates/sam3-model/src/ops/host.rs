@@ -1,9 +1,11 @@
 //! The values of tensors that live in main memory, and which tensors the fast ops of this crate take.
 
-use std::ops::{Deref, Range};
+use std::{
+    mem::MaybeUninit,
+    ops::{Deref, Range},
+};
 
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
-use rayon::iter::{IndexedParallelIterator, repeat_n};
 
 /// The values of a contiguous f32 tensor, borrowed.
 pub struct Values<S> {
@@ -72,15 +74,28 @@ impl<S: Deref<Target = Storage>> Deref for Values<S> {
     }
 }
 
-/// Room for a result, zeroed by all threads: that of the image encoder's widest layer is 64 MB.
-pub fn zeros(len: usize) -> Vec<f32> {
-    const CHUNK: usize = 4096;
-    if len < 16 * CHUNK {
-        return vec![0.0; len];
-    }
-    let mut chunks = Vec::new();
-    repeat_n([0f32; CHUNK], len.div_ceil(CHUNK)).collect_into_vec(&mut chunks);
-    let mut values = chunks.into_flattened();
-    values.truncate(len);
+/// A result of `len` values that `write` makes. They are not zeroed before: those of the image encoder's widest layer are 64 MB.
+///
+/// # Safety
+/// `write` writes every one.
+pub unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    write(&mut values.spare_capacity_mut()[..len]);
+    // SAFETY: the caller's promise.
+    unsafe { values.set_len(len) };
     values
+}
+
+/// Room for values that are written before they are read.
+pub fn room(len: usize) -> Box<[MaybeUninit<f32>]> {
+    Box::new_uninit_slice(len)
+}
+
+/// The values in a room.
+///
+/// # Safety
+/// Every one was written.
+pub unsafe fn values_in(room: &[MaybeUninit<f32>]) -> &[f32] {
+    // SAFETY: the same layout, and initialised by the caller's promise.
+    unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), room.len()) }
 }

@@ -1,6 +1,7 @@
 //! The operations that the stages are made of, one a file.
 
 mod attention;
+mod box_bias;
 mod compute;
 mod conv;
 pub(crate) mod cuda;
@@ -14,15 +15,15 @@ mod norm;
 mod pixels;
 mod product;
 mod rates;
-mod resample;
 mod roi_align;
 mod rope;
 mod simd;
 mod sine;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 
-pub use attention::{MapAttention, attention};
+pub use attention::{Bias, MapAttention, attention};
+pub use box_bias::BoxBias;
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
 pub use cuda::dequantize;
@@ -30,7 +31,7 @@ pub use cuda::dequantize;
 pub use cuda::emulated;
 pub use device::{operand, wait_for};
 pub use dots::dots;
-pub use edge_distance::{Axis, EdgeDistance};
+use edge_distance::{Axis, EdgeDistance};
 #[cfg(test)]
 pub use host::as_accelerator;
 pub use host::{is_host, is_main_memory};
@@ -39,7 +40,6 @@ pub use norm::{GroupNorm, LayerNorm};
 pub use pixels::{masks, pixels};
 pub use product::Rows;
 pub use rates::{Rate, op_rates};
-pub use resample::upsample_nearest_add;
 pub use roi_align::roi_align;
 pub use rope::Rope;
 pub use simd::name as cpu_name;

@@ -8,19 +8,18 @@ use crate::{
     masks::Mask,
 };
 
-/// Bytes of masks, one a pixel, that are on an accelerator at once.
+/// Bytes of masks that are on an accelerator at once.
 const MASK_BYTES: usize = 64 << 20;
 
 /// `image` as the model wants it, `[3, size, size]` in -1 to 1, on `device`.
 ///
-/// An accelerator is given the picture's bytes, once, and resizes them itself. They go from ordinary memory: decoders fill that, and
-/// copying it to pinned memory first would cost what the upload from there saves.
+/// An accelerator is given the picture's bytes, once, and resizes them itself.
 pub fn pixels(image: &Image, size: usize, device: &Device) -> Result<Tensor> {
     if host::is_main_memory(device) {
         return Tensor::from_vec(image::preprocess(image, size), (3, size, size), device);
     }
-    let shape = (image.height as usize, image.width as usize, 3);
-    cuda::resize_normalize(&Tensor::from_slice(&image.rgb, shape, device)?, size)
+    let extents = (image.height as usize, image.width as usize);
+    cuda::resize_normalize_from(&image.rgb, extents, size, device)
 }
 
 /// Masks at a picture's size of some of the `logits`, `[queries, h, w]`.
@@ -35,15 +34,14 @@ pub fn masks(logits: &Tensor, queries: &[usize], height: usize, width: usize) ->
         };
         return queries.iter().map(mask).collect();
     }
-    let pixels = height * width;
     let mut masks = Vec::with_capacity(queries.len());
-    for some in queries.chunks((MASK_BYTES / pixels.max(1)).max(1)) {
+    for some in queries.chunks((MASK_BYTES / (height * width / 8).max(1)).max(1)) {
         let index: Vec<u32> = some.iter().map(|&query| query as u32).collect();
         let index = Tensor::from_vec(index, some.len(), logits.device())?;
         let inside = cuda::upsample_masks(&logits.index_select(&index, 0)?, height, width, 0.0)?;
-        let inside: Vec<u8> = inside.flatten_all()?.to_vec1()?;
-        let mask = |of: &[u8]| Mask::from_bytes(width as u32, height as u32, of);
-        masks.extend(inside.chunks_exact(pixels).map(mask));
+        let words: Vec<i32> = inside.flatten_all()?.to_vec1()?;
+        let mask = |of: &[i32]| Mask::from_words(width as u32, height as u32, of);
+        masks.extend(words.chunks_exact(words.len() / some.len()).map(mask));
     }
     Ok(masks)
 }

@@ -1,6 +1,13 @@
 //! Seeded values for the ops' tests.
 
+use std::path::PathBuf;
+
 use candle_core::{Device, Tensor};
+
+/// This crate's folder: where cargo or a script says it is, since tests may run on another machine than compiled them.
+pub fn crate_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
 
 /// `n` values in −1 to 1 (xorshift).
 pub fn values(n: usize, seed: u64) -> Vec<f32> {

@@ -1,10 +1,6 @@
 //! The demo's model from end to end on the path that accelerators take: with main memory in the part of theirs, and on a GPU.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use candle_core::Device;
 use sam3_package::{
@@ -13,7 +9,11 @@ use sam3_package::{
 };
 
 use super::{ExemplarBox, Instance, Prompt, Segmenter};
-use crate::{Compute, Error, gpu, image::Image, ops::as_accelerator};
+use crate::{
+    Compute, Error, gpu,
+    image::Image,
+    ops::{as_accelerator, testing::crate_folder},
+};
 
 /// Of scores, and of boxes as shares of the picture.
 const F32_TOLERANCE: f32 = 1e-3;
@@ -26,7 +26,7 @@ struct Demo {
 
 impl Demo {
     fn new(name: &str) -> Self {
-        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sam3-cli/assets/demo");
+        let assets = crate_folder().join("../sam3-cli/assets/demo");
         let folder = std::env::temp_dir().join(format!("sam3-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let packed = fs::File::open(assets.join("model.safetensors.gz")).unwrap();

@@ -111,12 +111,18 @@ impl Weight {
         Ok(Self::new(source, tensor.dims(), tensor.device()))
     }
 
-    /// The same weight where its products are computed: copied there, once, where that is an accelerator.
-    pub(super) fn on_device(self) -> candle_core::Result<Self> {
+    /// The same weight where its products, of precision `compute`, are computed: copied there, once and as it is, where that is an
+    /// accelerator.
+    pub(super) fn on_device(self, compute: Compute) -> candle_core::Result<Self> {
+        /// Values of a weight that is widened there once: to widen it for each product takes as long as the product, of few rows.
+        const SMALL: usize = 1 << 19;
         if ops::is_main_memory(&self.device) {
             return Ok(self);
         }
         let source = match &self.source {
+            Source::Mapped { .. } if compute == Compute::F32 && self.shape.iter().product::<usize>() <= SMALL => {
+                Source::Float(self.to_tensor()?)
+            }
             Source::Mapped { dict, index, scale } => {
                 let view = dict.view(*index);
                 let bytes = part_of(&view.parts, 0, self.shape.iter().product::<usize>() * view.dtype.size());

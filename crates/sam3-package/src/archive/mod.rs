@@ -24,7 +24,7 @@ use pieces::Pieces;
 use crate::{Error, Progress, Result};
 pub use unpack::{Unpacked, metadata, unpack, verify};
 use volumes::Volumes;
-pub(crate) use volumes::{Output, remove_superseded};
+pub(crate) use volumes::{Output, first_part, remove_superseded};
 
 /// How an archive is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +110,20 @@ fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Bo
     })
 }
 
+/// What kind of archive it is, for people: `tar.gz`, `tar.zst in 3 parts`.
+///
+/// # Errors
+/// As [`files`].
+pub fn kind(path: &Path) -> Result<String> {
+    let volumes = Volumes::find(path)?;
+    let compression = compression(volumes.first()).unwrap_or_default();
+    let kind = compression.suffix().trim_start_matches('.');
+    Ok(match volumes.parts() {
+        0 | 1 => kind.to_owned(),
+        parts => format!("{kind} in {parts} parts"),
+    })
+}
+
 /// True for a file that begins like gzip or Zstandard, and for what is named like a part of an archive.
 pub fn is_archive(path: &Path) -> bool {
     let Ok(volumes) = Volumes::find(path) else {
@@ -119,6 +133,10 @@ pub fn is_archive(path: &Path) -> bool {
 }
 
 fn compression(first: &Path) -> Option<Compression> {
+    // Opening a pipe would wait for its writer.
+    if !first.is_file() {
+        return None;
+    }
     let mut magic = [0; 4];
     let length = File::open(first).and_then(|mut file| file.read(&mut magic));
     Compression::of(&magic[..length.ok()?])

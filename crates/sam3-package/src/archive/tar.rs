@@ -10,6 +10,8 @@ pub(super) const BLOCK: usize = 512;
 /// Longest name taken from a GNU or pax header, and most bytes of a pax header.
 const MAX_NAME: u64 = 4096;
 const MAX_PAX: u64 = 1 << 16;
+/// Headers before one entry's own; tar writes two at most.
+const MAX_EXTENSIONS: usize = 8;
 
 /// The header of a regular file: mode 644, root's, nothing of this machine.
 pub(super) fn header(name: &str, size: u64, mtime: u64) -> Vec<u8> {
@@ -97,7 +99,7 @@ fn refuse<T>(reason: impl Into<String>) -> Result<T, Stop> {
 /// Reads the next entry's head, or `None` at the end. The caller has read the previous entry and its padding.
 pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> {
     let (mut long_name, mut long_size) = (None, None);
-    loop {
+    for _ in 0..=MAX_EXTENSIONS {
         let mut head = [0; BLOCK];
         reader.read_exact(&mut head)?;
         if head == [0; BLOCK] {
@@ -149,6 +151,9 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
             }
         }
     }
+    refuse(format!(
+        "more than {MAX_EXTENSIONS} tar header extensions follow each other"
+    ))
 }
 
 fn short_name(head: &[u8; BLOCK]) -> Result<String, Stop> {
@@ -291,6 +296,11 @@ mod tests {
         }
         let huge = block("name", b'L', 1 << 40, 0);
         assert!(matches!(next_entry(&mut &huge[..]), Err(Stop::Refused(_))));
+        let endless = block("", b'g', 0, 0).repeat(100);
+        match next_entry(&mut &endless[..]) {
+            Err(Stop::Refused(reason)) => assert!(reason.contains("more than 8"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
         let mut damaged = block("x", b'0', 0, 0);
         damaged[0] ^= 1;
         assert!(matches!(next_entry(&mut &damaged[..]), Err(Stop::Refused(_))));

@@ -3,36 +3,26 @@
 //! Files get their final names only after every digest was right. Entries that would leave the folder, links,
 //! devices, duplicates and sizes beyond what the metadata promises are refused.
 
+mod walk;
+
 use std::{
-    collections::{HashMap, HashSet},
-    fs::{self, File},
+    collections::HashMap,
+    fs,
     io::{self, Read},
-    path::{Component, Path, PathBuf},
-    sync::mpsc,
-    thread,
+    path::{Path, PathBuf},
 };
 
 use super::{
     decompress,
-    tar::{self, Kind, Stop},
+    tar::{self, Kind},
     volumes::Volumes,
 };
 use crate::{
-    Error, Progress, Result,
-    package::{
-        MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed, Verified, conclude, is_package_name, metadata_path,
-        verify_streamed,
-    },
+    Error, Progress, Result, drive,
+    package::{MAX_METADATA_BYTES, Metadata, Verified, conclude, metadata_path, verify_streamed},
     staged::{Staged, commit_all},
 };
-
-/// Bytes handed from the decompressing to the hashing thread at a time, and how many such pieces may wait.
-const PIECE: usize = 256 << 10;
-const WAITING: usize = 8;
-/// More files than this no package archive has.
-const MAX_ENTRIES: usize = 1000;
-/// What a package may hold beyond its tensors, and a file of unknown content beyond eight times the archive.
-const SPARE: u64 = 64 << 20;
+use walk::{Content, Found, MAX_ENTRIES, check_claim, most, stopped, unreadable, walk};
 
 /// What [`unpack`] wrote.
 #[derive(Clone, Debug)]
@@ -64,7 +54,7 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         source,
     })?;
     let mut staged = Vec::new();
-    let found = walk(path, volumes, progress, |name, kind| {
+    let found = walk(path, volumes, progress, |name, kind, size| {
         let target = inside(path, folder, name)?;
         if kind == Kind::Folder {
             fs::create_dir_all(&target).map_err(|source| Error::Output { path: target, source })?;
@@ -76,6 +66,7 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
                 source,
             })?;
         }
+        drive::check_room(folder, size)?;
         let file = Staged::create(&target, force)?;
         let handle = file
             .file()
@@ -100,7 +91,7 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
 /// As [`crate::package::verify`].
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     let volumes = Volumes::find(path)?;
-    walk(path, &volumes, progress, |_, _| Ok(None))
+    walk(path, &volumes, progress, |_, _, _| Ok(None))
         .and_then(|found| found.judge(path))
         .map_err(|error| volumes.explain(error))?
         .into_iter()
@@ -114,12 +105,14 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 /// [`Error::NotAPackage`] where no entry is metadata.
 pub fn metadata(path: &Path) -> Result<Metadata> {
     let volumes = Volumes::find(path)?;
+    let size = volumes.size()?;
     let mut reader = decompress(&volumes, &())?;
-    while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
-        let padded = entry
-            .size
-            .checked_next_multiple_of(tar::BLOCK as u64)
-            .unwrap_or(u64::MAX);
+    for _ in 0..MAX_ENTRIES {
+        let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? else {
+            break;
+        };
+        check_claim(path, &entry, most(size))?;
+        let padded = entry.size.next_multiple_of(tar::BLOCK as u64);
         if !entry.name.ends_with("_metadata.json") || entry.size > MAX_METADATA_BYTES {
             io::copy(&mut (&mut reader).take(padded), &mut io::sink()).map_err(|error| unreadable(path, error))?;
             continue;
@@ -143,23 +136,6 @@ fn inside(archive: &Path, folder: &Path, name: &Path) -> Result<PathBuf> {
         }
     }
     Ok(target)
-}
-
-/// What went by.
-struct Found {
-    files: Vec<FoundFile>,
-}
-
-struct FoundFile {
-    name: PathBuf,
-    size: u64,
-    content: Content,
-}
-
-enum Content {
-    Package(Streamed),
-    Metadata(Vec<u8>),
-    Other,
 }
 
 impl Found {
@@ -198,180 +174,6 @@ impl Found {
     }
 }
 
-/// Reads the whole archive, hands every entry's name to `open` and writes its bytes to the file that returns.
-fn walk(
-    path: &Path,
-    volumes: &Volumes,
-    progress: &dyn Progress,
-    mut open: impl FnMut(&Path, Kind) -> Result<Option<File>>,
-) -> Result<Found> {
-    let size = volumes.size()?;
-    progress.stage("unpacking", size);
-    let mut reader = decompress(volumes, progress)?;
-    let mut found = Found { files: Vec::new() };
-    let mut names = HashSet::new();
-    let mut promised = None;
-    while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
-        let name = safe_name(path, &entry.name)?;
-        // Lower case, as FAT and macOS would take them for one file.
-        if entry.kind == Kind::File && !names.insert(name.to_string_lossy().to_lowercase()) {
-            return Err(Error::invalid(path, format!("entry {:?} is there twice", entry.name)));
-        }
-        if names.len() > MAX_ENTRIES {
-            return Err(Error::invalid(
-                path,
-                format!("it has more than {MAX_ENTRIES} files: not a package"),
-            ));
-        }
-        let is_metadata = entry.name.ends_with("_metadata.json");
-        let limit = match (is_metadata, promised) {
-            (true, _) => MAX_METADATA_BYTES,
-            (false, Some(promised)) => promised,
-            (false, None) => size.saturating_mul(8).saturating_add(SPARE),
-        };
-        if entry.size > limit {
-            let reason = format!(
-                "entry {:?} claims {} bytes, at most {limit} can be right",
-                entry.name, entry.size
-            );
-            return Err(Error::invalid(path, reason));
-        }
-        if name.as_os_str().is_empty() {
-            continue; // "./"
-        }
-        let mut output = open(&name, entry.kind)?.map(|file| (file, name.clone()));
-        if entry.kind == Kind::Folder {
-            continue;
-        }
-        let content = if is_metadata {
-            let mut text = Vec::new();
-            copy(&mut reader, entry.size, path, &mut output, |piece| text.extend(piece))?;
-            // What it promises only bounds sizes; whether it is right is compared later.
-            promised = Metadata::from_json(&text).ok().map(|metadata| {
-                let overhead = metadata.total.tensors.saturating_mul(4096).saturating_add(SPARE);
-                metadata.total.bytes.saturating_add(overhead)
-            });
-            Content::Metadata(text)
-        } else if is_package_name(&name) {
-            let streamed = copy_and_hash(&mut reader, entry.size, path, &mut output)?;
-            Content::Package(streamed.map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?)
-        } else {
-            copy(&mut reader, entry.size, path, &mut output, |_| {})?;
-            Content::Other
-        };
-        let padding = (entry.size.next_multiple_of(tar::BLOCK as u64) - entry.size) as usize;
-        reader
-            .read_exact(&mut [0; tar::BLOCK][..padding])
-            .map_err(|error| unreadable(path, error))?;
-        found.files.push(FoundFile {
-            name,
-            size: entry.size,
-            content,
-        });
-    }
-    // gzip's own checksum stands behind the last byte.
-    let rest = io::copy(&mut (&mut reader).take(SPARE), &mut io::sink()).map_err(|error| unreadable(path, error))?;
-    if rest == SPARE {
-        return Err(Error::invalid(
-            path,
-            "it goes on after the end of its tar: not a package",
-        ));
-    }
-    Ok(found)
-}
-
-/// A relative path of plain names.
-fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
-    let mut safe = PathBuf::new();
-    for component in Path::new(name).components() {
-        match component {
-            Component::Normal(part) => safe.push(part),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                let reason = format!("entry {name:?} would leave the folder: not extracted, do not trust this archive");
-                return Err(Error::invalid(archive, reason));
-            }
-        }
-    }
-    Ok(safe)
-}
-
-/// Copies `size` bytes to the output and shows them to `see`.
-fn copy(
-    reader: &mut impl Read,
-    size: u64,
-    archive: &Path,
-    output: &mut Option<(File, PathBuf)>,
-    mut see: impl FnMut(&[u8]),
-) -> Result<()> {
-    let mut left = size;
-    let mut buffer = vec![0; PIECE];
-    while left > 0 {
-        let take = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        reader
-            .read_exact(&mut buffer[..take])
-            .map_err(|error| unreadable(archive, error))?;
-        write(output, &buffer[..take])?;
-        see(&buffer[..take]);
-        left -= take as u64;
-    }
-    Ok(())
-}
-
-/// Copies `size` bytes while another thread hashes them. The inner error is the hasher's.
-fn copy_and_hash(
-    reader: &mut impl Read,
-    size: u64,
-    archive: &Path,
-    output: &mut Option<(File, PathBuf)>,
-) -> Result<Result<Streamed, String>> {
-    let (full, filled) = mpsc::sync_channel::<Vec<u8>>(WAITING);
-    let (empty, emptied) = mpsc::channel::<Vec<u8>>();
-    thread::scope(|scope| {
-        let hashing = scope.spawn(move || {
-            let mut hasher = PackageHasher::new(size)?;
-            for piece in filled {
-                hasher.update(&piece)?;
-                // The other side is gone once it has read everything.
-                let _ = empty.send(piece);
-            }
-            hasher.finish()
-        });
-        let mut left = size;
-        while left > 0 {
-            let mut piece = emptied.try_recv().unwrap_or_default();
-            piece.resize(PIECE.min(usize::try_from(left).unwrap_or(usize::MAX)), 0);
-            reader
-                .read_exact(&mut piece)
-                .map_err(|error| unreadable(archive, error))?;
-            write(output, &piece)?;
-            left -= piece.len() as u64;
-            if full.send(piece).is_err() {
-                break; // the hasher stopped, and its result says why
-            }
-        }
-        drop(full);
-        Ok(hashing.join().expect("the hasher does not panic"))
-    })
-}
-
-fn write(output: &mut Option<(File, PathBuf)>, bytes: &[u8]) -> Result<()> {
-    match output {
-        Some((file, name)) => io::Write::write_all(file, bytes).map_err(|source| Error::Output {
-            path: name.clone(),
-            source,
-        }),
-        None => Ok(()),
-    }
-}
-
-fn stopped(path: &Path, stop: Stop) -> Error {
-    match stop {
-        Stop::Refused(reason) => Error::invalid(path, reason),
-        Stop::Io(error) => unreadable(path, error),
-    }
-}
-
 /// What is wrong with a file of the archive is wrong with the archive.
 fn in_archive(archive: &Path, error: Error) -> Error {
     match error {
@@ -380,20 +182,5 @@ fn in_archive(archive: &Path, error: Error) -> Error {
             path: archive.to_owned(),
         },
         other => other,
-    }
-}
-
-/// Says what a failing decompressor means.
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::invalid(
-            path,
-            "the archive ends early: it was cut off; copy it again from where it was made",
-        ),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Error::invalid(
-            path,
-            format!("the archive is damaged ({error}); copy it again from where it was made"),
-        ),
-        _ => Error::io("read", path, error),
     }
 }

@@ -8,7 +8,6 @@
 mod read;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::RwLock,
 };
@@ -17,7 +16,12 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Compression, zstd};
-use crate::{Error, Progress, Result, package::hex, positioned, staged::Staged};
+use crate::{
+    Error, Progress, Result,
+    package::hex,
+    positioned,
+    staged::{Staged, remove_old},
+};
 pub(super) use read::{Volumes, is_part};
 
 /// Three digits count them.
@@ -26,8 +30,8 @@ const MAX_PARTS: usize = 1000;
 const PIECE: usize = 1 << 20;
 /// gzip's magic, deflate, FCOMMENT, no time, no level, unknown system; a line break that parts the list from it.
 const LIST_HEAD: [u8; 11] = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 255, b'\n'];
-/// The comment's end, an empty last block, and the checksum and length of nothing.
-const LIST_TAIL: [u8; 11] = [0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// What is a comment to `sha256sum`; the gzip comment's end, an empty last block, and the checksum and length of nothing.
+const LIST_TAIL: [u8; 12] = [b'#', 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// An archive under construction.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl Output {
             files: RwLock::default(),
         };
         if split.is_some() && !force {
-            let old = older_parts(target, 0).into_iter().next();
+            let old = older_parts(target).into_iter().next();
             if let Some(path) = old.or(Some(list_path(target)).filter(|list| list.exists())) {
                 return Err(Error::Exists { path });
             }
@@ -88,8 +92,10 @@ impl Output {
             return Ok(());
         }
         if count > MAX_PARTS {
-            let reason = format!("it would take more than {MAX_PARTS} parts: pass a larger --split");
-            return Err(Error::invalid(&self.target, reason));
+            return Err(Error::TooManyParts {
+                path: self.target.clone(),
+                limit: MAX_PARTS,
+            });
         }
         let mut files = self.files.write().expect("no thread panicked");
         while files.len() < count {
@@ -157,18 +163,20 @@ fn hash(file: &Staged, length: u64, progress: &dyn Progress) -> Result<String> {
     Ok(hex(&sha.finalize()))
 }
 
-/// Removes what an earlier archive of this name left that the new one does not replace: joined with the new parts, it
-/// would spoil them.
-pub(crate) fn remove_superseded(target: &Path, parts: usize) -> Result<()> {
-    for path in older_parts(target, parts) {
-        fs::remove_file(&path).map_err(|source| Error::Output { path, source })?;
-    }
-    Ok(())
+/// Removes the parts of an earlier archive of this name and their list: joined with new ones, they would spoil them.
+pub(crate) fn remove_superseded(target: &Path) -> Result<()> {
+    remove_old(&list_path(target))?;
+    older_parts(target).iter().try_for_each(|path| remove_old(path))
 }
 
-/// Existing parts numbered from `first` on.
-fn older_parts(target: &Path, first: usize) -> Vec<PathBuf> {
-    (first..MAX_PARTS)
+/// The first part of an archive of this name, where there is one.
+pub(crate) fn first_part(target: &Path) -> Option<PathBuf> {
+    Some(part_path(target, 0)).filter(|path| path.exists())
+}
+
+/// Parts that exist.
+fn older_parts(target: &Path) -> Vec<PathBuf> {
+    (0..MAX_PARTS)
         .map(|number| part_path(target, number))
         .filter(|path| path.symlink_metadata().is_ok())
         .collect()

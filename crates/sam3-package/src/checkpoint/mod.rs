@@ -4,7 +4,7 @@
 
 mod pickle;
 mod pth;
-mod safetensors;
+pub(crate) mod safetensors;
 mod sniff;
 mod tensor;
 mod zip;
@@ -23,7 +23,7 @@ pub use tensor::{Dtype, TensorView};
 pub(crate) use tensor::{Stored, byte_len, gather};
 
 /// More tensors than any SAM 3 file has (1797), by far; bounds the memory of a hostile one.
-const MAX_TENSORS: usize = 32_768;
+pub(crate) const MAX_TENSORS: usize = 16_384;
 /// Bytes of a tensor's name; the longest real one has 89.
 const MAX_NAME: usize = 256;
 /// Axes of a tensor.

@@ -4,7 +4,7 @@
 //! arguments; [`super::pth`] knows the handful of records that mean a tensor and refuses the rest where it needs
 //! them. Values refer to each other by index into one arena, so that nesting, sharing and cycles cost nothing to
 //! build, to walk or to drop, and every table has a limit: a hostile pickle ends in an error after at most some
-//! 50 MB, whatever it claims. Opcodes: <https://github.com/python/cpython/blob/main/Lib/pickletools.py>.
+//! 30 MB, whatever it claims. Opcodes: <https://github.com/python/cpython/blob/main/Lib/pickletools.py>.
 
 mod machine;
 

@@ -16,6 +16,7 @@ use super::{
     tensor::Stored,
     zip,
 };
+use crate::package::MAX_METADATA_BYTES;
 
 /// Where our packages keep their metadata, after the archive's name.
 const METADATA: &str = "sam3_metadata.json";
@@ -58,6 +59,13 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
             ));
         }
     }
+    let metadata = by_name.get(METADATA).cloned();
+    if let Some(large) = metadata.clone().filter(|range| range.len() as u64 > MAX_METADATA_BYTES) {
+        return Err(format!(
+            "its {METADATA} has {} bytes; at most {MAX_METADATA_BYTES} are read",
+            large.len()
+        ));
+    }
     let parsed = Pickle::parse(&file[pickle.data.clone()])?;
     let (tensors, warnings) = Reader {
         pickle: &parsed,
@@ -67,7 +75,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
     Ok(Contents {
         tensors,
         warnings,
-        metadata: by_name.get(METADATA).map(|r| file[r.clone()].to_vec()),
+        metadata: metadata.map(|range| file[range].to_vec()),
     })
 }
 

@@ -15,9 +15,10 @@ use super::{
     Contents, MAX_RANK, MAX_TENSORS, check_name, clip,
     tensor::{Dtype, Stored, byte_len},
 };
+use crate::package::FORMAT;
 
-/// A header of 1797 tensors takes 0.25 MB.
-const MAX_HEADER: u64 = 32 << 20;
+/// A header of 1797 tensors takes 0.25 MB, that of a package twice as much.
+pub(crate) const MAX_HEADER: u64 = 12 << 20;
 
 /// True when the file begins like safetensors: a plausible length, then a JSON object.
 pub(super) fn is_safetensors(file: &[u8]) -> bool {
@@ -41,8 +42,39 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
             file.len()
         )
     })?;
-    let header: Header = serde_json::from_slice(header).map_err(|e| format!("its header is malformed: {e}"))?;
+    let Listed { tensors, metadata, end } = list(header, start)?;
     let found = file.len() - start;
+    match end - start {
+        expected if expected > found => Err(format!(
+            "it is cut off: expected {end} bytes, found {}; copy or download it again",
+            file.len()
+        )),
+        expected if expected < found => Err(format!("it has {} bytes after its last tensor", found - expected)),
+        _ => Ok(Contents {
+            tensors,
+            warnings: Vec::new(),
+            metadata: metadata.map(String::into_bytes),
+        }),
+    }
+}
+
+/// The lengths of the tensors as they follow each other behind a header.
+pub(crate) fn lengths(header: &[u8]) -> Result<Vec<u64>, String> {
+    let mut tensors = list(header, 0)?.tensors;
+    tensors.sort_unstable_by_key(|t| (t.start, t.byte_len()));
+    Ok(tensors.iter().map(|t| t.byte_len() as u64).collect())
+}
+
+/// What a header lists: tensors in its order, and where the last of their bytes ends.
+struct Listed {
+    tensors: Vec<Stored>,
+    metadata: Option<String>,
+    end: usize,
+}
+
+/// Parses a header; the tensors' bytes, which begin at `start`, must follow each other without a gap.
+fn list(header: &[u8], start: usize) -> Result<Listed, String> {
+    let header: Header = serde_json::from_slice(header).map_err(|e| format!("its header is malformed: {e}"))?;
     let mut tensors = Vec::with_capacity(header.tensors.len());
     for (name, info) in header.tensors {
         let dtype = Dtype::from_safetensors(&info.dtype)
@@ -82,19 +114,11 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
         }
         at = at.checked_add(tensor.byte_len()).ok_or("its offsets overflow")?;
     }
-    match at - start {
-        expected if expected > found => Err(format!(
-            "it is cut off: expected {} bytes, found {}; copy or download it again",
-            at,
-            file.len()
-        )),
-        expected if expected < found => Err(format!("it has {} bytes after its last tensor", found - expected)),
-        _ => Ok(Contents {
-            tensors,
-            warnings: Vec::new(),
-            metadata: header.metadata.map(String::into_bytes),
-        }),
-    }
+    Ok(Listed {
+        tensors,
+        metadata: header.metadata,
+        end: at,
+    })
 }
 
 /// The `weight_map` of an index: tensor name and the shard that holds it, in order.
@@ -106,6 +130,10 @@ pub(super) fn read_index(text: &[u8]) -> Result<Vec<(String, String)>, String> {
         ));
     }
     let index: Index = serde_json::from_slice(text).map_err(|e| {
+        let head = String::from_utf8_lossy(&text[..text.len().min(100)]);
+        if head.contains(&format!("{FORMAT:?}")) {
+            return "it is the metadata of a package: name the .pth or .safetensors that it belongs to".to_owned();
+        }
         format!("it is JSON, but not the index of a sharded checkpoint ({e}): name the checkpoint file itself")
     })?;
     for (name, shard) in &index.weight_map.0 {

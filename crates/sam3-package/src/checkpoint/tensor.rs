@@ -81,6 +81,11 @@ impl Dtype {
         DTYPES.iter().find(|row| row.3 == name).map(|row| row.0)
     }
 
+    /// The typed storage whose class tells PyTorch the type; `None` for a type that has none.
+    pub(crate) fn storage(self) -> Option<&'static str> {
+        Some(self.row().4).filter(|class| !class.is_empty())
+    }
+
     /// From the class of a typed storage, `FloatStorage`.
     pub(super) fn from_storage(class: &str) -> Option<Self> {
         DTYPES

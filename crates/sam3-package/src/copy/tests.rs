@@ -80,6 +80,44 @@ fn another_file_of_the_name_stays_unless_forced() {
 }
 
 #[test]
+fn what_fat_cannot_hold_is_named_with_the_way_out() {
+    let job = |bytes| Job {
+        source: "big.tar.gz".into(),
+        bytes,
+        target: "drive/big.tar.gz".into(),
+        partial: "drive/.big.tar.gz.sam3-copy".into(),
+    };
+    assert!(refuse_beyond_fat(&[job(drive::FAT_LIMIT)]).is_ok());
+    let error = refuse_beyond_fat(&[job(5), job(drive::FAT_LIMIT + 1)])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("big.tar.gz") && error.contains("--split fat32"),
+        "{error}"
+    );
+}
+
+/// Nothing is copied before all of it is known to be welcome, and nothing stays of a copy that is no longer needed.
+#[test]
+fn a_file_in_the_way_is_told_before_the_first_is_copied() {
+    let folder = scratch("way");
+    let drive = folder.join("drive");
+    for name in ["a.bin", "b.bin"] {
+        fs::write(folder.join(name), name).unwrap();
+    }
+    fs::write(drive.join("b.bin"), "something longer").unwrap();
+    let files = [folder.join("a.bin"), folder.join("b.bin")];
+    assert!(matches!(copy(&files, &drive, false, &()), Err(Error::Exists { path }) if path.ends_with("b.bin")));
+    assert!(!drive.join("a.bin").exists());
+
+    fs::write(drive.join("a.bin"), "a.bin").unwrap();
+    fs::write(drive.join(".a.bin.sam3-copy"), "a.b").unwrap();
+    copy(&files[..1], &drive, false, &()).unwrap();
+    assert!(!drive.join(".a.bin.sam3-copy").exists());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn what_belongs_together_goes_together() {
     let folder = scratch("together");
     let drive = folder.join("drive");

@@ -12,6 +12,9 @@ use ureq::{
 use super::Hub;
 use crate::{Error, Result};
 
+/// The longest wait that a server is granted; the Hub's limits are counted by five minutes.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
 /// A file as the Hub describes it.
 #[derive(Debug)]
 pub(super) struct Described {
@@ -24,8 +27,8 @@ pub(super) struct Described {
 /// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Trying again may help.
-    Passing(String),
+    /// Trying again may help, after a while where the server says so.
+    Passing { reason: String, after: Option<Duration> },
     /// It will not.
     Final(String),
     /// The cache cannot be written.
@@ -35,8 +38,22 @@ pub(super) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Passing(reason) | Self::Final(reason) => f.write_str(reason),
+            Self::Passing { reason, .. } | Self::Final(reason) => f.write_str(reason),
             Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Failure {
+    pub fn passing(reason: String) -> Self {
+        Self::Passing { reason, after: None }
+    }
+
+    /// How long to wait before trying again, where one would wait `usual` of one's own accord.
+    pub fn wait(&self, usual: Duration) -> Duration {
+        match self {
+            Self::Passing { after: Some(after), .. } => usual.max(*after),
+            _ => usual,
         }
     }
 }
@@ -121,7 +138,7 @@ impl Client {
                 continue;
             }
             if !status.is_success() && !status.is_redirection() {
-                return Err(self.refusal(&url, &response));
+                return Err(self.refusal(&response));
             }
             let size = header("x-linked-size")
                 .or(header("content-length"))
@@ -132,9 +149,9 @@ impl Client {
             let (Some(commit), Some(etag), Some(size)) =
                 (header("x-repo-commit").filter(plain), etag.filter(plain), size)
             else {
-                return Err(Failure::Final(format!(
-                    "{url}: the answer is not a Hub's: check HF_ENDPOINT"
-                )));
+                return Err(Failure::Final(
+                    "the answer is not a Hub's: check HF_ENDPOINT".to_owned(),
+                ));
             };
             return Ok(Some(Described {
                 commit: commit.to_owned(),
@@ -142,7 +159,7 @@ impl Client {
                 size,
             }));
         }
-        Err(Failure::Final(format!("{url}: redirected in circles")))
+        Err(Failure::Final(format!("redirected in circles, at last to {url}")))
     }
 
     /// Asks for a file's bytes from `from` on; returns them and where they begin.
@@ -156,8 +173,28 @@ impl Client {
         let response = request.call().map_err(passing)?;
         let begins = match response.status() {
             StatusCode::OK => 0,
-            StatusCode::PARTIAL_CONTENT => from,
-            _ => return Err(self.refusal(url, &response)),
+            StatusCode::PARTIAL_CONTENT => {
+                // `bytes 100-199/200`
+                let range = response.headers().get("content-range");
+                let start = range.and_then(|range| {
+                    range
+                        .to_str()
+                        .ok()?
+                        .strip_prefix("bytes ")?
+                        .split('-')
+                        .next()?
+                        .parse()
+                        .ok()
+                });
+                match start.unwrap_or(from) {
+                    start if start == from || start == 0 => start,
+                    start => {
+                        let reason = format!("asked for the bytes from {from} on, received those from {start} on");
+                        return Err(Failure::passing(reason));
+                    }
+                }
+            }
+            _ => return Err(self.refusal(&response)),
         };
         Ok((response.into_body().into_reader(), begins))
     }
@@ -170,15 +207,12 @@ impl Client {
     }
 
     /// What a status says, and what to do about it.
-    fn refusal(&self, url: &str, response: &Response<Body>) -> Failure {
+    fn refusal(&self, response: &Response<Body>) -> Failure {
         let status = response.status();
         let code = response
             .headers()
             .get("x-error-code")
             .and_then(|value| value.to_str().ok());
-        let repo = url.strip_prefix(&self.endpoint).unwrap_or(url).trim_start_matches('/');
-        let repo = repo.split_once("/resolve/").map_or(repo, |(repo, _)| repo);
-        let page = format!("{}/{repo}", self.endpoint);
         let token = if self.authorization.is_some() {
             "the token sent has no access"
         } else {
@@ -186,16 +220,28 @@ impl Client {
         };
         let login = "then pass --token, set HF_TOKEN or run `hf auth login`";
         match (status.as_u16(), code) {
-            (_, Some("GatedRepo")) => Failure::Final(format!(
-                "{repo} is gated and {token}: ask for access at {page}, {login}"
-            )),
+            (_, Some("GatedRepo")) => {
+                Failure::Final(format!("it is gated and {token}: ask for access on that page, {login}"))
+            }
             (401 | 403, _) => Failure::Final(format!(
-                "access to {repo} was denied ({status}; {token}): check its name, ask for access at {page}, {login}"
+                "access was denied ({status}; {token}): check the name, ask for access on that page, {login}"
             )),
-            (404, Some("RevisionNotFound")) => Failure::Final(format!("{repo} has no such revision: check --revision")),
-            (404, _) => Failure::Final(format!("{page} does not exist: check --repo and --revision")),
-            (408 | 425 | 429 | 500..=599, _) => Failure::Passing(format!("{url}: the server answered {status}")),
-            _ => Failure::Final(format!("{url}: the server answered {status}")),
+            (404, Some("RevisionNotFound")) => Failure::Final("it has no such revision: check --revision".to_owned()),
+            (404, _) => Failure::Final("it does not exist: check --repo and --revision".to_owned()),
+            (408 | 425 | 429 | 500..=599, _) => {
+                // In seconds; the other form, a date, is left to the usual wait.
+                let after = response.headers().get("retry-after");
+                let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                let reason = format!("the server answered {status}");
+                match after.map(Duration::from_secs) {
+                    Some(after) if after > MAX_WAIT => Failure::Final(format!(
+                        "{reason} and asks to wait {} s: run this again then",
+                        after.as_secs()
+                    )),
+                    after => Failure::Passing { reason, after },
+                }
+            }
+            _ => Failure::Final(format!("the server answered {status}")),
         }
     }
 }
@@ -226,7 +272,10 @@ fn passing(error: ureq::Error) -> Failure {
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => untrusted(&error),
         // It may also come wrapped.
         ureq::Error::Io(ref inner) if inner.to_string().contains("invalid peer certificate") => untrusted(&error),
-        error => Failure::Passing(format!("no answer ({error})")),
+        ureq::Error::Http(_) => Failure::Final(format!("the request cannot be made ({error}): check the token")),
+        error => Failure::passing(format!(
+            "no answer ({error}): check the network, or pass --checkpoint-path"
+        )),
     }
 }
 

@@ -28,6 +28,8 @@ struct Habits {
     drops_after: Option<usize>,
     /// Answers so many requests with 503 first.
     refuses: usize,
+    /// `Retry-After` of those.
+    asks_to_wait: Option<&'static str>,
     /// Answers every request for a part with the whole.
     knows_no_ranges: bool,
     /// Tells a SHA-256 that is not the file's.
@@ -113,7 +115,9 @@ fn respond(request: &str, port: u16, habits: &Habits, refused: &AtomicUsize) -> 
     };
     let error = |status: &str, code: &str| (format!("HTTP/1.1 {status}\r\nX-Error-Code: {code}\r\n"), b"no".to_vec());
     if refused.fetch_add(1, Ordering::SeqCst) < habits.refuses {
-        return error("503 Busy", "");
+        let (head, body) = error("503 Busy", "");
+        let wait = habits.asks_to_wait.map(|wait| format!("Retry-After: {wait}\r\n"));
+        return (head + &wait.unwrap_or_default(), body);
     }
     let path = request.split(' ').nth(1).unwrap();
     let at_cdn = path.starts_with("/cdn/");
@@ -128,7 +132,8 @@ fn respond(request: &str, port: u16, habits: &Habits, refused: &AtomicUsize) -> 
     {
         return error("401 Unauthorized", "GatedRepo");
     }
-    if !path.starts_with("/facebook/sam3/resolve/main/") && !at_cdn {
+    let known = ["main", COMMIT, "refs%2Fpr%2F7"].map(|revision| format!("/facebook/sam3/resolve/{revision}/"));
+    if !known.iter().any(|known| path.starts_with(known)) && !at_cdn {
         return error("404 Not Found", "RepoNotFound");
     }
     let name = path.rsplit('/').next().unwrap();
@@ -268,7 +273,7 @@ fn refusals_say_what_to_do() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
     let error = server.hub.fetch("face/book", "main", &()).unwrap_err().to_string();
-    assert!(error.contains("/face/book does not exist"), "{error}");
+    assert!(error.contains("/face/book: it does not exist"), "{error}");
     let closed = Hub {
         endpoint: "http://127.0.0.1:1".to_owned(),
         ..server.hub.clone()
@@ -284,6 +289,49 @@ fn refusals_say_what_to_do() {
     );
     let error = stubborn.fetch().unwrap_err().to_string();
     assert!(error.contains("5 times at byte 0"), "{error}");
+}
+
+/// A branch with slashes is one segment of the address; a commit needs no ref in the cache.
+#[test]
+fn any_revision_is_found_and_found_again_without_a_network() {
+    let server = Server::start("revisions", habits());
+    let path = server.hub.fetch("facebook/sam3", "refs/pr/7", &()).unwrap();
+    assert_eq!(server.hub.fetch("facebook/sam3", COMMIT, &()).unwrap(), path);
+    let refs = server.folder.join("models--facebook--sam3/refs");
+    assert_eq!(fs::read_to_string(refs.join("refs/pr/7")).unwrap(), COMMIT);
+    assert!(!refs.join(COMMIT).exists());
+    let closed = Hub {
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        ..server.hub.clone()
+    };
+    let error = closed.fetch("facebook/sam3", "refs/pr/7", &()).unwrap_err().to_string();
+    assert!(
+        error.contains("no answer") && error.contains("--offline takes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_busy_server_is_given_the_time_it_asks_for() {
+    let busy = |name, asks_to_wait| {
+        Server::start(
+            name,
+            Habits {
+                refuses: 1,
+                asks_to_wait: Some(asks_to_wait),
+                ..habits()
+            },
+        )
+    };
+    let start = std::time::Instant::now();
+    busy("wait", "1").fetch().unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    busy("date", "Wed, 21 Oct 2026 07:28:00 GMT").fetch().unwrap();
+    let error = busy("long", "3600").fetch().unwrap_err().to_string();
+    assert!(
+        error.contains("503") && error.contains("asks to wait 3600 s"),
+        "{error}"
+    );
 }
 
 /// transformers' file needs its config beside it; a repository without a checkpoint is told apart.

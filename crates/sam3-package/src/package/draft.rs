@@ -1,19 +1,23 @@
 //! A package on its way: every tensor is written, under a temporary name, and can be tried before it gets its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Format, Metadata, Options, Report, Source, TensorRecord, TestRun, archive_path, format_of, hex, metadata_path,
-    pickle,
+    Format, Metadata, Options, Report, Source, TensorRecord, TestRun, archive_path,
+    compressed_tensors::quantization_config,
+    format_of, hex,
+    metadata::check_size,
+    metadata_path,
     plan::{Plan, Stored},
     pth, safetensors, stem,
     write::{self, Written},
 };
 use crate::{
     Error, Progress, Result, StateDict,
-    archive::{self, Entry},
+    archive::{self, Compression, Entry},
     precision::Precision,
     staged::{Staged, commit_all},
 };
@@ -55,20 +59,7 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     if format == Format::Pth {
         refuse_untyped(source, &plan)?;
     }
-    let package = Staged::create(output, options.force)?;
-    let metadata_file = Staged::create(&metadata_path(output), options.force)?;
-    let archive_file = match options.archive {
-        Some(compression) => {
-            let path = archive_path(output, compression);
-            Some(archive::Output::create(
-                &path,
-                compression,
-                options.split,
-                options.force,
-            )?)
-        }
-        None => None,
-    };
+    let (package, metadata_file, archive_file) = create_outputs(options)?;
     let origin = match source.metadata_json() {
         Some(text) => Some(Metadata::from_json(text).map_err(|reason| Error::invalid(source.path(), reason))?),
         None => None,
@@ -79,6 +70,11 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
         (None, None) => Vec::new(),
     };
     let origin = origin.map(|metadata| metadata.source);
+    let mut config = options.config.clone();
+    if let Some(Value::Object(config)) = &mut config {
+        let how = quantization_config(&plan.stored);
+        config.extend(how.map(|how| ("quantization_config".to_owned(), how)));
+    }
     let describe = |source_info: Source, written: &[Written]| {
         let records = plan.stored.iter().zip(written).map(|(stored, written)| TensorRecord {
             name: stored.name.clone(),
@@ -88,7 +84,7 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
             error: written.cost.error(),
         });
         Metadata {
-            config: options.config.clone(),
+            config: config.clone(),
             synthesised: source.synthesised().map(str::to_owned).collect(),
             baked_prompts: baked_prompts.clone(),
             ..Metadata::new(
@@ -134,6 +130,30 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     Ok(draft)
 }
 
+/// Says now, before a download or other long work, whether the outputs can be written; `source` must be none of them.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::Output`] and [`Error::Invalid`].
+pub fn check_outputs(source: Option<&StateDict>, options: &Options) -> Result<()> {
+    if let Some(source) = source {
+        refuse_source_as_output(source, &options.output)?;
+    }
+    create_outputs(options).map(drop)
+}
+
+fn create_outputs(options: &Options) -> Result<(Staged, Staged, Option<archive::Output>)> {
+    let Options {
+        output, split, force, ..
+    } = options;
+    let package = Staged::create(output, *force)?;
+    let metadata_file = Staged::create(&metadata_path(output), *force)?;
+    let archive = |compression| {
+        let path = archive_path(output, compression);
+        archive::Output::create(&path, compression, *split, *force)
+    };
+    Ok((package, metadata_file, options.archive.map(archive).transpose()?))
+}
+
 impl Draft {
     /// Where the package is until it gets its name: it opens there as any other.
     pub fn path(&self) -> &Path {
@@ -152,6 +172,8 @@ impl Draft {
     /// Writes the metadata, and what else of the package depends on it.
     fn describe(&self) -> Result<()> {
         let json = self.metadata.to_json();
+        // Nobody would read such a package.
+        check_size(&json).map_err(|reason| Error::invalid(self.package.target(), reason))?;
         match &self.layout {
             Layout::Pth(layout) => {
                 let crcs: Vec<u32> = self.written.iter().map(|tensor| tensor.crc).collect();
@@ -173,7 +195,7 @@ impl Draft {
             metadata_file,
             archive_file,
             metadata,
-            warnings,
+            mut warnings,
             ..
         } = self;
         let lengths = [file_length(&package)?, file_length(&metadata_file)?];
@@ -194,21 +216,41 @@ impl Draft {
             archive::create(&archive_file, &entries, options.created, progress)?;
             outputs.extend(archive_file.finish(progress)?);
         }
-        if let (Some(compression), Some(_)) = (options.archive, options.split) {
-            // All but the package, its metadata and the list.
-            archive::remove_superseded(&archive_path(&options.output, compression), outputs.len() - 3)?;
-        }
-        let files = outputs
+        let files: Vec<(PathBuf, u64)> = outputs
             .iter()
             .map(|(file, length)| (file.target().to_owned(), *length))
             .collect();
-        commit_all(outputs.into_iter().map(|(file, _)| file).collect(), options.sync)?;
+        warnings.extend(other_archives(&options.output, &files));
+        let mut outputs: Vec<Staged> = outputs.into_iter().map(|(file, _)| file).collect();
+        if let (Some(compression), Some(_)) = (options.archive, options.split) {
+            archive::remove_superseded(&archive_path(&options.output, compression))?;
+            // Named first, the list tells which parts a run that was killed has not named.
+            outputs[2..].rotate_right(1);
+        }
+        commit_all(outputs, options.sync)?;
         Ok(Report {
             files,
             metadata,
             warnings,
         })
     }
+}
+
+/// Archives of the package's name that are not its own: carried by mistake, they would be another package.
+fn other_archives(output: &Path, files: &[(PathBuf, u64)]) -> Vec<String> {
+    let mut others = Vec::new();
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let archive = archive_path(output, compression);
+        let found = [archive.exists().then(|| archive.clone()), archive::first_part(&archive)];
+        let is_ours = |path: &PathBuf| files.iter().any(|(file, _)| file == path);
+        others.extend(found.into_iter().flatten().filter(|path| !is_ours(path)).map(|path| {
+            format!(
+                "{} is there still, with an earlier package in it: remove it, or carry the right one",
+                path.display()
+            )
+        }));
+    }
+    others
 }
 
 /// The same for the same tensors, and for no others.
@@ -266,11 +308,7 @@ fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
 
 /// `.pth` has typed storages only for the older element types.
 fn refuse_untyped(source: &StateDict, plan: &Plan) -> Result<()> {
-    match plan
-        .stored
-        .iter()
-        .find(|stored| pickle::storage_class(stored.dtype).is_none())
-    {
+    match plan.stored.iter().find(|stored| stored.dtype.storage().is_none()) {
         Some(stored) => {
             let reason = format!(
                 "{}: {} cannot be stored in a .pth; write .safetensors",

@@ -1,16 +1,17 @@
 //! What a package says about itself: `X_metadata.json`, byte for byte the same inside the package and beside it.
 
-use std::{collections::BTreeMap, io};
+mod shallow;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{
-    Value,
-    ser::{CompactFormatter, Formatter, PrettyFormatter},
-};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Value, value::RawValue};
+
+use self::shallow::Shallow;
 use super::{plan::Stored, source::Source};
 use crate::{
     Component, TensorInfo,
+    layout::MAX_CONFIG,
     precision::{Precision, QuantisationError},
 };
 
@@ -21,7 +22,9 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Name of the record inside a `.pth`, and of the `__metadata__` entry inside a `.safetensors` (without `.json`).
 pub const RECORD: &str = "sam3_metadata.json";
 /// More than this is no metadata of ours: a full package's has 0.4 MB.
-pub(crate) const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 4 << 20;
+/// Values in it, which take more memory than their text; a full package's has some 20,000.
+const MAX_VALUES: usize = 400_000;
 
 const LICENSE: &str = "The weights are Meta's SAM Materials under the SAM License \
     (https://github.com/facebookresearch/sam3/blob/main/LICENSE): pass a copy of it on with them.";
@@ -61,7 +64,7 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestRun>,
     /// Model config in the schema of transformers' `config.json`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded_config")]
     pub config: Option<Value>,
     /// Every tensor, in the order of the package.
     pub tensors: Vec<TensorRecord>,
@@ -242,6 +245,7 @@ impl Metadata {
 
     /// Reads the text back. The error is a sentence without the file's name.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        check_size(text)?;
         #[derive(Deserialize)]
         struct Head {
             format: String,
@@ -263,6 +267,35 @@ impl Metadata {
         }
         serde_json::from_slice(text).map_err(|error| format!("its {RECORD} cannot be read: {error}"))
     }
+}
+
+/// Refuses a text that no package has, before it becomes many times its size in memory.
+pub(super) fn check_size(text: &[u8]) -> Result<(), String> {
+    if text.len() as u64 > MAX_BYTES {
+        let bytes = text.len();
+        return Err(format!("its {RECORD} has {bytes} bytes; at most {MAX_BYTES} are read"));
+    }
+    // Each value but the first of a list or object stands behind a comma.
+    let values = text.iter().filter(|byte| b",[{".contains(byte)).count();
+    if values > MAX_VALUES {
+        return Err(format!(
+            "its {RECORD} has {values} values; at most {MAX_VALUES} are read"
+        ));
+    }
+    Ok(())
+}
+
+/// A [`Value`] may take eighty times the memory of its text.
+fn bounded_config<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let Some(text) = Option::<Box<RawValue>>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let bytes = text.get().len();
+    if bytes as u64 > MAX_CONFIG {
+        let reason = format!("the config in it has {bytes} bytes; at most {MAX_CONFIG} are read");
+        return Err(D::Error::custom(reason));
+    }
+    serde_json::from_str(text.get()).map(Some).map_err(D::Error::custom)
 }
 
 fn description(precision: Precision) -> &'static str {
@@ -307,58 +340,6 @@ fn utc(seconds: u64) -> String {
     )
 }
 
-/// Indents the two outer levels and keeps what is deeper on one line.
-#[derive(Default)]
-struct Shallow {
-    depth: usize,
-    pretty: PrettyFormatter<'static>,
-}
-
-const INDENTED: usize = 2;
-
-/// Hands a call to the pretty formatter in the outer levels and to the compact one below.
-macro_rules! by_depth {
-    ($self:ident, $method:ident($($argument:expr),*)) => {
-        if $self.depth <= INDENTED { $self.pretty.$method($($argument),*) } else { CompactFormatter.$method($($argument),*) }
-    };
-}
-
-impl Formatter for Shallow {
-    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.depth += 1;
-        by_depth!(self, begin_array(writer))
-    }
-    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        let result = by_depth!(self, end_array(writer));
-        self.depth -= 1;
-        result
-    }
-    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        by_depth!(self, begin_array_value(writer, first))
-    }
-    fn end_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        by_depth!(self, end_array_value(writer))
-    }
-    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.depth += 1;
-        by_depth!(self, begin_object(writer))
-    }
-    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        let result = by_depth!(self, end_object(writer));
-        self.depth -= 1;
-        result
-    }
-    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        by_depth!(self, begin_object_key(writer, first))
-    }
-    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        by_depth!(self, begin_object_value(writer))
-    }
-    fn end_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        by_depth!(self, end_object_value(writer))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,21 +351,6 @@ mod tests {
         assert_eq!(utc(1_795_468_074), "2026-11-23T21:07:54Z");
         assert_eq!(utc(4_107_542_399), "2100-02-28T23:59:59Z");
         assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
-
-    #[test]
-    fn inner_levels_stay_on_one_line() {
-        let value = serde_json::json!({"a": [], "b": [{"c": [1, 2], "d": {}}], "e": {"f": [1]}});
-        let mut out = Vec::new();
-        value
-            .serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out,
-                Shallow::default(),
-            ))
-            .unwrap();
-        let expected =
-            "{\n  \"a\": [],\n  \"b\": [\n    {\"c\":[1,2],\"d\":{}}\n  ],\n  \"e\": {\n    \"f\": [1]\n  }\n}";
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A package: a checkpoint in the wanted precision with its metadata, inside it and beside it, and an archive of both.
 
+mod compressed_tensors;
 mod draft;
 mod metadata;
 mod pickle;
@@ -19,7 +20,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{Progress, Result, StateDict, archive::Compression, precision::Precision};
-pub use draft::{Draft, draft};
+pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
     FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord, TestRun, WorstTensor,
@@ -27,7 +28,7 @@ pub use metadata::{
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
 pub(crate) use source::hex;
 pub use source::{Shard, Source};
-pub(crate) use stream::{PackageHasher, Streamed};
+pub(crate) use stream::{MAX_KEPT, PackageHasher, Streamed};
 pub use verify::{Verified, verify, verify_structure};
 pub(crate) use verify::{conclude, verify_streamed};
 

@@ -1,7 +1,6 @@
 //! The pickle of a state dict, as `torch.save` writes it: protocol 2, `_rebuild_tensor_v2` over persistent storages.
 
 use super::plan::Stored;
-use crate::checkpoint::Dtype;
 
 /// Memo slots of what every tensor repeats; the storages' classes follow.
 const REBUILD: u8 = 0;
@@ -26,7 +25,10 @@ pub(super) fn state_dict(stored: &[Stored]) -> Vec<u8> {
         memo.shared(&mut out, STORAGE, |out| text(out, "storage"));
         memo.class(
             &mut out,
-            storage_class(tensor.dtype).expect("the caller refused the types without one"),
+            tensor
+                .dtype
+                .storage()
+                .expect("the caller refused the types without one"),
         );
         text(&mut out, &index.to_string());
         memo.shared(&mut out, CPU, |out| text(out, "cpu"));
@@ -67,25 +69,6 @@ impl Memo {
             self.classes.push(class);
         }
     }
-}
-
-/// The typed storage whose name tells PyTorch the dtype; `None` for a type that has none.
-pub(super) fn storage_class(dtype: Dtype) -> Option<&'static str> {
-    Some(match dtype {
-        Dtype::F32 => "FloatStorage",
-        Dtype::F16 => "HalfStorage",
-        Dtype::BF16 => "BFloat16Storage",
-        Dtype::I8 => "CharStorage",
-        Dtype::C64 => "ComplexFloatStorage",
-        Dtype::F64 => "DoubleStorage",
-        Dtype::I64 => "LongStorage",
-        Dtype::I32 => "IntStorage",
-        Dtype::I16 => "ShortStorage",
-        Dtype::U8 => "ByteStorage",
-        Dtype::Bool => "BoolStorage",
-        Dtype::C128 => "ComplexDoubleStorage",
-        _ => return None,
-    })
 }
 
 fn global(out: &mut Vec<u8>, module: &str, name: &str) {

@@ -4,17 +4,19 @@
 //! file's length. That map opens as the file itself would.
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::metadata::MAX_BYTES;
+use crate::checkpoint::{
+    MAX_TENSORS,
+    safetensors::{MAX_HEADER, lengths},
+};
 
-/// A safetensors header beyond this is refused by the reference reader too.
-const MAX_HEADER: u64 = 100_000_000;
 const LOCAL_HEADER: usize = 30;
-/// A package holds at most this much beside its tensors: its metadata, names and padding.
-const MAX_KEPT: u64 = MAX_BYTES + (32 << 20);
+/// What the packages of an archive hold beside their tensors may take so much memory: metadata, and a page between any two
+/// tensors. A full package takes 8 MB.
+pub(crate) const MAX_KEPT: u64 = 24 << 20;
+/// What memory comes in.
+const PAGE: u64 = 4096;
 
 /// A package that went by.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Streamed {
     pub map: Mmap,
     /// First byte, length and SHA-256 of each tensor's bytes.
     pub digests: Vec<(u64, u64, [u8; 32])>,
+    /// Memory that the map takes.
+    pub kept: u64,
 }
 
 /// Takes a package's bytes in order.
@@ -33,9 +37,12 @@ pub(crate) struct PackageHasher {
     /// Safetensors: the lengths of the tensors to come, last first.
     queue: Vec<u64>,
     map: MmapMut,
-    /// Bytes taken, and of them kept.
+    /// Bytes taken.
     at: u64,
+    /// Memory of those that are kept, how much it may be, and the first page without any.
     kept: u64,
+    most_kept: u64,
+    empty_from: u64,
     digests: Vec<(u64, u64, [u8; 32])>,
 }
 
@@ -70,8 +77,8 @@ enum Then {
 }
 
 impl PackageHasher {
-    /// For a package of so many bytes.
-    pub fn new(length: u64) -> Result<Self, String> {
+    /// For a package of so many bytes; what lies beside its tensors may take `most_kept` bytes of memory.
+    pub fn new(length: u64, most_kept: u64) -> Result<Self, String> {
         // Pages that are never written cost nothing, and swap need not be set aside for them.
         let map = usize::try_from(length)
             .map_err(|error| error.to_string())
@@ -81,6 +88,9 @@ impl PackageHasher {
                 map.map_err(|error| error.to_string())
             })
             .map_err(|error| format!("cannot look at its {length} bytes: {error}"))?;
+        // Huge pages, where they are on for all, would fill the map from a few bytes each. A failure only costs memory.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::NoHugePage);
         Ok(Self {
             state: State::Magic,
             head: Vec::new(),
@@ -88,6 +98,8 @@ impl PackageHasher {
             map,
             at: 0,
             kept: 0,
+            most_kept,
+            empty_from: 0,
             digests: Vec::new(),
         })
     }
@@ -128,10 +140,13 @@ impl PackageHasher {
 
     /// Puts bytes at their place in the map; returns how many.
     fn keep(&mut self, bytes: &[u8]) -> Result<usize, String> {
-        self.kept += bytes.len() as u64;
-        if self.kept > MAX_KEPT {
+        let end = (self.at + bytes.len() as u64).div_ceil(PAGE);
+        self.kept += PAGE * end.saturating_sub(self.empty_from.max(self.at / PAGE));
+        self.empty_from = self.empty_from.max(end);
+        if self.kept > self.most_kept {
             return Err(format!(
-                "it holds more than {MAX_KEPT} bytes beside its tensors: not a package"
+                "what it holds beside its tensors takes more than {} bytes: not a package",
+                self.most_kept
             ));
         }
         self.map[self.at as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -147,6 +162,7 @@ impl PackageHasher {
         Ok(Streamed {
             map,
             digests: self.digests,
+            kept: self.kept,
         })
     }
 
@@ -170,7 +186,8 @@ impl PackageHasher {
                 if length > MAX_HEADER {
                     return Err("it is neither a PyTorch zip nor a safetensors file".to_owned());
                 }
-                self.head.clear();
+                // At once: a growing vector would hold it twice.
+                self.head = Vec::with_capacity(length as usize);
                 self.state = State::SafetensorsHeader { length };
             }
             State::ZipHeader => {
@@ -252,6 +269,9 @@ impl PackageHasher {
         let tensor = record
             .strip_prefix("data/")
             .is_some_and(|number| number.parse::<usize>().is_ok());
+        if self.digests.len() > MAX_TENSORS {
+            return Err(format!("it holds more than {MAX_TENSORS} tensors"));
+        }
         let descriptor = if !has_descriptor {
             0
         } else if zip64 {
@@ -270,37 +290,9 @@ impl PackageHasher {
     }
 
     fn safetensors_header(&mut self) -> Result<(), String> {
-        #[derive(Deserialize)]
-        struct Place {
-            data_offsets: (u64, u64),
-        }
-        let broken = |error: serde_json::Error| format!("its safetensors header is malformed: {error}");
-        let header: Map<String, Value> = serde_json::from_slice(&self.head).map_err(broken)?;
-        self.head = Vec::new();
-        let mut cursor = 0;
-        let mut places = Vec::with_capacity(header.len());
-        for (name, value) in header {
-            if name == "__metadata__" {
-                continue;
-            }
-            let Place {
-                data_offsets: (begin, end),
-            } = serde_json::from_value(value).map_err(broken)?;
-            let length = end
-                .checked_sub(begin)
-                .ok_or_else(|| format!("{name}: its bytes end before they begin"))?;
-            places.push((begin, length, name));
-        }
-        places.sort_by_key(|(begin, length, _)| (*begin, *length));
-        for (begin, length, name) in &places {
-            if *begin != cursor {
-                return Err(format!("{name}: expected its bytes at {cursor}, found {begin}"));
-            }
-            cursor = begin
-                .checked_add(*length)
-                .ok_or_else(|| format!("{name}: absurd length"))?;
-        }
-        self.queue = places.into_iter().rev().map(|(_, length, _)| length).collect();
+        let header = std::mem::take(&mut self.head);
+        self.queue = lengths(&header)?;
+        self.queue.reverse();
         self.state = State::Body {
             left: 0,
             length: 0,

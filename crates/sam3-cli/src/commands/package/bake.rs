@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use anyhow::Context;
 use sam3_model::Config;
 use sam3_package::{
     Progress, StateDict,
@@ -14,13 +13,18 @@ use crate::failure::Failure;
 /// The prompts that the flag names: those in a file, one a line, or those between commas.
 pub fn prompts(flag: &str) -> anyhow::Result<Vec<String>> {
     let file = Path::new(flag);
-    let text = if file.is_file() {
-        fs::read_to_string(file).with_context(|| format!("cannot read the prompts in {flag}"))?
+    let prompts: Vec<String> = if file.is_file() {
+        let text = fs::read(file).map_err(|error| unreadable(flag, &error.to_string()))?;
+        let text = String::from_utf8(text).map_err(|_| unreadable(flag, "it is not UTF-8 text"))?;
+        // Editors on Windows put a mark before UTF-8.
+        let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        lines.filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    } else if is_meant_as_file(flag) {
+        return Err(unreadable(flag, "there is no such file"));
     } else {
-        flag.replace(',', "\n")
+        flag.split(',').map(|prompt| prompt.trim().to_owned()).collect()
     };
-    let prompts = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let prompts: Vec<String> = prompts.map(str::to_owned).collect();
+    let prompts: Vec<String> = prompts.into_iter().filter(|prompt| !prompt.is_empty()).collect();
     if prompts.is_empty() {
         return Err(Failure::usage(
             format!("--bake-prompts {flag}: no prompt in it"),
@@ -28,6 +32,20 @@ pub fn prompts(flag: &str) -> anyhow::Result<Vec<String>> {
         ));
     }
     Ok(prompts)
+}
+
+/// A path that leads nowhere would otherwise become a prompt, and the text encoder be gone.
+fn is_meant_as_file(flag: &str) -> bool {
+    ["/", "./", "../", "~/"].iter().any(|start| flag.starts_with(start))
+        || flag.ends_with('/')
+        || (!flag.contains([',', ' ']) && flag.ends_with(".txt"))
+}
+
+fn unreadable(flag: &str, reason: &str) -> anyhow::Error {
+    Failure::input(
+        format!("--bake-prompts {flag}: {reason}"),
+        "a file of prompts is text with one a line; prompts themselves go between commas, --bake-prompts \"boat,buoy\"",
+    )
 }
 
 /// Encodes prompts with the weights that the package would have had: those of `options.precision`.
@@ -57,4 +75,31 @@ pub fn bake(
     let draft = package::draft(source, &options, progress)?;
     let text = Arc::new(StateDict::open(draft.path())?);
     Ok(sam3_model::bake_prompts(config, text, prompts)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_come_from_the_flag_or_a_file() {
+        assert_eq!(prompts("boat, red car ,,boat").unwrap(), ["boat", "red car", "boat"]);
+        assert_eq!(prompts("person/animal").unwrap(), ["person/animal"]);
+        for flag in ["", " , ", "no-such-prompts.txt", "./boats", "/", "~/boats"] {
+            assert!(prompts(flag).is_err(), "{flag:?}");
+        }
+        let path = std::env::temp_dir().join(format!("sam3-prompts-{}.txt", std::process::id()));
+        let flag = path.to_str().unwrap();
+        fs::write(
+            &path,
+            "\u{feff}# what to look for\r\nboat\r\n\r\n  café, crème \r\nhäuser",
+        )
+        .unwrap();
+        assert_eq!(prompts(flag).unwrap(), ["boat", "café, crème", "häuser"]);
+        fs::write(&path, "caf\u{e9}".chars().map(|c| c as u8).collect::<Vec<_>>()).unwrap();
+        assert!(prompts(flag).unwrap_err().to_string().contains("not UTF-8"));
+        fs::write(&path, "# nothing\n\n").unwrap();
+        assert!(prompts(flag).unwrap_err().to_string().contains("no prompt"));
+        fs::remove_file(path).unwrap();
+    }
 }

@@ -3,74 +3,39 @@
 //! Scores are held transposed, `[keys, queries]`: softmax then runs down columns, a vector of queries at once, and the exponentials
 //! already lie as the next product wants its right-hand side.
 
-use std::{cell::RefCell, ops::Range};
+use std::{cell::RefCell, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
-use super::super::{
-    Compute,
-    compute::Unit,
-    product::{Rows, left_strip, right_panel},
-    simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, MR, ZEROS, math},
+use super::{
+    super::{
+        Compute,
+        compute::Unit,
+        product::{Rows, left_strip, right_panel},
+        simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, MR, ZEROS, math},
+    },
+    rows::{HeadRows, Operand, Places, columns},
 };
 
 /// Keys whose scores are held at once; a multiple of `MR` and of every lane's group.
 const KEY_BLOCK: usize = 288;
 
-/// Where an operand's heads lie: `values[row × stride + offset + head × head_dim ..]`.
+/// Added to scores.
 #[derive(Clone, Copy)]
-pub struct Operand<'a> {
-    pub values: &'a [f32],
-    pub stride: usize,
-    pub offset: usize,
-}
-
-/// Which row a token of a batch element is.
-#[derive(Clone, Copy)]
-pub enum Places {
-    /// So many tokens, one batch element after the other.
-    Sequence(usize),
-    /// Windows of a `[height, width]` map, row by row; tokens beyond the map are padding.
-    Windows {
-        window: usize,
-        columns: usize,
-        height: usize,
-        width: usize,
+pub enum Bias<'a> {
+    /// `values[head × head_stride + query × query_stride + key]`; a stride of 0 broadcasts.
+    Scores {
+        values: &'a [f32],
+        head_stride: usize,
+        query_stride: usize,
     },
-}
-
-impl Places {
-    fn tokens(self) -> usize {
-        match self {
-            Self::Sequence(tokens) => tokens,
-            Self::Windows { window, .. } => window * window,
-        }
-    }
-
-    #[inline(always)]
-    fn row(self, batch: usize, token: usize) -> Option<usize> {
-        match self {
-            Self::Sequence(tokens) => Some(batch * tokens + token),
-            Self::Windows {
-                window,
-                columns,
-                height,
-                width,
-            } => {
-                let y = batch / columns * window + token / window;
-                let x = batch % columns * window + token % window;
-                (y < height && x < width).then_some(y * width + x)
-            }
-        }
-    }
-}
-
-/// Added to scores; a stride of 0 broadcasts.
-#[derive(Clone, Copy)]
-pub struct Bias<'a> {
-    pub values: &'a [f32],
-    pub head_stride: usize,
-    pub query_stride: usize,
+    /// See [`super::Bias::Cells`]; `width` cells in a row.
+    Cells {
+        rows: &'a [f32],
+        columns: &'a [f32],
+        width: usize,
+        queries: usize,
+    },
 }
 
 /// One call's inputs.
@@ -92,8 +57,8 @@ pub struct Flash<'a> {
 }
 
 impl Flash<'_> {
-    /// `out` is `[rows of queries, heads × head_dim]`.
-    pub fn run(self, compute: Compute, out: &mut [f32]) {
+    /// `out` is `[rows of queries, heads × head_dim]`; the row of every query is written.
+    pub fn run(self, compute: Compute, out: &mut [MaybeUninit<f32>]) {
         let (units, queries) = (self.batch * self.heads, self.query_places.tokens());
         // Few heads: share out the queries as well; each part then packs the keys again.
         let parts = (4 * rayon::current_num_threads())
@@ -117,7 +82,7 @@ impl Flash<'_> {
     }
 }
 
-struct SharedOut(*mut f32);
+struct SharedOut(*mut MaybeUninit<f32>);
 
 // SAFETY: a task writes its own head's columns of its own queries' rows.
 unsafe impl Sync for SharedOut {}
@@ -368,13 +333,36 @@ impl<'a> Task<'a> {
 
     #[inline(always)]
     fn add_bias(&self, scores: &mut [f32], nr: usize, queries: &Range<usize>, keys: &Range<usize>) {
-        let Some(bias) = self.flash.bias else {
-            return;
-        };
-        let values = &bias.values[self.head * bias.head_stride..];
-        for (row, key) in scores.chunks_exact_mut(nr).zip(keys.clone()) {
-            for (score, query) in row.iter_mut().zip(queries.clone()) {
-                *score += values[query * bias.query_stride + key] * std::f32::consts::LOG2_E;
+        const LOG2_E: f32 = std::f32::consts::LOG2_E;
+        let keys = scores.chunks_exact_mut(nr).zip(keys.clone());
+        match self.flash.bias {
+            None => {}
+            Some(Bias::Scores {
+                values,
+                head_stride,
+                query_stride,
+            }) => {
+                let values = &values[self.head * head_stride..];
+                for (row, key) in keys {
+                    for (score, query) in row.iter_mut().zip(queries.clone()) {
+                        *score += values[query * query_stride + key] * LOG2_E;
+                    }
+                }
+            }
+            Some(Bias::Cells {
+                rows,
+                columns,
+                width,
+                queries: count,
+            }) => {
+                let height = rows.len() / count / self.flash.heads;
+                for (row, key) in keys {
+                    let of_row = &rows[(self.head * height + key / width) * count..][queries.clone()];
+                    let of_column = &columns[(self.head * width + key % width) * count..][queries.clone()];
+                    for ((score, of_row), of_column) in row.iter_mut().zip(of_row).zip(of_column) {
+                        *score += (of_row + of_column) * LOG2_E;
+                    }
+                }
             }
         }
     }
@@ -395,83 +383,8 @@ impl<'a> Task<'a> {
             // SAFETY: inside the output by the assertion, and this task's own by `SharedOut`.
             let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), dim) };
             let shrink = 1.0 / total;
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * shrink);
+            (out.iter_mut().zip(sums)).for_each(|(out, sum)| _ = out.write(sum * shrink));
         }
-    }
-}
-
-/// The columns of a row from one on, zeros beyond its end.
-#[inline(always)]
-fn columns(row: &[f32], from: usize) -> [f32; COLUMNS] {
-    if let Some(columns) = row.get(from..).and_then(|row| row.first_chunk()) {
-        return *columns;
-    }
-    let mut columns = [0.0; COLUMNS];
-    let rest = &row[from.min(row.len())..];
-    columns[..rest.len()].copy_from_slice(rest);
-    columns
-}
-
-/// One head of one operand, as rows to pack.
-struct HeadRows<'a> {
-    operand: Operand<'a>,
-    places: Places,
-    padding: &'a [f32],
-    rotation: Option<(&'a [f32], &'a [f32])>,
-    batch: usize,
-    column: usize,
-    head_dim: usize,
-    scale: f32,
-}
-
-impl<'a> HeadRows<'a> {
-    #[inline(always)]
-    fn row(&self, token: usize) -> &'a [f32] {
-        let row = match self.places.row(self.batch, token) {
-            Some(row) => &self.operand.values[row * self.operand.stride..],
-            None => self.padding,
-        };
-        &row[self.column..][..self.head_dim]
-    }
-}
-
-impl Rows for HeadRows<'_> {
-    fn count(&self) -> usize {
-        self.places.tokens()
-    }
-
-    fn depth(&self) -> usize {
-        self.head_dim
-    }
-
-    /// Scaled, and turned if there is a rotation. `start` and the length are even then.
-    #[inline(always)]
-    fn read(&self, token: usize, start: usize, out: &mut [f32]) {
-        let row = &self.row(token)[start..][..out.len()];
-        let Some((cos, sin)) = self.rotation else {
-            out.iter_mut().zip(row).for_each(|(out, x)| *out = x * self.scale);
-            return;
-        };
-        let turns = token * self.head_dim + start..token * self.head_dim + start + out.len();
-        let (cos, sin) = (&cos[turns.clone()], &sin[turns]);
-        let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
-        let done = whole.len() * COLUMNS;
-        let operands = row.as_chunks().0.iter().zip(cos.as_chunks().0).zip(sin.as_chunks().0);
-        for (out, ((x, cos), sin)) in whole.iter_mut().zip(operands) {
-            turn::<COLUMNS>(x, cos, sin, self.scale, out);
-        }
-        let operands = row[done..].as_chunks().0.iter().zip(cos[done..].as_chunks().0);
-        for ((out, (x, cos)), sin) in (rest.as_chunks_mut().0.iter_mut().zip(operands)).zip(sin[done..].as_chunks().0) {
-            turn::<2>(x, cos, sin, self.scale, out);
-        }
-    }
-}
-
-/// Turns neighbouring channels as the complex numbers that they are.
-#[inline(always)]
-fn turn<const N: usize>(x: &[f32; N], cos: &[f32; N], sin: &[f32; N], scale: f32, out: &mut [f32; N]) {
-    for i in 0..N {
-        out[i] = (x[i] * cos[i] + x[i ^ 1] * sin[i]) * scale;
     }
 }
 

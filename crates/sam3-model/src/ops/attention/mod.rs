@@ -3,44 +3,98 @@
 mod flash;
 #[cfg(test)]
 mod plain;
+mod rows;
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use self::flash::{Bias, Flash, Operand, Places};
+use self::{
+    flash::Flash,
+    rows::{Operand, Places},
+};
 use super::{Compute, Linear, Rope, cuda, device, host};
+
+/// What is added to the scores of queries and keys.
+#[derive(Clone, Copy)]
+pub enum Bias<'a> {
+    /// Broadcasts to `[heads, queries, keys]`.
+    Scores(&'a Tensor),
+    /// The keys are a map's cells, row by row: what each row, `[heads, height, queries]`, and each column, `[heads, width, queries]`, adds.
+    Cells {
+        /// One value a row.
+        rows: &'a Tensor,
+        /// One value a column.
+        columns: &'a Tensor,
+    },
+}
+
+impl Bias<'_> {
+    /// `[heads, queries, keys]`, or what broadcasts to it.
+    pub(super) fn scores(self) -> Result<Tensor> {
+        match self {
+            Self::Scores(bias) => Ok(bias.clone()),
+            Self::Cells { rows, columns } => {
+                let cells = rows.unsqueeze(2)?.broadcast_add(&columns.unsqueeze(1)?)?;
+                cells.flatten(1, 2)?.transpose(1, 2)
+            }
+        }
+    }
+}
 
 /// `softmax(q kᵀ / √head_dim + bias) v`, head by head.
 ///
-/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`; `bias` broadcasts to
-/// `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]`, which goes into another product and nowhere else.
+/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`. Returns `[batch, queries, heads × head_dim]`, which goes into another product and nowhere else.
 pub fn attention(
     compute: Compute,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     heads: usize,
-    bias: Option<&Tensor>,
+    bias: Option<Bias<'_>>,
 ) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
     if !host::is_host(q) {
         let [q, k, v] = [q, k, v].map(|x| device::operand(x, compute)?.contiguous());
-        return cuda::attention(&q?, &k?, &v?, heads, bias);
+        let bias = bias.map(Bias::scores).transpose()?;
+        return cuda::attention(&q?, &k?, &v?, heads, bias.as_ref());
     }
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     let (q_values, k_values, v_values) = (host::values(&q)?, host::values(&k)?, host::values(&v)?);
-    let bias = bias.map(Tensor::contiguous).transpose()?;
-    let bias_values = bias.as_ref().map(host::values).transpose()?;
-    let bias = match (&bias, bias_values.as_deref()) {
-        (Some(bias), Some(values)) => {
+    // Scores and rows, then columns.
+    let biases = match bias {
+        None => [None, None],
+        Some(Bias::Scores(bias)) => [Some(bias.contiguous()?), None],
+        Some(Bias::Cells { rows, columns }) => [Some(rows.contiguous()?), Some(columns.contiguous()?)],
+    };
+    let [first, second] = biases
+        .each_ref()
+        .map(|bias| bias.as_ref().map(host::values).transpose());
+    let (first, second) = (first?, second?);
+    let bias = match (&biases, first.as_deref(), second.as_deref()) {
+        ([Some(bias), None], Some(values), _) => {
             let (bias_heads, bias_queries, bias_keys) = bias.dims3()?;
             debug_assert_eq!(bias_keys, keys);
-            Some(Bias {
+            Some(flash::Bias::Scores {
                 values,
                 head_stride: if bias_heads == 1 { 0 } else { bias_queries * keys },
                 query_stride: if bias_queries == 1 { 0 } else { keys },
+            })
+        }
+        ([Some(_), Some(bias)], Some(rows), Some(columns)) => {
+            let (bias_heads, width, bias_queries) = bias.dims3()?;
+            assert_eq!(
+                [rows.len() * width, bias_heads],
+                [keys * heads * queries, heads],
+                "bias of cells"
+            );
+            assert_eq!(bias_queries, queries, "bias of cells");
+            Some(flash::Bias::Cells {
+                rows,
+                columns,
+                width,
+                queries,
             })
         }
         _ => None,
@@ -50,8 +104,7 @@ pub fn attention(
         stride: width,
         offset: 0,
     };
-    let mut out = host::zeros(batch * queries * width);
-    Flash {
+    let flash = Flash {
         q: operand(&q_values),
         k: operand(&k_values),
         v: operand(&v_values),
@@ -63,8 +116,9 @@ pub fn attention(
         rotation: None,
         bias,
         padding: &[],
-    }
-    .run(compute, &mut out);
+    };
+    // SAFETY: every query's row is written.
+    let out = unsafe { host::written(batch * queries * width, |out| flash.run(compute, out)) };
     Tensor::from_vec(out, (batch, queries, width), q.device())
 }
 
@@ -140,8 +194,7 @@ impl MapAttention {
             offset: index * channels,
         };
         let (cos, sin) = self.rope.turns()?;
-        let mut out = host::zeros(height * width * channels);
-        Flash {
+        let flash = Flash {
             q: operand(0),
             k: operand(1),
             v: operand(2),
@@ -153,8 +206,9 @@ impl MapAttention {
             rotation: Some((&cos, &sin)),
             bias: None,
             padding: &padding,
-        }
-        .run(self.compute, &mut out);
+        };
+        // SAFETY: every token of the map is a query of one window.
+        let out = unsafe { host::written(height * width * channels, |out| flash.run(self.compute, out)) };
         Tensor::from_vec(out, (height, width, channels), qkv.device())
     }
 }
@@ -165,9 +219,10 @@ mod tests {
 
     use candle_core::{Device, Tensor};
 
-    use super::{MapAttention, attention, plain};
+    use super::{Bias, MapAttention, attention, plain};
     use crate::ops::{
         Compute, Rope,
+        host::as_accelerator,
         simd::at_every_level,
         testing::{assert_close, tensor},
     };
@@ -180,13 +235,13 @@ mod tests {
         let expected = plain::attention(&q, &k, &v, heads, bias).unwrap();
         let what = format!("{what} {sizes:?}");
         assert_close(
-            &attention(Compute::F32, &q, &k, &v, heads, bias).unwrap(),
+            &attention(Compute::F32, &q, &k, &v, heads, bias.map(Bias::Scores)).unwrap(),
             &expected,
             1e-6,
             &what,
         );
         assert_close(
-            &attention(Compute::Bf16, &q, &k, &v, heads, bias).unwrap(),
+            &attention(Compute::Bf16, &q, &k, &v, heads, bias.map(Bias::Scores)).unwrap(),
             &expected,
             2e-2,
             &what,
@@ -219,6 +274,31 @@ mod tests {
             check((1, 33, 33, 3, 8), Some(&causal), "causal");
             check((1, 67, 301, 3, 32), Some(&tensor(&[3, 67, 301], 9)), "box");
         });
+    }
+
+    #[test]
+    fn a_bias_of_cells_is_that_of_their_rows_and_columns() {
+        for (height, width, queries, heads, head_dim) in [(1, 1, 1, 1, 1), (3, 5, 7, 2, 8), (20, 15, 67, 3, 32)] {
+            let keys = height * width;
+            let q = tensor(&[1, queries, heads * head_dim], 1);
+            let (k, v) = (
+                tensor(&[1, keys, heads * head_dim], 2),
+                tensor(&[1, keys, heads * head_dim], 3),
+            );
+            let (rows, columns) = (
+                tensor(&[heads, height, queries], 4),
+                tensor(&[heads, width, queries], 5),
+            );
+            let bias = Bias::Cells {
+                rows: &rows,
+                columns: &columns,
+            };
+            let expected = plain::attention(&q, &k, &v, heads, Some(&bias.scores().unwrap())).unwrap();
+            let run = || attention(Compute::F32, &q, &k, &v, heads, Some(bias)).unwrap();
+            let what = format!("{height}×{width}, {queries} queries");
+            at_every_level(|| assert_close(&run(), &expected, 1e-6, &what));
+            assert_close(&as_accelerator(run), &expected, 1e-5, &what);
+        }
     }
 
     #[test]

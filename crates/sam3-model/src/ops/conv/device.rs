@@ -1,12 +1,12 @@
 //! The convolutions on an accelerator: patches or corners as rows, and the device's own product.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::{Conv3x3, ConvTranspose2x2};
 use crate::ops::{Activation, cuda, device};
 
-/// The unrolled input of a block of rows: 2¹⁶ pixels of 2304 halves are 300 MB at SAM 3's size.
-const BLOCK_PIXELS: usize = 1 << 16;
+/// The unrolled input of a block of rows, at most 600 MB of halves; SAM 3's finest map is one block, of 380.
+const BLOCK_PIXELS: usize = 1 << 17;
 
 /// See [`Conv3x3::forward`].
 pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
@@ -17,8 +17,8 @@ pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
     let mut blocks = Vec::with_capacity(height.div_ceil(rows));
     for start in (0..height).step_by(rows) {
         let end = height.min(start + rows);
-        let y = device::product(&cuda::patches3x3_rows(&x, start..end)?, &kernel)?;
-        blocks.push(cuda::finish(&y, Some(&conv.bias), Activation::None, None, DType::F32)?);
+        let patches = cuda::patches3x3_rows(&x, start..end)?;
+        blocks.push(cuda::product_add(&patches, &kernel, Some(&conv.bias), None)?);
     }
     Tensor::cat(&blocks, 0)?.reshape((height, width, ()))
 }

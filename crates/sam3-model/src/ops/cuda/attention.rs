@@ -62,7 +62,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, bias: Option<
         (args.bias_head, args.bias_query, args.bias_key) = (stride(0), stride(1), stride(2));
     }
     // SAFETY: shapes were checked above, and strides and places are those of the tensors.
-    unsafe { args.run(launch, dtype, heads, batch)? };
+    unsafe { args.run(launch, &out, heads, batch)? };
     Ok(out)
 }
 
@@ -101,6 +101,7 @@ pub(super) struct AttentionArgs {
     pub cos: Address,
     pub sin: Address,
     pub out: Address,
+    pub parts: Address,
     pub q_stride: u32,
     pub k_stride: u32,
     pub v_stride: u32,
@@ -114,9 +115,13 @@ pub(super) struct AttentionArgs {
     pub keys: Places,
     pub values: Places,
     pub scale: f32,
+    pub splits: u32,
+    pub split_keys: u32,
+    pub by_fours: u32,
+    pub unused: u32,
 }
 
-// SAFETY: as its source has it; 192 bytes.
+// SAFETY: as its source has it; 216 bytes.
 unsafe impl Args for AttentionArgs {}
 
 impl AttentionArgs {
@@ -124,18 +129,27 @@ impl AttentionArgs {
         Self {
             head_dim: head_dim as u32,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            splits: 1,
             ..Self::default()
         }
     }
 
+    /// Computes `out`, which `launch` knows.
+    ///
     /// # Safety
     /// As [`Launch::run`].
-    pub unsafe fn run(self, launch: Launch, dtype: DType, heads: usize, batch: usize) -> Result<()> {
+    pub unsafe fn run(mut self, launch: Launch, out: &Tensor, heads: usize, batch: usize) -> Result<()> {
         const TENSOR_CORES: Module = module!("attention");
         const EXACT: Module = module!("attention_exact");
-        /// Fewer blocks of 128 queries than these leave parts of a large GPU idle: then they are of 64.
+        const THREADS: usize = 128;
+        /// Fewer blocks than these leave parts of a large GPU idle: then each takes fewer queries, or fewer keys.
         const FEW: usize = 256;
-        let (queries, name) = (self.queries.tokens as usize, type_name(dtype)?);
+        const FEW_EXACT: usize = 512;
+        /// Of a block at least; a multiple of the kernel's tiles.
+        const SPLIT_KEYS: usize = 128;
+        let (queries, keys, dtype) = (self.queries.tokens as usize, self.keys.tokens as usize, out.dtype());
+        let name = type_name(dtype)?;
+        self.split_keys = self.keys.tokens;
         if self.head_dim > 64 {
             bail!(
                 "attention with {} values a head; the kernels take 64 at most",
@@ -150,24 +164,58 @@ impl AttentionArgs {
             self.v_padding,
             self.head_dim,
         ];
-        let addresses = [self.q, self.k, self.v, self.padding];
-        let (module, kernel, each) = if dtype != DType::F32
+        let addresses = [self.q, self.k, self.v, self.padding, self.q_bias, self.cos, self.sin];
+        if dtype != DType::F32
             && strides.iter().all(|stride| stride.is_multiple_of(8))
             && addresses.iter().all(|address| address.is_multiple_of(16))
         {
             let dim = if self.head_dim <= 32 { 32 } else { 64 };
-            let each = if queries.div_ceil(128) * heads * batch < FEW {
-                64
-            } else {
-                128
+            let few = queries.div_ceil(128) * heads * batch < FEW;
+            // With a bias keys are a prompt's, few.
+            let (biased, each) = match (self.bias, few) {
+                (0, false) => ("", 128),
+                (0, true) => ("", 64),
+                _ => ("_biased", 64),
             };
-            (TENSOR_CORES, format!("attention_{name}_{dim}_{each}"), each)
+            let (kernel, blocks) = (
+                format!("attention{biased}_{name}_{dim}_{each}"),
+                [queries.div_ceil(each), heads, batch],
+            );
+            // SAFETY: the caller's.
+            return unsafe { launch.run(TENSOR_CORES, &kernel, blocks, THREADS, self) };
+        }
+        let dim = if self.head_dim <= 32 { 32 } else { 64 };
+        let addresses = [self.q, self.k, self.v, self.padding].map(|address| (address, dtype));
+        let by_fours = strides.iter().all(|stride| stride.is_multiple_of(4)) && launch::aligned(&addresses, 4);
+        self.by_fours = u32::from(by_fours);
+        let blocks = queries.div_ceil(64);
+        let splits = (FEW_EXACT / (blocks * heads * batch).max(1)).clamp(1, keys.div_ceil(SPLIT_KEYS).max(1));
+        let split_keys = keys.div_ceil(splits).next_multiple_of(SPLIT_KEYS);
+        let splits = keys.div_ceil(split_keys).max(1);
+        let parts = if splits > 1 {
+            let size = splits * (2 + self.head_dim as usize);
+            Some(launch::uninitialised(
+                (batch, heads, queries, size),
+                DType::F32,
+                out.device(),
+            )?)
         } else {
-            (EXACT, format!("attention_exact_{name}"), 64)
+            None
         };
-        let blocks = [queries.div_ceil(each), heads, batch];
-        // SAFETY: the caller's.
-        unsafe { launch.run(module, &kernel, blocks, 128, self) }
+        let mut launch = launch; // borrowed for as long as `parts` from here on
+        if let Some(parts) = &parts {
+            self.parts = launch.output(parts)?;
+            (self.splits, self.split_keys) = (splits as u32, split_keys as u32);
+        }
+        let blocks = [blocks * splits, heads, batch];
+        // SAFETY: the caller's; a block for each split of some queries' keys.
+        unsafe { launch.run(EXACT, &format!("attention_exact_{name}_{dim}"), blocks, THREADS, self)? };
+        let Some(parts) = &parts else { return Ok(()) };
+        let mut launch = Launch::on(out.device());
+        (self.parts, self.out) = (launch.input(parts, DType::F32)?, launch.output(out)?);
+        let blocks = [queries.div_ceil(THREADS / 32), heads, batch];
+        // SAFETY: a warp for each query, whose parts were all written.
+        unsafe { launch.run(EXACT, &format!("attention_merge_{name}"), blocks, THREADS, self) }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{
     cell::Cell,
     ffi::{CStr, CString, c_char, c_int, c_void},
-    path::Path,
     process::Command,
     sync::{Mutex, OnceLock},
 };
 
 use super::launch::{Address, Args};
+use crate::ops::testing::crate_folder;
 
 thread_local! {
     static EMULATING: Cell<bool> = const { Cell::new(false) };
@@ -79,7 +79,7 @@ pub fn run<A: Args>(kernel: &str, args: &A, buffers: &[(Address, usize, bool)], 
 
 /// `SAM3_EMULATION_FLAGS` is more for the compiler: `-fsanitize=thread -DREAL_THREADS` looks for races, see `kernels/emulation.cpp`.
 fn compile() -> Emulate {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation.cpp");
+    let source = crate_folder().join("kernels/emulation.cpp");
     let library = std::env::temp_dir().join(format!("sam3-kernels-{}.so", std::process::id()));
     let extra = std::env::var("SAM3_EMULATION_FLAGS").unwrap_or_default();
     let output = Command::new(std::env::var("CXX").unwrap_or("c++".to_owned()))

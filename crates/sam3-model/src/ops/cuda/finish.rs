@@ -24,6 +24,30 @@ pub fn finish(
     {
         bail!("bias {:?} after a product {:?}", bias.dims(), y.dims());
     }
+    run(y, bias, activation, residual, out, false)
+}
+
+/// `y + shift`: `y` is f32 `[rows, columns]`, `shift` f32 `[rows]`.
+pub fn shift_rows(y: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    let (rows, _) = y.dims2()?;
+    if shift.dims() != [rows] {
+        bail!("a shift {:?} of rows {:?}", shift.dims(), y.dims());
+    }
+    if !launch::runs_on(y.device()) {
+        return y.broadcast_add(&shift.unsqueeze(1)?);
+    }
+    run(y, Some(shift), Activation::None, None, DType::F32, true)
+}
+
+fn run(
+    y: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    residual: Option<&Tensor>,
+    out: DType,
+    bias_of_rows: bool,
+) -> Result<Tensor> {
+    let columns = y.dim(D::Minus1)?;
     if let Some(residual) = residual
         && residual.elem_count() != y.elem_count()
     {
@@ -54,15 +78,27 @@ pub fn finish(
         activation: activation as u32,
         residual_is_f32: u32::from(residual_type == DType::F32),
         total: total_word,
+        bias_of_rows: bias_of_rows.into(),
+        unused: 0,
     };
     let addresses = [
         (args.y, y.dtype()),
-        (args.bias, DType::F32),
+        (if bias_of_rows { 0 } else { args.bias }, DType::F32),
         (args.residual, residual_type),
         (args.out, out),
     ];
-    let vectors = columns.is_multiple_of(4) && launch::aligned(&addresses, 4);
-    let (kernel, each) = if vectors { ("finish_vectors", 4) } else { ("finish", 1) };
+    // Sixteen bytes of the narrower type.
+    let most = if y.dtype() != DType::F32 && out != DType::F32 {
+        8
+    } else {
+        4
+    };
+    let vectors = columns.is_multiple_of(most) && launch::aligned(&addresses, most);
+    let (kernel, each) = if vectors {
+        ("finish_vectors", most)
+    } else {
+        ("finish", 1)
+    };
     let kernel = format!("{kernel}_{}_{}", type_name(y.dtype())?, type_name(out)?);
     // SAFETY: a thread for each `each` values of tensors of `total`.
     unsafe { launch.run(MODULE, &kernel, [total.div_ceil(each * THREADS), 1, 1], THREADS, args)? };
@@ -81,9 +117,11 @@ struct FinishArgs {
     activation: u32,
     residual_is_f32: u32,
     total: u32,
+    bias_of_rows: u32,
+    unused: u32,
 }
 
-// SAFETY: as its source has it; 48 bytes.
+// SAFETY: as its source has it; 56 bytes.
 unsafe impl Args for FinishArgs {}
 
 fn twin(

@@ -87,6 +87,10 @@ on_every_machine! {
     layer_norm_equals_its_twin
     group_norm_equals_its_twin
     finish_equals_its_twin
+    rows_shifted_equal_their_twin
+    maps_upsampled_equal_their_twins
+    box_bias_equals_its_twin
+    product_add_equals_its_twin
     dequantize_equals_its_twin
     maps_rearranged_equal_their_twins
     pictures_equal_their_twins
@@ -101,10 +105,13 @@ fn attention_equals_its_twin(machine: Machine) {
         (3, 129, 63, 1, 40),
         (1, 5, 9, 2, 10),
         (1, 17, 65, 1, 33),
+        // Few queries and many keys: several blocks share them, the first of which sees nothing where some are hidden.
+        (2, 5, 300, 2, 10),
+        (1, 67, 401, 2, 64),
     ] {
         let sizes = (batch, queries, keys, heads, head_dim);
         let hidden = |i: usize| {
-            if i % 3 == 1 || i < 70.min(keys - 1) {
+            if i % 3 == 1 || i < 130.min(keys - 1) {
                 f32::NEG_INFINITY
             } else {
                 0.5
@@ -232,7 +239,7 @@ fn group_norm_equals_its_twin(machine: Machine) {
 }
 
 fn finish_equals_its_twin(machine: Machine) {
-    for (rows, columns) in [(1, 1), (7, 31), (300, 12)] {
+    for (rows, columns) in [(1, 1), (7, 31), (300, 12), (33, 24)] {
         let inputs = [1, 2].map(|seed| (tensor(&[rows, columns], seed) * 3.0).unwrap());
         let bias = [tensor(&[columns], 3)];
         for activation in [Activation::None, Activation::Gelu, Activation::Relu] {
@@ -250,6 +257,61 @@ fn finish_equals_its_twin(machine: Machine) {
                     });
                 }
             });
+        }
+    }
+}
+
+fn rows_shifted_equal_their_twin(machine: Machine) {
+    for (rows, columns) in [(1, 1), (7, 31), (9, 64)] {
+        let inputs = [tensor(&[rows, columns], 1), tensor(&[rows], 2)];
+        machine.check_exact(&format!("{rows}×{columns}"), &inputs, |x| {
+            super::shift_rows(&x[0], &x[1])
+        });
+    }
+}
+
+fn maps_upsampled_equal_their_twins(machine: Machine) {
+    for (h, w, height, width, channels) in [(1, 1, 1, 1, 1), (3, 5, 7, 31, 3), (7, 7, 14, 14, 36)] {
+        let inputs = [tensor(&[h, w, channels], 1), tensor(&[height, width, channels], 2)];
+        for (out, _) in TYPES {
+            let what = format!("{h}×{w} to {height}×{width}×{channels} as {out:?}");
+            machine.check_exact(&what, &inputs, |x| {
+                super::upsample_add(&x[0], &x[1], out)?.to_dtype(DType::F32)
+            });
+        }
+    }
+}
+
+fn box_bias_equals_its_twin(machine: Machine) {
+    for (queries, side, hidden, heads) in [(1, 1, 1, 1), (7, 5, 31, 3), (5, 12, 256, 8)] {
+        let mut inputs = vec![tensor(&[queries, 4], 1)];
+        for seed in [2, 6] {
+            inputs.push(tensor(&[hidden, 2], seed));
+            inputs.push(tensor(&[hidden], seed + 1));
+            inputs.push((tensor(&[heads, hidden], seed + 2) / (hidden as f64).sqrt()).unwrap());
+            inputs.push(tensor(&[heads], seed + 3));
+        }
+        let what = format!("{queries} queries, {side}², {hidden} hidden, {heads} heads");
+        machine.check(&what, (DType::F32, 1e-5), &inputs, &[], |x| {
+            let network = |from: usize| std::array::from_fn(|i| x[from + i].clone());
+            super::box_bias(&x[0], side, &[network(1), network(5)])
+        });
+    }
+}
+
+fn product_add_equals_its_twin(machine: Machine) {
+    for (rows, columns, depth) in [(1, 1, 1), (7, 31, 33), (33, 64, 24), (5, 256, 72), (130, 48, 1024)] {
+        // Sums near 1, whatever the depth.
+        let weight = (tensor(&[columns, depth], 2) / (depth as f64).sqrt()).unwrap();
+        let inputs = [tensor(&[rows, depth], 1), weight];
+        let added = [tensor(&[columns], 3), tensor(&[rows, columns], 4)];
+        for (dtype, tolerance) in TYPES {
+            for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+                let what = format!("{rows}×{columns}×{depth} bias {bias} residual {residual}");
+                machine.check(&what, (dtype, 2.0 * tolerance), &inputs, &added, |x| {
+                    super::product_add(&x[0], &x[1], bias.then_some(&x[2]), residual.then_some(&x[3]))
+                });
+            }
         }
     }
 }
@@ -292,6 +354,18 @@ fn pictures_equal_their_twins(machine: Machine) {
         let rgb = [Tensor::from_vec(rgb, (height, width, 3), &Device::Cpu).unwrap()];
         let what = format!("{height}×{width} to {size}");
         machine.check_exact(&what, &rgb, |x| super::resize_normalize(&x[0], size));
+        #[cfg(feature = "cuda")]
+        if let Machine::Gpu = machine {
+            for way in [super::frame::Way::Copy, super::frame::Way::InPlace] {
+                let device = Device::new_cuda(0).unwrap();
+                let bytes = rgb[0].flatten_all().unwrap().to_vec1::<u8>().unwrap();
+                let cuda = device.as_cuda_device().unwrap();
+                let found = super::pixels::resize_staged(&bytes, (height, width), size, cuda, way).unwrap();
+                let expected = super::resize_normalize(&rgb[0], size).unwrap();
+                let what = format!("{what} {way:?}");
+                assert_close(&found.to_device(&Device::Cpu).unwrap(), &expected, 0.0, &what);
+            }
+        }
     }
 }
 
@@ -305,9 +379,13 @@ fn masks_equal_their_twins(machine: Machine) {
         let logits = [tensor(&[n, h, w], 1)];
         for threshold in [0.0, 0.3] {
             let what = format!("{n} of {h}×{w} to {height}×{width} above {threshold}");
-            machine.check_exact(&what, &logits, |x| {
-                super::upsample_masks(&x[0], height, width, threshold)?.to_dtype(DType::F32)
-            });
+            let masks = |x: &[Tensor]| super::upsample_masks(&x[0], height, width, threshold);
+            let words = |x: Tensor| x.flatten_all().unwrap().to_vec1::<i32>().unwrap();
+            assert_eq!(
+                words(machine.run(&logits, masks)),
+                words(masks(&logits).unwrap()),
+                "{what}"
+            );
         }
     }
 }

@@ -176,10 +176,11 @@ impl InplaceOp1 for Poison {
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
         match storage {
             CpuStorage::U8(values) => values.fill(u8::MAX),
+            CpuStorage::I32(values) => values.fill(-1),
             CpuStorage::F32(values) => values.fill(f32::from_bits(u32::MAX)),
             CpuStorage::F16(values) => values.fill(half::f16::from_bits(u16::MAX)),
             CpuStorage::BF16(values) => values.fill(half::bf16::from_bits(u16::MAX)),
-            _ => bail!("kernels write u8, f32, f16 and bf16"),
+            _ => bail!("kernels write u8, i32, f32, f16 and bf16"),
         }
         Ok(())
     }

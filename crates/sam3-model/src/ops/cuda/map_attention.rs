@@ -109,7 +109,7 @@ fn run(
         ..AttentionArgs::new(channels / heads)
     };
     // SAFETY: shapes were checked above, and strides and places are those of the tensors.
-    unsafe { args.run(launch, dtype, heads, map.windows())? };
+    unsafe { args.run(launch, &out, heads, map.windows())? };
     Ok(out)
 }
 

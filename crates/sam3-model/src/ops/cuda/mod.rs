@@ -4,10 +4,13 @@
 //! loops, which is what the kernel is tested against. Tensors are f32, f16 or bf16; sums, statistics and softmax are always f32.
 
 mod attention;
+mod box_bias;
 mod dequantize;
 #[cfg(test)]
 mod emulation;
 mod finish;
+#[cfg(feature = "cuda")]
+mod frame;
 mod host;
 #[cfg(test)]
 mod kernel_tests;
@@ -18,18 +21,25 @@ mod map_attention;
 mod norm;
 mod patches;
 mod pixels;
+mod product_add;
+mod upsample;
 
 #[cfg(test)]
 mod twin_tests;
 
 pub use attention::attention;
+pub use box_bias::{MOST_HEADS, MOST_HIDDEN, Network, box_bias};
 pub use dequantize::dequantize;
 #[cfg(test)]
 pub use emulation::emulated;
-pub use finish::finish;
+pub use finish::{finish, shift_rows};
 pub use map_attention::{map_attention, map_attention_biased};
 pub use norm::{group_norm_relu, layer_norm};
 #[cfg(test)]
 pub use patches::patches3x3;
 pub use patches::{patches3x3_rows, shuffle2x2};
-pub use pixels::{resize_normalize, upsample_masks};
+#[cfg(test)]
+pub use pixels::resize_normalize;
+pub use pixels::{resize_normalize_from, upsample_masks};
+pub use product_add::product_add;
+pub use upsample::upsample_add;

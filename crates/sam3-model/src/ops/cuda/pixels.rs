@@ -1,7 +1,11 @@
 //! Pictures in and masks out, in pixels.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaDevice;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::frame;
 use super::{
     host,
     launch::{self, Address, Args, Launch, Module, module},
@@ -22,18 +26,66 @@ pub fn resize_normalize(rgb: &Tensor, size: usize) -> Result<Tensor> {
     if !launch::runs_on(rgb.device()) {
         return resize_twin(rgb, size);
     }
-    let rgb = rgb.contiguous()?;
-    let between = launch::uninitialised((height, size, 3), DType::U8, rgb.device())?;
-    let planes = launch::uninitialised((3, size, size), DType::F32, rgb.device())?;
-    resize_axis("resize_rows", &rgb, (width, width), (size, height), &between)?;
-    resize_axis("resize_columns", &between, (height, size), (size, size), &planes)?;
+    resize(Source::Tensor(&rgb.contiguous()?), (height, width), size, rgb.device())
+}
+
+/// The same of a picture in main memory, `[height, width, 3]`, on `device`.
+pub fn resize_normalize_from(
+    rgb: &[u8],
+    (height, width): (usize, usize),
+    size: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        return resize_staged(rgb, (height, width), size, cuda, frame::Way::of(cuda)?);
+    }
+    resize_normalize(&Tensor::from_slice(rgb, (height, width, 3), device)?, size)
+}
+
+/// The same with the way it takes there.
+#[cfg(feature = "cuda")]
+pub(super) fn resize_staged(
+    rgb: &[u8],
+    (height, width): (usize, usize),
+    size: usize,
+    cuda: &CudaDevice,
+    way: frame::Way,
+) -> Result<Tensor> {
+    if rgb.len() != height * width * 3 || rgb.is_empty() || size == 0 {
+        bail!("a picture of {height}×{width} in {} bytes to {size}×{size}", rgb.len());
+    }
+    frame::with_bytes_on(cuda, rgb, way, |address| {
+        resize(
+            Source::Address(address),
+            (height, width),
+            size,
+            &Device::Cuda(cuda.clone()),
+        )
+    })
+}
+
+/// Where a picture's bytes are: in a tensor, or in memory that no tensor owns.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Tensor(&'a Tensor),
+    #[cfg(feature = "cuda")]
+    Address(Address),
+}
+
+fn resize(rgb: Source, (height, width): (usize, usize), size: usize, device: &Device) -> Result<Tensor> {
+    let between = launch::uninitialised((height, size, 3), DType::U8, device)?;
+    let planes = launch::uninitialised((3, size, size), DType::F32, device)?;
+    resize_axis("resize_rows", rgb, (width, width), (size, height), &between)?;
+    let between = Source::Tensor(&between);
+    resize_axis("resize_columns", between, (height, size), (size, size), &planes)?;
     Ok(planes)
 }
 
 /// One pass: `input` pixels of the axis become `size.0`, or of columns `size.1`, where rows of `from` have `from_width` pixels.
 fn resize_axis(
     kernel: &str,
-    from: &Tensor,
+    from: Source,
     (input, from_width): (usize, usize),
     (width, height): (usize, usize),
     to: &Tensor,
@@ -50,12 +102,16 @@ fn resize_axis(
     }
     let table = |values: Vec<i32>| {
         let len = values.len();
-        Tensor::from_vec(values, len, from.device())
+        Tensor::from_vec(values, len, to.device())
     };
     let (starts, counts, weights) = (table(starts)?, table(counts)?, table(weights)?);
-    let mut launch = Launch::on(from.device());
+    let mut launch = Launch::on(to.device());
     let args = ResizeArgs {
-        from: launch.input(from, DType::U8)?,
+        from: match from {
+            Source::Tensor(from) => launch.input(from, DType::U8)?,
+            #[cfg(feature = "cuda")]
+            Source::Address(address) => address,
+        },
         starts: launch.input(&starts, DType::I32)?,
         counts: launch.input(&counts, DType::I32)?,
         weights: launch.input(&weights, DType::I32)?,
@@ -109,8 +165,9 @@ fn resize_twin(rgb: &Tensor, size: usize) -> Result<Tensor> {
     Tensor::from_vec(image::preprocess(&image, size), (3, size, size), &Device::Cpu)?.to_device(rgb.device())
 }
 
-/// Masks at a picture's size: `logits`, `[n, h, w]`, resized as [`image::upsample_threshold`] does it, then 1 where above
-/// `threshold` and 0 elsewhere, u8 `[n, height, width]`.
+/// Masks at a picture's size: `logits`, `[n, h, w]`, resized as [`image::upsample_threshold`] does it, then a bit for each pixel, set
+/// where they are above `threshold`: i32 `[n, height, words]`, pixel x being bit x % 32 of word x / 32. Words come in pairs, so that rows
+/// are those of a [`Mask`](crate::masks::Mask).
 pub fn upsample_masks(logits: &Tensor, height: usize, width: usize, threshold: f32) -> Result<Tensor> {
     let (n, h, w) = logits.dims3()?;
     if h * w == 0 {
@@ -129,7 +186,8 @@ pub fn upsample_masks(logits: &Tensor, height: usize, width: usize, threshold: f
         Tensor::from_vec(bits, (output, 4), logits.device())
     };
     let (rows, columns) = (axis(h, height)?, axis(w, width)?);
-    let masks = launch::uninitialised((n, height, width), DType::U8, logits.device())?;
+    let words = words_per_row(width);
+    let masks = launch::uninitialised((n, height, words), DType::I32, logits.device())?;
     let mut launch = Launch::on(logits.device());
     let args = MaskArgs {
         logits: launch.input(&logits, DType::F32)?,
@@ -141,19 +199,24 @@ pub fn upsample_masks(logits: &Tensor, height: usize, width: usize, threshold: f
         height: height as u32,
         width: width as u32,
         threshold,
-        unused: 0,
+        words: words as u32,
     };
-    // SAFETY: a thread for each pixel of each mask, between pixels of the logits.
+    // SAFETY: a warp for each word of each mask, whose pixels lie between pixels of the logits.
     unsafe {
         launch.run(
             MODULE,
             "upsample_masks",
-            [(height * width).div_ceil(THREADS), n, 1],
+            [(height * words * 32).div_ceil(THREADS), n, 1],
             THREADS,
             args,
         )?
     };
     Ok(masks)
+}
+
+/// Of 32 bits.
+fn words_per_row(width: usize) -> usize {
+    2 * width.div_ceil(64)
 }
 
 /// `MaskArgs` of `kernels/pixels.cu`.
@@ -169,7 +232,7 @@ struct MaskArgs {
     height: u32,
     width: u32,
     threshold: f32,
-    unused: u32,
+    words: u32,
 }
 
 // SAFETY: as its source has it; 56 bytes.
@@ -179,18 +242,20 @@ fn upsample_twin(logits: &Tensor, height: usize, width: usize, threshold: f32) -
     let (n, h, w) = logits.dims3()?;
     let values = host::values(logits)?;
     let (rows, columns) = (image::between(h, height), image::between(w, width));
-    let mut masks = Vec::with_capacity(n * height * width);
-    for logits in values.chunks_exact(h * w) {
-        for row in &rows {
-            for column in &columns {
-                let along = |y: usize| {
-                    let row = &logits[y * w..][..w];
-                    row[column.low] * column.low_weight + row[column.high] * column.high_weight
-                };
-                let value = along(row.low) * row.low_weight + along(row.high) * row.high_weight;
-                masks.push(u8::from(value > threshold));
-            }
+    let words = words_per_row(width);
+    let mut masks = vec![0i32; n * height * words];
+    let all_rows = values
+        .chunks_exact(h * w)
+        .flat_map(|logits| rows.iter().map(move |row| (logits, row)));
+    for ((logits, row), bits) in all_rows.zip(masks.chunks_exact_mut(words)) {
+        for (x, column) in columns.iter().enumerate() {
+            let along = |y: usize| {
+                let row = &logits[y * w..][..w];
+                row[column.low] * column.low_weight + row[column.high] * column.high_weight
+            };
+            let value = along(row.low) * row.low_weight + along(row.high) * row.high_weight;
+            bits[x / 32] |= i32::from(value > threshold) << (x % 32);
         }
     }
-    Tensor::from_vec(masks, (n, height, width), &Device::Cpu)?.to_device(logits.device())
+    Tensor::from_vec(masks, (n, height, words), &Device::Cpu)?.to_device(logits.device())
 }

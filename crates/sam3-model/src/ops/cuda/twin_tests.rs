@@ -13,7 +13,7 @@ use crate::ops::{
 fn attention_is_the_cpus() {
     let (q, k, v) = (tensor(&[2, 7, 24], 1), tensor(&[2, 31, 24], 2), tensor(&[2, 31, 24], 3));
     for bias in [None, Some(tensor(&[3, 7, 31], 4)), Some(tensor(&[1, 1, 31], 5))] {
-        let expected = ops::attention(Compute::F32, &q, &k, &v, 3, bias.as_ref()).unwrap();
+        let expected = ops::attention(Compute::F32, &q, &k, &v, 3, bias.as_ref().map(ops::Bias::Scores)).unwrap();
         let found = super::attention(&q, &k, &v, 3, bias.as_ref()).unwrap();
         assert_close(&found, &expected, 1e-6, "attention");
     }

@@ -1,4 +1,5 @@
-//! The layer on an accelerator: the device's own product, then everything else in one pass over its result.
+//! The layer on an accelerator: the device's own product, then everything else in one pass over its result; or all of it in one kernel,
+//! where there is no activation and the result is f32.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -13,8 +14,16 @@ pub fn linear(
     residual: Option<&Tensor>,
     out: DType,
 ) -> Result<Tensor> {
+    let [columns, _] = layer.extents();
+    let residual = residual
+        .map(|residual| residual.reshape((x.dim(0)?, columns)))
+        .transpose()?;
+    if matches!(activation, Activation::None) && out == DType::F32 && layer.compute.dtype() != DType::F32 {
+        let x = device::operand(x, layer.compute)?;
+        let w = layer.weight.matrix(x.dtype())?;
+        return cuda::product_add(&x, &w, layer.bias.as_ref(), residual.as_ref());
+    }
     let y = product(layer, x)?;
-    let residual = residual.map(|residual| residual.reshape(y.dims())).transpose()?;
     cuda::finish(&y, layer.bias.as_ref(), activation, residual.as_ref(), out)
 }
 

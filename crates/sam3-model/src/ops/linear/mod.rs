@@ -50,6 +50,11 @@ impl Linear {
         self
     }
 
+    /// `[out, in]`.
+    pub fn weight(&self) -> &Weight {
+        &self.weight
+    }
+
     /// `[out]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
@@ -103,20 +108,21 @@ impl Linear {
         let residual = residual.map(Tensor::contiguous).transpose()?;
         let residual = residual.as_ref().map(host::values).transpose()?;
         let rows = x.elem_count() / input;
-        let mut out = host::zeros(rows * output);
         let block = ROW_BLOCK.min(rows.max(1));
-        let mut between = host::zeros(block * hidden);
+        let mut between = host::room(block * hidden);
         let (mut first, mut second) = (self.packed()?, next.packed()?);
-        for (i, (x, out)) in values
-            .chunks(block * input)
-            .zip(out.chunks_mut(block * output))
-            .enumerate()
-        {
-            let between = &mut between[..x.len() / input * hidden];
-            first.run(x, activation, None, between);
-            let residual = residual.as_deref().map(|all| &all[i * block * output..][..out.len()]);
-            second.run(between, Activation::None, residual, out);
-        }
+        let write = |out: &mut [_]| {
+            let blocks = values.chunks(block * input).zip(out.chunks_mut(block * output));
+            for (i, (x, out)) in blocks.enumerate() {
+                let between = &mut between[..x.len() / input * hidden];
+                first.run(x, activation, None, between);
+                let residual = residual.as_deref().map(|all| &all[i * block * output..][..out.len()]);
+                // SAFETY: the first layer wrote all of it.
+                second.run(unsafe { host::values_in(between) }, Activation::None, residual, out);
+            }
+        };
+        // SAFETY: the blocks are all rows, and a layer writes all of one.
+        let out = unsafe { host::written(rows * output, write) };
         let mut dims = x.dims().to_vec();
         *dims.last_mut().expect("x has rows") = output;
         Tensor::from_vec(out, dims, x.device())
@@ -143,8 +149,10 @@ impl Linear {
         let values = host::values(&x)?;
         let residual = residual.map(Tensor::contiguous).transpose()?;
         let residual = residual.as_ref().map(host::values).transpose()?;
-        let mut out = host::zeros(rows * output);
-        self.packed()?.run(&values, activation, residual.as_deref(), &mut out);
+        let mut packed = self.packed()?;
+        let write = |out: &mut [_]| packed.run(&values, activation, residual.as_deref(), out);
+        // SAFETY: a layer writes all rows.
+        let out = unsafe { host::written(rows * output, write) };
         Tensor::from_vec(out, dims, x.device())
     }
 

@@ -1,6 +1,6 @@
 //! A layer with its weight packed, for as many blocks of rows as one call has.
 
-use std::ops::Deref;
+use std::{mem::MaybeUninit, ops::Deref};
 
 use candle_core::{Result, Storage};
 
@@ -55,8 +55,8 @@ impl Linear {
 }
 
 impl<S: Deref<Target = Storage>> Packed<'_, S> {
-    /// `residual + activation(x Wᵀ + b)` of rows of `x`.
-    pub fn run(&mut self, x: &[f32], activation: Activation, residual: Option<&[f32]>, out: &mut [f32]) {
+    /// `residual + activation(x Wᵀ + b)` of rows of `x`; every element of `out` is written.
+    pub fn run(&mut self, x: &[f32], activation: Activation, residual: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
         let Linear { weight, compute, .. } = self.layer;
         let (columns, depth) = (weight.shape()[0], weight.shape()[1]);
         let epilogue = Epilogue {

@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod plain;
 
-use candle_core::{DType, Result, Tensor};
+use std::mem::MaybeUninit;
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{
@@ -68,11 +70,10 @@ impl LayerNorm {
             host::values(&self.bias)?,
         );
         let (values, weight, bias): (&[f32], &[f32], &[f32]) = (&values, &weight, &bias);
-        let mut out = host::zeros(values.len());
         let block = ROWS * weight.len();
-        out.par_chunks_mut(block)
-            .zip(values.par_chunks(block))
-            .for_each(|(out, values)| {
+        let write = |out: &mut [_]| {
+            let blocks = out.par_chunks_mut(block).zip(values.par_chunks(block));
+            blocks.for_each(|(out, values)| {
                 let eps = self.eps as f32;
                 simd::dispatch(LayerNormRows {
                     values,
@@ -82,6 +83,9 @@ impl LayerNorm {
                     out,
                 });
             });
+        };
+        // SAFETY: the blocks are all rows, and every value of a row is written.
+        let out = unsafe { host::written(values.len(), write) };
         Tensor::from_vec(out, x.dims(), x.device())
     }
 }
@@ -94,7 +98,7 @@ struct LayerNormRows<'a> {
     weight: &'a [f32],
     bias: &'a [f32],
     eps: f32,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl Op for LayerNormRows<'_> {
@@ -108,7 +112,7 @@ impl Op for LayerNormRows<'_> {
             let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
             let scale = 1.0 / (variance + self.eps).sqrt();
             for (((out, x), weight), bias) in out.iter_mut().zip(row).zip(self.weight).zip(self.bias) {
-                *out = I::fma((x - mean) * scale, *weight, *bias);
+                out.write(I::fma((x - mean) * scale, *weight, *bias));
             }
         }
     }
@@ -146,33 +150,33 @@ impl GroupNorm {
         })
     }
 
-    /// `x` is `[height, width, channels]`; ReLU follows, as it always does here.
-    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        if !host::is_host(x) {
+    /// `x` is `[height, width, channels]`, and is overwritten; ReLU follows, as it always does here.
+    pub fn forward_relu(&self, x: Tensor) -> Result<Tensor> {
+        if !host::is_host(&x) {
             let (groups, eps) = (Self::GROUPS, Self::EPS);
             return cuda::group_norm_relu(&x.contiguous()?, &self.weight, &self.bias, groups, eps, DType::F32);
         }
-        let channels = x.dim(2)?;
         let x = x.contiguous()?;
-        let (values, weight, bias) = (
-            host::values(&x)?,
-            host::values(&self.weight)?,
-            host::values(&self.bias)?,
-        );
+        let (scale, shift) = self.scale_and_shift(&x)?;
+        x.inplace_op1(&ScaleShiftRelu { scale, shift })?;
+        Ok(x)
+    }
+
+    /// What each channel is multiplied with, and what is added then.
+    fn scale_and_shift(&self, x: &Tensor) -> Result<(Vec<f32>, Vec<f32>)> {
+        let channels = x.dim(2)?;
+        let (values, weight, bias) = (host::values(x)?, host::values(&self.weight)?, host::values(&self.bias)?);
         let values: &[f32] = &values;
         // Sums are f64: a group of the finest map has millions of elements.
-        let totals = |of: &(dyn Fn(usize, f32) -> f32 + Sync)| -> Vec<f64> {
-            let partial = values.par_chunks(256 * ROWS * channels).map(|block| {
+        let totals = |mean: &[f32], square: bool| -> Vec<f64> {
+            let partial = values.par_chunks(256 * ROWS * channels).map(|values| {
                 let mut sums = vec![0f64; channels];
-                for rows in block.chunks(ROWS * channels) {
-                    let mut part = vec![0f32; channels];
-                    for pixel in rows.chunks_exact(channels) {
-                        (part.iter_mut().zip(pixel).enumerate()).for_each(|(i, (part, x))| *part += of(i, *x));
-                    }
-                    sums.iter_mut()
-                        .zip(part)
-                        .for_each(|(sum, part)| *sum += f64::from(part));
-                }
+                simd::dispatch(Totals {
+                    values,
+                    mean,
+                    square,
+                    sums: &mut sums,
+                });
                 sums
             });
             let partial: Vec<Vec<f64>> = partial.collect();
@@ -187,24 +191,72 @@ impl GroupNorm {
         };
         let size = channels / Self::GROUPS;
         let count = (values.len() / Self::GROUPS) as f64;
-        let mean: Vec<f32> = totals(&|_, x| x).into_iter().map(|sum| (sum / count) as f32).collect();
+        let mean = totals(&vec![0.0; channels], false);
+        let mean: Vec<f32> = mean.into_iter().map(|sum| (sum / count) as f32).collect();
         let mean: Vec<f32> = (0..channels).map(|i| mean[i / size]).collect();
-        let variance = totals(&|i, x| (x - mean[i]) * (x - mean[i]));
+        let variance = totals(&mean, true);
         let scale: Vec<f32> = (0..channels)
             .map(|i| weight[i] / (variance[i / size] / count + Self::EPS).sqrt() as f32)
             .collect();
         let shift: Vec<f32> = (0..channels).map(|i| bias[i] - mean[i] * scale[i]).collect();
-        let mut out = host::zeros(values.len());
-        out.par_chunks_mut(ROWS * channels)
-            .zip(values.par_chunks(ROWS * channels))
-            .for_each(|(out, values)| {
-                for (out, pixel) in out.chunks_exact_mut(channels).zip(values.chunks_exact(channels)) {
-                    for (((out, x), scale), shift) in out.iter_mut().zip(pixel).zip(&scale).zip(&shift) {
-                        *out = (x * scale + shift).max(0.0);
-                    }
+        Ok((scale, shift))
+    }
+}
+
+/// Adds the channels' distances from their means, or the squares of those, to `sums`.
+struct Totals<'a> {
+    values: &'a [f32],
+    mean: &'a [f32],
+    square: bool,
+    sums: &'a mut [f64],
+}
+
+impl Op for Totals<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let channels = self.mean.len();
+        let mut part = vec![0f32; channels];
+        for rows in self.values.chunks(ROWS * channels) {
+            part.fill(0.0);
+            for pixel in rows.chunks_exact(channels) {
+                for ((part, x), mean) in part.iter_mut().zip(pixel).zip(self.mean) {
+                    let distance = x - mean;
+                    *part += if self.square { distance * distance } else { distance };
                 }
-            });
-        Tensor::from_vec(out, x.dims(), x.device())
+            }
+            for (sum, part) in self.sums.iter_mut().zip(&part) {
+                *sum += f64::from(*part);
+            }
+        }
+    }
+}
+
+/// `max(x × scale + shift, 0)`, channel by channel.
+struct ScaleShiftRelu {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl InplaceOp1 for ScaleShiftRelu {
+    fn name(&self) -> &'static str {
+        "scale_shift_relu"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("scale_shift_relu takes contiguous f32");
+        };
+        let channels = self.scale.len();
+        values[start..end].par_chunks_mut(ROWS * channels).for_each(|values| {
+            for pixel in values.chunks_exact_mut(channels) {
+                for ((x, scale), shift) in pixel.iter_mut().zip(&self.scale).zip(&self.shift) {
+                    *x = (*x * scale + shift).max(0.0);
+                }
+            }
+        });
+        Ok(())
     }
 }
 
@@ -239,7 +291,7 @@ mod tests {
                 };
                 let x = tensor(&[height, width, channels], 3);
                 let expected = plain::group_norm(&norm, &x).unwrap().relu().unwrap();
-                let found = norm.forward_relu(&x).unwrap();
+                let found = norm.forward_relu(x).unwrap();
                 assert_close(&found, &expected, 3e-6, &format!("{height}×{width}×{channels}"));
             }
         });

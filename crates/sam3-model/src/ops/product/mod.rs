@@ -8,20 +8,20 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, ops::Range};
+use std::{cell::RefCell, mem::MaybeUninit, ops::Range};
 
-pub use pack::{Matrix, Panels, Rows, left_strip, pack, right_panel};
+pub use pack::{Matrix, Panels, Rows, copy, left_strip, pack, right_panel};
 use rayon::prelude::*;
 
 use super::{
     compute::Unit,
-    simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, MR, math},
+    simd::{self, COLUMNS, Dot, DotOp, Isa, MAX_NR, MR, math},
 };
 
 /// Rows of `a` in a block, at most; a multiple of `MR`.
 const ROW_BLOCK: usize = 288;
-/// Lanes in a block of `a`, at most: more than half of 1 MB of L2, the rest is for a panel of `b`.
-const BLOCK_LANES: usize = 512 * ROW_BLOCK;
+/// Blocks that each thread should have at least, so that one that is held up is helped by the others.
+const BLOCKS_A_THREAD: usize = 4;
 
 /// What is applied to each element of a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,11 +50,17 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
 }
 
-/// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major.
+/// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major; every element is written.
 ///
 /// # Panics
 /// When `out`, the bias, the shift, the residual or a scale is not as long as the product has elements, columns or rows.
-pub fn product<V, U: Unit<V>>(unit: U, a: &impl Rows<V>, b: &impl Rows<V>, epilogue: Epilogue<'_>, out: &mut [f32]) {
+pub fn product<V, U: Unit<V>>(
+    unit: U,
+    a: &impl Rows<V>,
+    b: &impl Rows<V>,
+    epilogue: Epilogue<'_>,
+    out: &mut [MaybeUninit<f32>],
+) {
     let columns = b.count();
     product_at(unit, a, b, epilogue, out, |row| row * columns);
 }
@@ -65,7 +71,7 @@ pub fn product_at<V, U: Unit<V>>(
     a: &impl Rows<V>,
     b: &impl Rows<V>,
     epilogue: Epilogue<'_>,
-    out: &mut [f32],
+    out: &mut [MaybeUninit<f32>],
     place: impl Fn(usize) -> usize + Sync,
 ) {
     let panels = pack(unit, b);
@@ -77,7 +83,7 @@ pub fn run<V, U: Unit<V>>(
     a: &impl Rows<V>,
     b: &Panels<U>,
     epilogue: Epilogue<'_>,
-    out: &mut [f32],
+    out: &mut [MaybeUninit<f32>],
     place: impl Fn(usize) -> usize + Sync,
 ) {
     let (rows, columns) = (a.count(), b.columns());
@@ -94,16 +100,10 @@ pub fn run<V, U: Unit<V>>(
             .is_none_or(|(a, b)| a.len() == rows && b.len() == columns)
     );
     let threads = rayon::current_num_threads();
-    // Few rows: share out the columns as well, so that every core has work.
     let most = b.unit().dispatch(RowBlock { lanes: b.depth() });
-    let row_block = match rows {
-        _ if rows < most => rows.next_multiple_of(MR),
-        _ => rows
-            .div_ceil(12 * threads)
-            .next_multiple_of(MR)
-            .clamp(96.min(most), most),
-    };
+    let row_block = MR * strips_of_a_block(rows.div_ceil(MR), most / MR, threads);
     let row_blocks = rows.div_ceil(row_block);
+    // Few rows: share out the columns as well, so that every core has work.
     let column_blocks = (3 * threads).div_ceil(row_blocks).min(b.count());
     let panels_per_block = b.count().div_ceil(column_blocks);
     let column_blocks = b.count().div_ceil(panels_per_block);
@@ -125,7 +125,18 @@ pub fn run<V, U: Unit<V>>(
     });
 }
 
-struct SharedOut(*mut f32);
+/// How many of `strips` go into a block, of `most` at most: as many as leave the least to the thread that has the most.
+fn strips_of_a_block(strips: usize, most: usize, threads: usize) -> usize {
+    if strips <= most {
+        return strips;
+    }
+    let most = most.min((strips / (BLOCKS_A_THREAD * threads)).max(16.min(most)));
+    let longest = |block: usize| strips.div_ceil(block).div_ceil(threads) * block;
+    let least = (most / 2).max(1);
+    (least..=most).rev().min_by_key(|&block| longest(block)).unwrap_or(most)
+}
+
+struct SharedOut(*mut MaybeUninit<f32>);
 
 // SAFETY: tasks write disjoint elements: each has its own rows and columns.
 unsafe impl Sync for SharedOut {}
@@ -155,8 +166,8 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
         // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut packed = PACKED.take();
         let depth = self.b.depth();
-        for start in (0..depth).step_by(D::Element::DEPTH_BLOCK) {
-            let lanes = D::Element::DEPTH_BLOCK.min(depth - start);
+        for start in (0..depth).step_by(D::DEPTH_BLOCK) {
+            let lanes = D::DEPTH_BLOCK.min(depth - start);
             let strips = self.rows.len().div_ceil(MR);
             packed.resize(packed.len().max(strips * lanes * MR), 0);
             for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
@@ -186,6 +197,17 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                 if first >= self.rows.end {
                     break;
                 }
+                let rows = MR.min(self.rows.end - first);
+                let mut places = [0; MR];
+                for (row, at) in (first..).zip(&mut places[..rows]) {
+                    *at = (self.place)(row) + column;
+                    assert!(*at + columns <= self.len, "row {row} is outside the output");
+                    // They come while the tile is computed.
+                    simd::prefetch(self.out.0.wrapping_add(*at).cast(), columns);
+                    if let Some(residual) = self.epilogue.residual {
+                        simd::prefetch(residual.as_ptr().wrapping_add(*at), columns);
+                    }
+                }
                 let (starts, a, b) = (starts.as_ptr(), a.as_ptr(), b.as_ptr());
                 // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
                 unsafe {
@@ -195,12 +217,9 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                         D::tile(starts, a, b, lanes, tile.as_mut_ptr());
                     }
                 }
-                let rows = MR.min(self.rows.end - first);
-                for (i, sums) in tile.chunks_exact(D::NR).take(rows).enumerate() {
+                for (i, (sums, at)) in tile.chunks_exact(D::NR).zip(places).take(rows).enumerate() {
                     let row = first + i;
-                    let at = (self.place)(row) + column;
-                    assert!(at + columns <= self.len, "row {row} is outside the output");
-                    // SAFETY: inside the output by the assertion, and no other task's by `SharedOut`.
+                    // SAFETY: inside the output by the assertion above, and no other task's by `SharedOut`.
                     let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
                     let stage = Stage {
                         first: start == 0,
@@ -224,11 +243,20 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
 
     /// Adds sums to the output, and at the end of the depth what follows the product. `at` is where in the output that is.
     #[inline(always)]
-    fn finish<I: Isa, const N: usize>(&self, stage: Stage, sums: &[f32; N], out: &mut [f32; N], place: [usize; 3]) {
+    fn finish<I: Isa, const N: usize>(
+        &self,
+        stage: Stage,
+        sums: &[f32; N],
+        out: &mut [MaybeUninit<f32>; N],
+        place: [usize; 3],
+    ) {
         let [row, column, at] = place;
         let mut x = *sums;
         if !stage.first {
-            add(&mut x, out);
+            // SAFETY: the first stage wrote them, below.
+            x.iter_mut()
+                .zip(&*out)
+                .for_each(|(x, before)| *x += unsafe { before.assume_init() });
         }
         if stage.last {
             if let Some((rows, columns)) = self.epilogue.scales {
@@ -251,7 +279,7 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                 add(&mut x, columns_at(residual, at));
             }
         }
-        *out = x;
+        *out = x.map(MaybeUninit::new);
     }
 }
 
@@ -281,7 +309,7 @@ impl<V> DotOp<V> for RowBlock {
     type Out = usize;
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) -> usize {
-        let lanes = self.lanes.clamp(1, D::Element::DEPTH_BLOCK);
-        (BLOCK_LANES / lanes / MR * MR).clamp(MR, ROW_BLOCK)
+        let lanes = self.lanes.clamp(1, D::DEPTH_BLOCK);
+        (D::BLOCK_LANES / lanes / MR * MR).clamp(MR, ROW_BLOCK)
     }
 }

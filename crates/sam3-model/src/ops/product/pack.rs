@@ -40,7 +40,22 @@ impl<V: Copy + Sync> Rows<V> for Matrix<'_, V> {
     }
     #[inline(always)]
     fn read(&self, row: usize, start: usize, out: &mut [V]) {
-        out.copy_from_slice(&self.values[row * self.depth + start..][..out.len()]);
+        copy(&self.values[row * self.depth + start..][..out.len()], out);
+    }
+}
+
+/// Copies as many values as `out` has, in registers: the pieces that packing reads are so short that a call of `memmove` each was 4 % of
+/// an image.
+#[inline(always)]
+pub fn copy<V: Copy>(from: &[V], out: &mut [V]) {
+    const PIECE: usize = 16;
+    let (whole, rest) = out.as_chunks_mut::<PIECE>();
+    let (pieces, last) = from[..whole.len() * PIECE + rest.len()].as_chunks::<PIECE>();
+    for (out, piece) in whole.iter_mut().zip(pieces) {
+        *out = *piece;
+    }
+    for (out, value) in rest.iter_mut().zip(last) {
+        *out = *value;
     }
 }
 
@@ -101,17 +116,18 @@ pub struct Panels<U> {
 
 /// Buffers of dropped panels: a layer's weights are packed where the last layer's were, so no page is touched first twice.
 static SPARE: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
+/// As many as the two layers that run at a time want.
+const SPARES: usize = 2;
 
 /// Packs the rows of `b`, in parallel.
 pub fn pack<V, U: Unit<V>>(unit: U, b: &impl Rows<V>) -> Panels<U> {
     let (width, group) = unit.dispatch(Width);
     let depth = b.depth().div_ceil(group);
     let columns = b.count();
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut lanes = spare.pop().unwrap_or_default();
-    drop(spare);
     let panel = (1 + depth) * width;
-    lanes.resize(columns.div_ceil(width) * panel, 0);
+    let len = columns.div_ceil(width) * panel;
+    let mut lanes = spare(len);
+    lanes.resize(len, 0);
     lanes.par_chunks_mut(panel).enumerate().for_each(|(index, out)| {
         let rows = index * width..columns.min((index + 1) * width);
         unit.dispatch(Panel { b, rows, out });
@@ -157,6 +173,21 @@ impl<U> Drop for Panels<U> {
     fn drop(&mut self) {
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
         spare.push(std::mem::take(&mut self.lanes));
+        if spare.len() > SPARES
+            && let Some(smallest) = (0..spare.len()).min_by_key(|&i| spare[i].capacity())
+        {
+            spare.swap_remove(smallest);
+        }
+    }
+}
+
+/// The smallest spare buffer with room for `len` lanes, or a new one.
+fn spare(len: usize) -> Vec<u32> {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = (0..spare.len()).filter(|&i| spare[i].capacity() >= len);
+    match fits.min_by_key(|&i| spare[i].capacity()) {
+        Some(best) => spare.swap_remove(best),
+        None => Vec::new(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Products against a plain triple loop, at sizes that fill no tile.
 
+use std::mem::MaybeUninit;
+
 use super::{Activation, Epilogue, pack::Matrix, product};
 use crate::ops::{
     Compute,
     compute::Int8,
-    int8,
+    host, int8,
     simd::{self, at_every_level},
     testing::values,
 };
@@ -21,11 +23,18 @@ const SIZES: [(usize, usize, usize); 8] = [
     (1, 200, 2049),
 ];
 
+/// What `product` writes; NaN where it does not.
+fn run(len: usize, product: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut out = vec![MaybeUninit::new(f32::NAN); len];
+    product(&mut out);
+    // SAFETY: they were NaN before.
+    unsafe { host::values_in(&out) }.to_vec()
+}
+
 fn check(compute: Compute, activation: Activation, tolerance: f32) {
     for (rows, columns, depth) in SIZES {
         let (a, b) = (values(rows * depth, 1), values(columns * depth, 2));
         let (bias, residual, shift) = (values(columns, 3), values(rows * columns, 4), values(rows, 5));
-        let mut out = vec![f32::NAN; rows * columns];
         let matrix = |values| Matrix { values, depth };
         let epilogue = Epilogue {
             scales: None,
@@ -34,7 +43,9 @@ fn check(compute: Compute, activation: Activation, tolerance: f32) {
             activation,
             residual: Some(&residual),
         };
-        product(compute, &matrix(&a), &matrix(&b), epilogue, &mut out);
+        let out = run(rows * columns, |out| {
+            product(compute, &matrix(&a), &matrix(&b), epilogue, out)
+        });
         for (i, &found) in out.iter().enumerate() {
             let (row, column) = (i / columns, i % columns);
             let pairs = a[row * depth..][..depth].iter().zip(&b[column * depth..]);
@@ -85,7 +96,6 @@ fn int8_products_are_exact() {
             // Not a code of ours, but a file may hold it.
             b.codes[..depth].fill(-128);
             let (bias, residual) = (values(columns, 3), values(rows * columns, 4));
-            let mut out = vec![f32::NAN; rows * columns];
             let matrix = |values| Matrix { values, depth };
             let epilogue = Epilogue {
                 scales: Some((&a.scales, &b.scales)),
@@ -94,7 +104,9 @@ fn int8_products_are_exact() {
                 residual: Some(&residual),
                 ..Epilogue::default()
             };
-            product(Int8, &matrix(&a.codes), &matrix(&b.codes), epilogue, &mut out);
+            let out = run(rows * columns, |out| {
+                product(Int8, &matrix(&a.codes), &matrix(&b.codes), epilogue, out)
+            });
             for (i, &found) in out.iter().enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let pairs = a.codes[row * depth..][..depth].iter().zip(&b.codes[column * depth..]);

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     Dot, DotOp, Element, Isa, Op,
-    dot::{F32, WideInt8, tile},
+    dot::{F32, MR, WideBf16, WideInt8, tile},
 };
 
 /// AVX2 and FMA.
@@ -20,7 +20,7 @@ impl Isa for Avx2 {
 }
 
 /// # Safety
-/// The CPU has these features; as for the two below.
+/// The CPU has these features; as for the three below.
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn run<O: Op>(op: O) -> O::Out {
     op.run::<Avx2>()
@@ -36,6 +36,13 @@ pub unsafe fn run_f32<O: DotOp<f32>>(op: O) -> O::Out {
 /// # Safety
 /// See [`run`].
 #[target_feature(enable = "avx2,fma")]
+pub unsafe fn run_bf16<O: DotOp<f32>>(op: O) -> O::Out {
+    op.run::<Avx2Bf16>()
+}
+
+/// # Safety
+/// See [`run`].
+#[target_feature(enable = "avx2,fma")]
 pub unsafe fn run_int8<O: DotOp<i8>>(op: O) -> O::Out {
     op.run::<Avx2Int8>()
 }
@@ -44,12 +51,16 @@ pub unsafe fn run_int8<O: DotOp<i8>>(op: O) -> O::Out {
 #[derive(Clone, Copy)]
 pub struct Avx2F32;
 
+/// `vfmadd231ps` of values rounded to bf16: their products and sums as the bf16 unit of others has them.
+#[derive(Clone, Copy)]
+pub struct Avx2Bf16;
+
 /// `vpmaddwd` and an addition, over codes widened to 16 bits: `vpmaddubsw` would saturate.
 #[derive(Clone, Copy)]
 pub struct Avx2Int8;
 
 macro_rules! dot {
-    ($name:ident, $element:ty, |$acc:ident, $a:ident, $b:ident| $dot:expr, |$sums:ident| $sum:expr) => {
+    ($name:ident, $element:ty, depth $depth:expr, |$acc:ident, $a:ident, $b:ident| $dot:expr, |$sums:ident| $sum:expr) => {
         impl Dot for $name {
             type Isa = Avx2;
             type Value = <$element as Element>::Value;
@@ -57,6 +68,8 @@ macro_rules! dot {
             type V = __m256i;
             const LANES: usize = 8;
             const NR: usize = 16;
+            const DEPTH_BLOCK: usize = $depth;
+            const BLOCK_LANES: usize = 256 * 192;
 
             #[inline(always)]
             unsafe fn load(lanes: *const u32) -> __m256i {
@@ -86,23 +99,129 @@ macro_rules! dot {
                 // SAFETY: the caller's promise.
                 unsafe { tile::<Self, 1>(start, a, b, depth, out) }
             }
+            #[inline(always)]
+            unsafe fn transpose(rows: *const u32, stride: usize, width: usize, lanes: usize, out: *mut u32) {
+                // SAFETY: the caller's promise.
+                unsafe { transpose_from(0, rows, stride, width, lanes, out) }
+            }
         }
     };
 }
 
+/// With this depth, a panel of 16 columns takes half of 32 KB of L1, and 192 rows of a block less than half of 512 KB of L2.
+const FLOAT_DEPTH: usize = 256;
+
 dot!(
     Avx2F32,
     F32,
-    |acc, a, b| _mm256_castps_si256(_mm256_fmadd_ps(
-        _mm256_castsi256_ps(a),
-        _mm256_castsi256_ps(b),
-        _mm256_castsi256_ps(acc),
-    )),
+    depth FLOAT_DEPTH,
+    |acc, a, b| fma(acc, a, b),
+    |sums| _mm256_castsi256_ps(sums)
+);
+dot!(
+    Avx2Bf16,
+    WideBf16,
+    depth FLOAT_DEPTH,
+    |acc, a, b| fma(acc, a, b),
     |sums| _mm256_castsi256_ps(sums)
 );
 dot!(
     Avx2Int8,
     WideInt8,
+    depth WideInt8::DEPTH_BLOCK,
     |acc, a, b| _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)),
     |sums| _mm256_cvtepi32_ps(sums)
 );
+
+/// # Safety
+/// The CPU has FMA.
+#[inline(always)]
+unsafe fn fma(acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (acc, a, b) = (_mm256_castsi256_ps(acc), _mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+        _mm256_castps_si256(_mm256_fmadd_ps(a, b, acc))
+    }
+}
+
+/// [`Dot::transpose`] of the rows from one on, in squares of 8, or of the rows of a tile.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub unsafe fn transpose_from(first: usize, rows: *const u32, stride: usize, width: usize, lanes: usize, out: *mut u32) {
+    const SIDE: usize = 8;
+    let whole = lanes / SIDE * SIDE;
+    let mut c = first;
+    // SAFETY: the caller's promise; every offset is inside `width` rows of `lanes`.
+    unsafe {
+        while c < width {
+            let side = match width - c {
+                SIDE.. => SIDE,
+                MR => MR,
+                _ => 1,
+            };
+            if side > 1 {
+                for l in (0..whole).step_by(SIDE) {
+                    let (from, to) = (rows.add(c * stride + l), out.add(l * width + c));
+                    if side == SIDE {
+                        square::<SIDE>(from, stride, to, width);
+                    } else {
+                        square::<MR>(from, stride, to, width);
+                    }
+                }
+            }
+            for c in c..c + side {
+                for l in if side > 1 { whole } else { 0 }..lanes {
+                    *out.add(l * width + c) = *rows.add(c * stride + l);
+                }
+            }
+            c += side;
+        }
+    }
+}
+
+/// `ROWS` rows of 8, `stride` apart, to 8 rows of `ROWS`; `ROWS` is 6 or 8.
+///
+/// # Safety
+/// They are readable, and writable, there; the CPU has AVX2.
+#[inline(always)]
+unsafe fn square<const ROWS: usize>(rows: *const u32, stride: usize, out: *mut u32, out_stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // No closures here: they would be functions of their own, compiled without this instruction set.
+        let mut row = [_mm256_setzero_ps(); 8];
+        for (i, row) in row.iter_mut().take(ROWS).enumerate() {
+            *row = _mm256_loadu_ps(rows.add(i * stride).cast());
+        }
+        let mut twos = row;
+        for i in (0..8).step_by(2) {
+            twos[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+            twos[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+        }
+        // `fours[4 g + c]` holds column c of each half, of the rows 4 g to 4 g + 3.
+        let mut fours = twos;
+        for i in (0..8).step_by(4) {
+            fours[i] = _mm256_shuffle_ps::<0x44>(twos[i], twos[i + 2]);
+            fours[i + 1] = _mm256_shuffle_ps::<0xee>(twos[i], twos[i + 2]);
+            fours[i + 2] = _mm256_shuffle_ps::<0x44>(twos[i + 1], twos[i + 3]);
+            fours[i + 3] = _mm256_shuffle_ps::<0xee>(twos[i + 1], twos[i + 3]);
+        }
+        for column in 0..4 {
+            let (first, last) = (fours[column], fours[4 + column]);
+            let halves = [
+                _mm256_permute2f128_ps::<0x20>(first, last),
+                _mm256_permute2f128_ps::<0x31>(first, last),
+            ];
+            for (half, lanes) in halves.into_iter().enumerate() {
+                let out: *mut f32 = out.add((4 * half + column) * out_stride).cast();
+                if ROWS == 8 {
+                    _mm256_storeu_ps(out, lanes);
+                } else {
+                    _mm_storeu_ps(out, _mm256_castps256_ps128(lanes));
+                    _mm_storel_epi64(out.add(4).cast(), _mm_castps_si128(_mm256_extractf128_ps::<1>(lanes)));
+                }
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    COLUMNS, Dot, DotOp, Element, Isa, Op,
+    COLUMNS, Dot, DotOp, Element, Isa, Op, avx2,
     dot::{Bf16, F32, Int8, tile},
 };
 
@@ -174,7 +174,7 @@ static INTERLEAVED: [u16; 32] = {
     order
 };
 
-/// [`Dot::transpose`] in squares of 16.
+/// [`Dot::transpose`] in squares of 16; of the rows that make none, as AVX2 has it.
 #[inline(always)]
 unsafe fn transpose(rows: *const u32, stride: usize, width: usize, lanes: usize, out: *mut u32) {
     const SIDE: usize = 16;
@@ -186,12 +186,12 @@ unsafe fn transpose(rows: *const u32, stride: usize, width: usize, lanes: usize,
                 square(rows.add(c * stride + l), stride, out.add(l * width + c), width);
             }
         }
-        for c in 0..width {
-            let done = if c < whole(width) { whole(lanes) } else { 0 };
-            for l in done..lanes {
+        for c in 0..whole(width) {
+            for l in whole(lanes)..lanes {
                 *out.add(l * width + c) = *rows.add(c * stride + l);
             }
         }
+        avx2::transpose_from(whole(width), rows, stride, width, lanes, out);
     }
 }
 

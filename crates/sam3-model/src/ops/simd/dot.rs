@@ -101,6 +101,20 @@ impl PlainDot for Bf16 {
     }
 }
 
+/// One bf16 a lane, as the f32 that it is: what CPUs without a bf16 dot product multiply at the rate of f32.
+#[derive(Clone, Copy)]
+pub struct WideBf16;
+
+impl Element for WideBf16 {
+    type Value = f32;
+    const GROUP: usize = 1;
+    const DEPTH_BLOCK: usize = FLOAT_DEPTH_BLOCK;
+    #[inline(always)]
+    fn lane(values: &[f32]) -> u32 {
+        round(values[0])
+    }
+}
+
 /// Two int8 codes a lane, widened to 16 bits: what CPUs without an 8-bit dot product multiply without saturating.
 #[derive(Clone, Copy)]
 pub struct WideInt8;
@@ -158,6 +172,10 @@ pub trait Dot: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Columns of a register tile, a multiple of `LANES`.
     const NR: usize;
+    /// [`Element::DEPTH_BLOCK`] where a panel is narrower, or the caches smaller, than that is meant for.
+    const DEPTH_BLOCK: usize = Self::Element::DEPTH_BLOCK;
+    /// Lanes in a block of a left-hand side, at most: more than half of 1 MB of L2, the rest is for a panel of the right-hand side.
+    const BLOCK_LANES: usize = 512 * 288;
     /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each byte.
     /// Sums must begin at minus this times the column of `b`.
     const SHIFT: i32 = 0;

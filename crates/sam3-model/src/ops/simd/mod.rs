@@ -74,7 +74,7 @@ pub fn dispatch_f32<O: DotOp<f32>>(op: O) -> O::Out {
     }
 }
 
-/// Runs `op` with this CPU's bf16 dot product, or a portable one; [`has_bf16`] tells which.
+/// Runs `op` with this CPU's bf16 dot product, or on the f32 unit with values rounded to bf16; [`has_bf16`] tells which.
 pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
     match level::get() {
         // SAFETY: `detect` found the features.
@@ -83,7 +83,12 @@ pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "aarch64")]
         Level::Neon { bf16: true, .. } => unsafe { neon::run_bf16(op) },
-        _ => op.run::<portable::PortableDot<Bf16>>(),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { bf16: false, .. } => op.run::<neon::NeonWideBf16>(),
+        // SAFETY: `detect` found the features.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 | Level::Avx512 { .. } => unsafe { avx2::run_bf16(op) },
+        Level::Portable => op.run::<portable::PortableDot<Bf16>>(),
     }
 }
 
@@ -114,6 +119,21 @@ pub fn has_bf16() -> bool {
         Level::Neon { bf16, .. } => bf16,
         _ => false,
     }
+}
+
+/// Asks for the cache lines of `len` values that will be read or written soon; the address need not be valid.
+#[inline(always)]
+pub fn prefetch(values: *const f32, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..len).step_by(16) {
+        // SAFETY: it has no effect that a program could see, whatever the address; SSE is part of every x86-64.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(at).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, len);
 }
 
 /// The instruction set in use, for people.

@@ -6,7 +6,7 @@ use std::arch::{aarch64::*, asm};
 
 use super::{
     Dot, DotOp, Element, Isa, MR,
-    dot::{Bf16, F32, Int8},
+    dot::{Bf16, F32, Int8, WideBf16},
 };
 
 /// NEON, which is part of every target that this is compiled for.
@@ -38,6 +38,10 @@ pub unsafe fn run_int8<O: DotOp<i8>>(op: O) -> O::Out {
 /// `fmla`.
 #[derive(Clone, Copy)]
 pub struct NeonF32;
+
+/// `fmla` of values rounded to bf16: their products and sums as `bfdot` has them.
+#[derive(Clone, Copy)]
+pub struct NeonWideBf16;
 
 /// `bfdot`: twice the products of `fmla`.
 #[derive(Clone, Copy)]
@@ -73,6 +77,8 @@ macro_rules! dot {
             type V = uint32x4_t;
             const LANES: usize = 4;
             const NR: usize = 16;
+            // By arithmetic, for an Orin's Cortex-A78AE: a panel of 512 lanes takes half of 64 KB of L1, and this less than half of 256 KB of L2.
+            const BLOCK_LANES: usize = 512 * 60;
 
             #[inline(always)]
             unsafe fn load(lanes: *const u32) -> uint32x4_t {
@@ -119,16 +125,12 @@ macro_rules! by_place {
     }};
 }
 
-dot!(
-    NeonF32,
-    F32,
-    |acc, a, b| vreinterpretq_u32_f32(vfmaq_laneq_f32::<PLACE>(
-        vreinterpretq_f32_u32(acc),
-        vreinterpretq_f32_u32(b),
-        vreinterpretq_f32_u32(a),
-    )),
-    |sums| vreinterpretq_f32_u32(sums)
-);
+dot!(NeonF32, F32, |acc, a, b| fma::<PLACE>(acc, a, b), |sums| {
+    vreinterpretq_f32_u32(sums)
+});
+dot!(NeonWideBf16, WideBf16, |acc, a, b| fma::<PLACE>(acc, a, b), |sums| {
+    vreinterpretq_f32_u32(sums)
+});
 dot!(
     NeonBf16,
     Bf16,
@@ -141,6 +143,21 @@ dot!(
     |acc, a, b| by_place!("sdot {acc:v}.4s, {b:v}.16b, {a:v}.4b[{place}]", acc, a, b),
     |sums| vcvtq_f32_s32(vreinterpretq_s32_u32(sums))
 );
+
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn fma<const PLACE: i32>(acc: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (acc, a, b) = (
+            vreinterpretq_f32_u32(acc),
+            vreinterpretq_f32_u32(a),
+            vreinterpretq_f32_u32(b),
+        );
+        vreinterpretq_u32_f32(vfmaq_laneq_f32::<PLACE>(acc, b, a))
+    }
+}
 
 /// [`tile`](super::dot::tile) in 30 of the 32 registers: 24 of sums, four of columns, and two that hold the six lanes of `a`, which the
 /// shared one would load and spread one by one.

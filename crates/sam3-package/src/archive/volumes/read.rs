@@ -56,6 +56,11 @@ impl Volumes {
         &self.paths[0]
     }
 
+    /// How many files the archive is cut into.
+    pub fn parts(&self) -> usize {
+        self.paths.len()
+    }
+
     /// Every file of the archive and, where there is one, the list of its parts.
     pub fn files(mut self) -> Vec<PathBuf> {
         if self.digests.is_some() {
@@ -149,7 +154,7 @@ fn read_list(path: &Path) -> Result<Option<Vec<String>>> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(text);
     let mut digests = Vec::new();
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         let fields = line.split_once(|c: char| c.is_ascii_whitespace());
         let named = fields.filter(|(digest, name)| {
             digest.len() == 64

@@ -2,11 +2,11 @@
 
 use super::{Node, Value, text};
 
-/// Limits on the tables; `sam3.pt` needs about 4 % of each.
-const MAX_STACK: usize = 250_000;
-const MAX_NODES: usize = 250_000;
-const MAX_CHILDREN: usize = 500_000;
-const MAX_MEMO: usize = 400_000;
+/// Limits on the tables; `sam3.pt` needs about 8 % of each.
+const MAX_STACK: usize = 125_000;
+const MAX_NODES: usize = 125_000;
+const MAX_CHILDREN: usize = 250_000;
+const MAX_MEMO: usize = 200_000;
 /// Bytes of a string that is kept: names and keys are short, and are compared often.
 const MAX_TEXT: usize = 4096;
 

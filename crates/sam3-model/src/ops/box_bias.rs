@@ -1,0 +1,131 @@
+//! The decoder's box relative position bias (`boxRPB`): what a box's query adds to its attention to each cell of the map.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::{Activation, Axis, Bias, EdgeDistance, Linear, cuda, host};
+use crate::weights::Weights;
+
+/// Two small networks of the signed distances to a box's edges, one along x and one along y.
+pub struct BoxBias {
+    side: usize,
+    edge_distance: EdgeDistance,
+    networks: [[Linear; 2]; 2],
+    /// The same for a kernel that has both axes in one; none in main memory, and where they are larger than it takes.
+    fused: Option<[cuda::Network; 2]>,
+}
+
+/// The bias of some boxes.
+pub enum BoxBiases {
+    /// `[heads, 1 + queries, side²]`.
+    Scores(Tensor),
+    /// What each row and each column of cells adds, `[heads, side, 1 + queries]` both.
+    Cells { rows: Tensor, columns: Tensor },
+}
+
+impl BoxBiases {
+    /// The same for attention.
+    pub fn as_bias(&self) -> Bias<'_> {
+        match self {
+            Self::Scores(scores) => Bias::Scores(scores),
+            Self::Cells { rows, columns } => Bias::Cells { rows, columns },
+        }
+    }
+}
+
+impl BoxBias {
+    /// Loads `boxRPB_embed_x` and `boxRPB_embed_y` for maps of `side` × `side` cells.
+    pub fn load(weights: &Weights, side: usize, d_model: usize, heads: usize) -> crate::Result<Self> {
+        let network = |name: &str| -> crate::Result<[Linear; 2]> {
+            let layers = weights.pp(name).pp("layers");
+            Ok([
+                Linear::load(&layers.pp(0), 2, d_model)?,
+                Linear::load(&layers.pp(1), d_model, heads)?,
+            ])
+        };
+        let networks = [network("boxRPB_embed_x")?, network("boxRPB_embed_y")?];
+        Ok(Self::new(side, weights.device(), networks)?)
+    }
+
+    fn new(side: usize, device: &Device, networks: [[Linear; 2]; 2]) -> Result<Self> {
+        let [heads, hidden] = [networks[0][1].weight().shape()[0], networks[0][1].weight().shape()[1]];
+        let fits = heads <= cuda::MOST_HEADS && hidden <= cuda::MOST_HIDDEN;
+        let fused = if host::is_main_memory(device) || !fits {
+            None
+        } else {
+            let [x, y] = &networks;
+            Some([fuse(x)?, fuse(y)?])
+        };
+        Ok(Self {
+            side,
+            edge_distance: EdgeDistance::new(side, device)?,
+            networks,
+            fused,
+        })
+    }
+
+    /// `boxes` is `[queries, 4]`: `center x, center y, width, height`, as shares of the map. There is no bias for the presence token, which
+    /// comes before the queries.
+    pub fn forward(&self, boxes: &Tensor) -> Result<BoxBiases> {
+        if let Some(networks) = &self.fused {
+            return Ok(BoxBiases::Scores(cuda::box_bias(boxes, self.side, networks)?));
+        }
+        let edges = |axis: Axis| -> Result<Tensor> {
+            let [first, second] = &self.networks[axis as usize];
+            let distance = self.edge_distance.forward(boxes, axis)?;
+            let biases = second.forward(&first.forward_then(&distance, Activation::Relu)?)?;
+            biases.permute((2, 1, 0))?.pad_with_zeros(2, 1, 0)
+        };
+        Ok(BoxBiases::Cells {
+            rows: edges(Axis::Y)?,
+            columns: edges(Axis::X)?,
+        })
+    }
+}
+
+/// Both layers' weights and biases where they are computed with.
+fn fuse(network: &[Linear; 2]) -> Result<cuda::Network> {
+    let layer = |layer: &Linear| -> Result<[Tensor; 2]> {
+        let weight = layer.weight().matrix(DType::F32)?.contiguous()?;
+        let bias = match layer.bias() {
+            Some(bias) => bias.contiguous()?,
+            None => Tensor::zeros(weight.dim(0)?, DType::F32, weight.device())?,
+        };
+        Ok([weight, bias])
+    };
+    let ([weight1, bias1], [weight2, bias2]) = (layer(&network[0])?, layer(&network[1])?);
+    Ok([weight1, bias1, weight2, bias2])
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::BoxBias;
+    use crate::{
+        ops::{
+            Linear,
+            host::as_accelerator,
+            testing::{assert_close, tensor},
+        },
+        weights::Weight,
+    };
+
+    #[test]
+    fn an_accelerator_has_the_same() {
+        for (queries, side, hidden, heads) in [(1, 1, 1, 1), (7, 5, 31, 8), (20, 12, 64, 4), (3, 4, 300, 9)] {
+            let linear = |input, output, seed| {
+                let weight = Weight::from_tensor(&tensor(&[output, input], seed)).unwrap();
+                Linear::new(weight, Some(tensor(&[output], seed + 1)))
+            };
+            let networks = || [1, 5].map(|seed| [linear(2, hidden, seed), linear(hidden, heads, seed + 2)]);
+            let boxes = tensor(&[queries, 4], 9);
+            let run = || {
+                let biases = BoxBias::new(side, &Device::Cpu, networks())?.forward(&boxes)?;
+                biases.as_bias().scores()?.contiguous()
+            };
+            let (expected, found) = (run(), as_accelerator(run));
+            let what = format!("{queries} queries, {side}², {hidden} hidden, {heads} heads");
+            assert_close(&found.unwrap(), &expected.unwrap(), 1e-4, &what);
+        }
+    }
+}

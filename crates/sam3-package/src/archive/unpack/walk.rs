@@ -1,0 +1,253 @@
+//! One pass through an archive: every entry is judged by its head, then read, hashed and handed on.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
+
+use super::super::{
+    decompress,
+    tar::{self, Kind, Stop},
+    volumes::Volumes,
+};
+use crate::{
+    Error, Progress, Result,
+    package::{MAX_KEPT, MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed, is_package_name},
+};
+
+/// Bytes handed from the decompressing to the hashing thread at a time, and how many such pieces may wait.
+const PIECE: usize = 256 << 10;
+const WAITING: usize = 8;
+/// More files and folders than this no package archive has.
+pub(super) const MAX_ENTRIES: usize = 1000;
+/// More than any SAM 3 and its package could have, whatever the metadata promises.
+const MAX_SIZE: u64 = 64 << 30;
+/// What a package may hold beyond its tensors, and a file of unknown content beyond eight times the archive.
+const SPARE: u64 = 64 << 20;
+
+/// What went by.
+pub(super) struct Found {
+    pub files: Vec<FoundFile>,
+}
+
+pub(super) struct FoundFile {
+    pub name: PathBuf,
+    pub size: u64,
+    pub content: Content,
+}
+
+pub(super) enum Content {
+    Package(Streamed),
+    Metadata(Vec<u8>),
+    Other,
+}
+
+/// The most bytes that a file of unknown content can have in an archive of so many.
+pub(super) fn most(archive: u64) -> u64 {
+    archive.saturating_mul(8).saturating_add(SPARE)
+}
+
+pub(super) fn check_claim(path: &Path, entry: &tar::Entry, limit: u64) -> Result<()> {
+    if entry.size <= limit {
+        return Ok(());
+    }
+    let reason = format!(
+        "entry {:?} claims {} bytes, at most {limit} can be right",
+        entry.name, entry.size
+    );
+    Err(Error::invalid(path, reason))
+}
+
+/// Reads the whole archive, hands every entry's name to `open` and writes its bytes to the file that returns.
+pub(super) fn walk(
+    path: &Path,
+    volumes: &Volumes,
+    progress: &dyn Progress,
+    mut open: impl FnMut(&Path, Kind, u64) -> Result<Option<File>>,
+) -> Result<Found> {
+    let size = volumes.size()?;
+    progress.stage("unpacking", size);
+    let mut reader = decompress(volumes, progress)?;
+    let mut found = Found { files: Vec::new() };
+    let (mut names, mut entries) = (HashSet::new(), 0);
+    let mut promised = None;
+    // Of all the archive's files: a thousand small ones are no way around.
+    let (mut text_left, mut kept_left) = (MAX_METADATA_BYTES, MAX_KEPT);
+    while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
+        let name = safe_name(path, &entry.name)?;
+        // Lower case, as FAT and macOS would take them for one file.
+        if entry.kind == Kind::File && !names.insert(name.to_string_lossy().to_lowercase()) {
+            return Err(Error::invalid(path, format!("entry {:?} is there twice", entry.name)));
+        }
+        entries += 1;
+        if entries > MAX_ENTRIES {
+            return Err(Error::invalid(
+                path,
+                format!("it has more than {MAX_ENTRIES} files and folders: not a package"),
+            ));
+        }
+        let is_metadata = entry.name.ends_with("_metadata.json");
+        let limit = match (is_metadata, promised) {
+            (true, _) => text_left,
+            (false, Some(promised)) => promised,
+            (false, None) => most(size),
+        };
+        check_claim(path, &entry, limit)?;
+        if name.as_os_str().is_empty() {
+            continue; // "./"
+        }
+        let mut output = open(&name, entry.kind, entry.size)?.map(|file| (file, name.clone()));
+        if entry.kind == Kind::Folder {
+            continue;
+        }
+        let content = if is_metadata {
+            text_left -= entry.size;
+            let mut text = Vec::with_capacity(entry.size as usize);
+            copy(&mut reader, entry.size, path, &mut output, |piece| text.extend(piece))?;
+            // What it promises only bounds sizes; whether it is right is compared later.
+            promised = Metadata::from_json(&text).ok().map(|metadata| {
+                let overhead = metadata.total.tensors.saturating_mul(4096).saturating_add(SPARE);
+                metadata.total.bytes.saturating_add(overhead).min(MAX_SIZE)
+            });
+            Content::Metadata(text)
+        } else if is_package_name(&name) {
+            let streamed = copy_and_hash(&mut reader, entry.size, kept_left, path, &mut output)?
+                .map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?;
+            kept_left -= streamed.kept;
+            Content::Package(streamed)
+        } else {
+            copy(&mut reader, entry.size, path, &mut output, |_| {})?;
+            Content::Other
+        };
+        let padding = (entry.size.next_multiple_of(tar::BLOCK as u64) - entry.size) as usize;
+        reader
+            .read_exact(&mut [0; tar::BLOCK][..padding])
+            .map_err(|error| unreadable(path, error))?;
+        found.files.push(FoundFile {
+            name,
+            size: entry.size,
+            content,
+        });
+    }
+    // gzip's own checksum stands behind the last byte.
+    let rest = io::copy(&mut (&mut reader).take(SPARE), &mut io::sink()).map_err(|error| unreadable(path, error))?;
+    if rest == SPARE {
+        return Err(Error::invalid(
+            path,
+            "it goes on after the end of its tar: not a package",
+        ));
+    }
+    Ok(found)
+}
+
+/// A relative path of plain names.
+fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
+    let mut safe = PathBuf::new();
+    for component in Path::new(name).components() {
+        match component {
+            Component::Normal(part) => safe.push(part),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                let reason = format!("entry {name:?} would leave the folder: not extracted, do not trust this archive");
+                return Err(Error::invalid(archive, reason));
+            }
+        }
+    }
+    Ok(safe)
+}
+
+/// Copies `size` bytes to the output and shows them to `see`.
+fn copy(
+    reader: &mut impl Read,
+    size: u64,
+    archive: &Path,
+    output: &mut Option<(File, PathBuf)>,
+    mut see: impl FnMut(&[u8]),
+) -> Result<()> {
+    let mut left = size;
+    let mut buffer = vec![0; PIECE];
+    while left > 0 {
+        let take = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        reader
+            .read_exact(&mut buffer[..take])
+            .map_err(|error| unreadable(archive, error))?;
+        write(output, &buffer[..take])?;
+        see(&buffer[..take]);
+        left -= take as u64;
+    }
+    Ok(())
+}
+
+/// Copies `size` bytes while another thread hashes them. The inner error is the hasher's.
+fn copy_and_hash(
+    reader: &mut impl Read,
+    size: u64,
+    most_kept: u64,
+    archive: &Path,
+    output: &mut Option<(File, PathBuf)>,
+) -> Result<Result<Streamed, String>> {
+    let (full, filled) = mpsc::sync_channel::<Vec<u8>>(WAITING);
+    let (empty, emptied) = mpsc::channel::<Vec<u8>>();
+    thread::scope(|scope| {
+        let hashing = scope.spawn(move || {
+            let mut hasher = PackageHasher::new(size, most_kept)?;
+            for piece in filled {
+                hasher.update(&piece)?;
+                // The other side is gone once it has read everything.
+                let _ = empty.send(piece);
+            }
+            hasher.finish()
+        });
+        let mut left = size;
+        while left > 0 {
+            let mut piece = emptied.try_recv().unwrap_or_default();
+            piece.resize(PIECE.min(usize::try_from(left).unwrap_or(usize::MAX)), 0);
+            reader
+                .read_exact(&mut piece)
+                .map_err(|error| unreadable(archive, error))?;
+            write(output, &piece)?;
+            left -= piece.len() as u64;
+            if full.send(piece).is_err() {
+                break; // the hasher stopped, and its result says why
+            }
+        }
+        drop(full);
+        Ok(hashing.join().expect("the hasher does not panic"))
+    })
+}
+
+fn write(output: &mut Option<(File, PathBuf)>, bytes: &[u8]) -> Result<()> {
+    match output {
+        Some((file, name)) => io::Write::write_all(file, bytes).map_err(|source| Error::Output {
+            path: name.clone(),
+            source,
+        }),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn stopped(path: &Path, stop: Stop) -> Error {
+    match stop {
+        Stop::Refused(reason) => Error::invalid(path, reason),
+        Stop::Io(error) => unreadable(path, error),
+    }
+}
+
+/// Says what a failing decompressor means.
+pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::invalid(
+            path,
+            "the archive ends early: it was cut off; copy it again from where it was made",
+        ),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Error::invalid(
+            path,
+            format!("the archive is damaged ({error}); copy it again from where it was made"),
+        ),
+        _ => Error::io("read", path, error),
+    }
+}
