@@ -130,4 +130,6 @@ fn every_level_is_another_instance() {
         names.contains(&"AVX2"),
         is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
     );
+    #[cfg(target_arch = "aarch64")]
+    assert!(names.contains(&"NEON"));
 }

@@ -13,6 +13,11 @@ pub enum Level {
         bf16: bool,
         vnni: bool,
     },
+    #[cfg(target_arch = "aarch64")]
+    Neon {
+        bf16: bool,
+        dotprod: bool,
+    },
 }
 
 static ALL: LazyLock<Vec<Level>> = LazyLock::new(detect);
@@ -49,6 +54,18 @@ fn detect() -> Vec<Level> {
         }
         if has_avx2 {
             levels.push(Level::Avx2);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let bf16 = std::arch::is_aarch64_feature_detected!("bf16");
+        let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+        levels.push(Level::Neon { bf16, dotprod });
+        if bf16 || dotprod {
+            levels.push(Level::Neon {
+                bf16: false,
+                dotprod: false,
+            });
         }
     }
     levels.push(Level::Portable);

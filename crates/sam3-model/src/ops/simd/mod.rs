@@ -1,8 +1,7 @@
 //! The CPU's vector units, chosen once at run time.
 //!
 //! An op is written once, over lanes. [`dispatch`] compiles it once for each [`Isa`] and runs the instance for the widest one this CPU
-//! has, so that a binary built without flags uses them all. On aarch64 that is the portable instance: NEON is part of every such target, so
-//! the compiler uses it there.
+//! has, so that a binary built without flags uses them all.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,6 +10,8 @@ mod avx512;
 mod dot;
 mod level;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use dot::{Bf16, F32, WideInt8};
@@ -47,6 +48,8 @@ pub trait DotOp<V> {
 pub fn dispatch<O: Op>(op: O) -> O::Out {
     match level::get() {
         Level::Portable => op.run::<portable::Portable>(),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { .. } => op.run::<neon::Neon>(),
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2::run(op) },
@@ -60,6 +63,8 @@ pub fn dispatch<O: Op>(op: O) -> O::Out {
 pub fn dispatch_f32<O: DotOp<f32>>(op: O) -> O::Out {
     match level::get() {
         Level::Portable => op.run::<portable::PortableDot<F32>>(),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { .. } => op.run::<neon::NeonF32>(),
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2::run_f32(op) },
@@ -76,6 +81,11 @@ pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 { bf16: true, .. } => unsafe { avx512::run_bf16(op) },
         // SAFETY: `detect` found the features.
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { bf16: true, .. } => unsafe { neon::run_bf16(op) },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { bf16: false, .. } => op.run::<neon::NeonWideBf16>(),
+        // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::Avx512 { .. } => unsafe { avx2::run_bf16(op) },
         Level::Portable => op.run::<portable::PortableDot<Bf16>>(),
@@ -86,6 +96,11 @@ pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
 pub fn dispatch_int8<O: DotOp<i8>>(op: O) -> O::Out {
     match level::get() {
         Level::Portable => op.run::<portable::PortableDot<WideInt8>>(),
+        // SAFETY: `detect` found the features.
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { dotprod: true, .. } => unsafe { neon::run_int8(op) },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { dotprod: false, .. } => op.run::<portable::PortableDot<WideInt8>>(),
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 { vnni: true, .. } => unsafe { avx512::run_int8(op) },
@@ -100,6 +115,8 @@ pub fn has_bf16() -> bool {
     match level::get() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 { bf16, .. } => bf16,
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon { bf16, .. } => bf16,
         _ => false,
     }
 }

@@ -16,11 +16,7 @@ impl Isa for Portable {
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         // Without the instruction, `mul_add` is a call into the C library.
-        if cfg!(target_arch = "aarch64") {
-            a.mul_add(b, c)
-        } else {
-            a * b + c
-        }
+        a * b + c
     }
 }
 
