@@ -30,7 +30,7 @@ STAGES = {
 
 def ours(args, package, compute):
     """One cold run of `sam3 bench`, with the names of the table."""
-    words = [args.binary, "bench", "--json", "--warm-up", 0, "--rounds", 1, "--checkpoint-path", package]
+    words = [args.binary, "bench", "--json", "--warm-up", 0, "--rounds", 1, "--checkpoint-path", package, "--device", "cpu"]
     words += ["--compute", compute, "--prompt", "a yellow school bus"]
     words += ["--image", args.image] if args.image else []
     output = subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE).stdout

@@ -107,7 +107,11 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         rounds.push(times);
         let start = Instant::now();
         let prompt = Prompt {
-            text: Some(format!("{} {round}", args.prompt)),
+            // A text of nobody's before, but where only some are known, and none is encoded.
+            text: Some(match segmenter.baked_prompts() {
+                [] => format!("{} {round}", args.prompt),
+                _ => args.prompt.clone(),
+            }),
             ..Prompt::default()
         };
         segmenter.segment(&encoded, &prompt)?;

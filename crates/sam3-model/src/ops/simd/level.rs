@@ -31,6 +31,16 @@ pub fn get() -> Level {
     ALL[0]
 }
 
+/// Intel's CPUs have the bf16 dot product at half of AMD's rate: 117 GFLOP/s on two cores of a Xeon (model 207) whose f32 unit has 207.
+#[cfg(target_arch = "x86_64")]
+pub fn is_intel() -> bool {
+    // Later compilers than our oldest know that it is safe.
+    #[allow(unused_unsafe)]
+    // SAFETY: every x86-64 CPU has the instruction.
+    let leaf = unsafe { std::arch::x86_64::__cpuid(0) };
+    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+}
+
 /// What this CPU has, the widest first.
 fn detect() -> Vec<Level> {
     let mut levels = Vec::new();

@@ -114,7 +114,7 @@ pub fn dispatch_int8<O: DotOp<i8>>(op: O) -> O::Out {
 pub fn has_bf16() -> bool {
     match level::get() {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 { bf16, .. } => bf16,
+        Level::Avx512 { bf16, .. } => bf16 && !level::is_intel(),
         #[cfg(target_arch = "aarch64")]
         Level::Neon { bf16, .. } => bf16,
         _ => false,
