@@ -77,12 +77,13 @@ def main():
     parser.add_argument("--int8", type=Path, required=True, help="package for int8 compute")
     parser.add_argument("--binary", type=Path, default=Path("target/release/sam3"))
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--peers", default="fp32,bf16", help="PyTorch's precisions: bf16 takes minutes without AVX-512 BF16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's numbers")
     args = parser.parse_args()
     args.model, args.device, args.uninterrupted = args.checkpoint, "cpu", False
-    workers = {precision: bench_pytorch.spawn(args, precision) for precision in ("fp32", "bf16")}
+    workers = {precision: bench_pytorch.spawn(args, precision) for precision in args.peers.split(",")}
     for worker in workers.values():
         bench_pytorch.ask(worker)
     modes = {"sam3 f32": (args.fp16, "f32"), "sam3 bf16": (args.fp16, "bf16"), "sam3 int8": (args.int8, "int8")}

@@ -40,7 +40,7 @@ THRESHOLD = 0.5
 # Absolute for logits, boxes and presence; relative to the largest value for masks.
 TOLERANCE = dict(pred_logits=1e-4, pred_boxes=1e-4, presence_logits=1e-4, pred_masks=1e-3, semantic_seg=1e-3)
 RELATIVE = ("pred_masks", "semantic_seg")
-# Bytes a run may allocate (`RLIMIT_DATA`; see check_memory.py): what 1.4 GB of RSS leave beside the whole model's int8 package.
+# Bytes a run may allocate (`RLIMIT_DATA`; see check_memory.py).
 MEMORY = 500_000_000
 
 BUS = [49406, 320, 4481, 1228, 2840, 49407]

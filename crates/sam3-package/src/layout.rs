@@ -236,8 +236,9 @@ impl StateDict {
         }
     }
 
-    /// Lets go of the pages behind a view that is no longer used.
-    pub(crate) fn release(&self, index: usize) {
+    /// Lets go of the mapped pages behind [`view(index)`](Self::view): they count as this process's memory until then, and come back from
+    /// the file when a view is read again.
+    pub fn release(&self, index: usize) {
         match self.entries[index].source {
             Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => self.checkpoint.release(i),
             Source::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
