@@ -1,4 +1,64 @@
-//! How the C library's allocator treats the model's large buffers.
+//! Memory: how the C library's allocator treats the model's large buffers, and what happens when there is no more.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    io::Write as _,
+};
+
+use crate::failure::ENVIRONMENT;
+
+/// The C library's allocator; where it has no more, the run ends with a message and exit code 3 instead of an abort.
+pub struct Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+// SAFETY: the C library's own, which is only asked whether it had room.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise; as for those below.
+        there(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: see `alloc`.
+        there(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: see `alloc`.
+        there(unsafe { System.realloc(at, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: see `alloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[inline(always)]
+fn there(at: *mut u8, size: usize) -> *mut u8 {
+    if at.is_null() {
+        exhausted(size);
+    }
+    at
+}
+
+/// Says so and leaves, with nothing that allocates; what was half-written has no name yet, and the next run removes it.
+#[cold]
+fn exhausted(size: usize) -> ! {
+    let mut text = [0u8; 256];
+    let room = text.len();
+    let mut rest = &mut text[..];
+    let _ = write!(
+        rest,
+        "error: out of memory: {size} bytes more were not to be had\n\
+         hint: end other programs, or raise the limit (`ulimit -d`, a cgroup's memory.max); segmenting takes some 0.6 GB at SAM 3's size\n"
+    );
+    let len = room - rest.len();
+    let _ = rustix::io::write(rustix::stdio::stderr(), &text[..len]);
+    signal_hook::low_level::exit(ENVIRONMENT.into())
+}
 
 /// Lets it keep freed buffers for the next ones of their size. By default it returns each one beyond 32 MB to the kernel, and the next one
 /// costs a page fault and a page of zeros every 4 kB: 158 instead of 125 ms for the widest linear layer of the image encoder in bf16.

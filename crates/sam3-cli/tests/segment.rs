@@ -278,3 +278,48 @@ fn what_is_wrong_is_named_with_its_exit_code() {
         &["scene.png/out", "hint:"],
     );
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn where_memory_ends_the_run_says_so() {
+    let folder = Folder::new();
+    let (picture, side) = (folder.path("large.bmp"), 8000u32);
+    let len = 54 + 3 * side * side;
+    let mut header = b"BM".to_vec();
+    for word in [len, 0, 54, 40, side, side, 24 << 16 | 1, 0, 0, 0, 0, 0, 0] {
+        header.extend(word.to_le_bytes());
+    }
+    // 192 MB of black, which a file system need not store.
+    fs::write(&picture, header).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&picture)
+        .unwrap()
+        .set_len(len.into())
+        .unwrap();
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -d 120000 && exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_sam3"),
+        ])
+        .args([
+            "segment",
+            "--prompt",
+            "boat",
+            "--device",
+            "cpu",
+            "--image",
+            text(&picture),
+        ])
+        .args(["--checkpoint-path", text(&demo().package)])
+        .args(["--output", text(&folder.path("out"))])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("error: out of memory: 192000054 bytes") && said.contains("hint: "),
+        "{said}"
+    );
+}
