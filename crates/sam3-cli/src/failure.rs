@@ -133,6 +133,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         Error::NotAPackage { .. } => {
             "`sam3 inspect` shows what it holds; `sam3 package --checkpoint-path …` makes a package with digests of it"
         }
+        Error::Unrepresentable { not_finite: true, .. } => {
+            "the checkpoint itself holds what is no number: fetch it again and compare its SHA-256; --quantize none stores it as it is"
+        }
         Error::Unrepresentable { .. } => {
             "--quantize bf16 holds every finite value; --quantize none stores the values as they are"
         }
@@ -155,7 +158,7 @@ fn io_hint(error: &std::io::Error) -> Option<&'static str> {
         ErrorKind::AlreadyExists => "something else of that name is in the way: choose another place",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space or write elsewhere; a package without its archive (--no-tarball) takes half as much"
+            "free some space or write elsewhere: --no-tarball halves what a package takes, and a copy goes on where it stopped"
         }
         ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
         ErrorKind::UnexpectedEof => "it became shorter while it was read: copy it to a drive of this machine first",

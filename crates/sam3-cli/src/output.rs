@@ -1,7 +1,9 @@
 //! What the user sees: data on stdout, everything else on stderr, progress only on a terminal.
 
 use std::{
+    borrow::Cow,
     io::{IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     sync::Mutex,
     time::Duration,
@@ -10,7 +12,7 @@ use std::{
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sam3_package::Progress;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{args::Global, failure};
 
@@ -37,7 +39,7 @@ impl Output {
         let text = if self.json {
             serde_json::to_string_pretty(json)?
         } else {
-            text.trim_end().to_owned()
+            visible(text.trim_end()).into_owned()
         };
         print_line(&text)
     }
@@ -47,28 +49,28 @@ impl Output {
         if self.json {
             print_line(&serde_json::to_string(json)?)
         } else {
-            print_line(text)
+            print_line(&visible(text))
         }
     }
 
     /// A sentence about the work, unless quiet.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            eprintln!("{}", visible(text.as_ref()));
         }
     }
 
     /// A sentence that only `-v` asks for.
     pub fn detail(&self, text: impl AsRef<str>) {
         if self.verbose > 0 {
-            eprintln!("{}", text.as_ref());
+            eprintln!("{}", visible(text.as_ref()));
         }
     }
 
     /// Something the user should know though the work goes on.
     pub fn warn(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("warning: {}", text.as_ref());
+            eprintln!("warning: {}", visible(text.as_ref()));
         }
     }
 
@@ -80,9 +82,9 @@ impl Output {
 
     /// Says an error that does not end the work.
     pub fn complain(&self, error: &anyhow::Error) {
-        eprintln!("error: {}", chain(error));
+        eprintln!("error: {}", visible(&chain(error)));
         if let Some(hint) = failure::hint(error) {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", visible(&hint));
         }
     }
 
@@ -107,6 +109,34 @@ impl Output {
             bar: Mutex::new(ProgressBar::hidden()),
         }
     }
+}
+
+/// A path for JSON, which has Unicode only.
+pub fn plain(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// [`plain`], for a field of a record.
+pub fn serialize_plain<S: Serializer>(path: impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.as_ref().display())
+}
+
+/// The text without control characters but line breaks: a name or a metadata text in a file of somebody's could move the cursor, or worse.
+fn visible(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c.is_control() && c != '\n';
+    if !text.contains(hidden) {
+        return text.into();
+    }
+    text.chars()
+        .map(|c| {
+            if hidden(c) {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect::<String>()
+        .into()
 }
 
 /// The error and its causes, without those that the line above them tells already.

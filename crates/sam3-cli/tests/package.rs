@@ -183,13 +183,53 @@ fn values_that_do_not_fit_are_named_and_nothing_is_written() {
     check(
         &[&run[..], &["bf16", "--force"]].concat(),
         1,
-        &[name, "not finite", "index 5"],
+        &[name, "not finite", "index 5", "fetch it again", "--quantize none"],
     );
     check(
         &[&run[..], &["none", "--force"]].concat(),
         0,
         &["warning:", name, "not finite"],
     );
+}
+
+/// A name on Linux is bytes; JSON and the files that carry the name want text.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_are_shown_or_refused() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Command};
+
+    let folder = Folder::new();
+    let source = checkpoint(&folder);
+    let strange = |name: &[u8]| folder.path("").join(OsStr::from_bytes(name));
+    let run = |arguments: &[&OsStr]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sam3"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
+    };
+    let output = strange(b"x\xff.pth");
+    let flags = ["package", "--checkpoint-path", text(&source), "--output"].map(OsStr::new);
+    let (code, says) = run(&[&flags[..], &[output.as_os_str()]].concat());
+    assert!(code == Some(2) && says.contains("is not UTF-8"), "{says}");
+    assert_eq!(folder.names(), ["src"]);
+    package(&folder, "x.pth", "none");
+    fs::rename(folder.path("x.pth"), &output).unwrap();
+    let (code, says) = run(&[OsStr::new("inspect"), output.as_os_str(), OsStr::new("--json")]);
+    assert_eq!(code, Some(0), "{says}");
+    fs::create_dir(folder.path("drive")).unwrap();
+    let drive = folder.path("drive");
+    let (code, says) = run(&[
+        OsStr::new("copy"),
+        output.as_os_str(),
+        drive.as_os_str(),
+        OsStr::new("--json"),
+    ]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(drive.join(OsStr::from_bytes(b"x\xff.pth")).exists());
 }
 
 #[test]

@@ -181,3 +181,31 @@ fn older_parts_neither_stay_nor_vanish_unasked() {
     );
     check(&[&run[..6], &["0"]].concat(), 2, &["--split"]);
 }
+
+#[test]
+fn a_damaged_part_is_named_when_it_is_copied_and_what_is_no_part_at_once() {
+    let folder = Folder::new();
+    let parts = split(&folder);
+    let drive = folder.path("drive");
+    fs::create_dir(&drive).unwrap();
+    check(&["copy", text(&parts[0]), text(&drive)], 0, &["read back"]);
+    let sound = fs::read(&parts[1]).unwrap();
+    let mut bytes = sound.clone();
+    bytes[100] ^= 1;
+    fs::write(&parts[1], bytes).unwrap();
+    check(
+        &["copy", "--force", text(&parts[0]), text(&drive)],
+        1,
+        &["x.tar.gz.001: expected sha256", "copy it again"],
+    );
+    fs::write(&parts[1], sound).unwrap();
+    fs::remove_file(&parts[2]).unwrap();
+    fs::create_dir(&parts[2]).unwrap();
+    for command in ["verify", "unpack"] {
+        check(
+            &[command, text(&parts[0])],
+            1,
+            &["x.tar.gz.002", "expected a regular file"],
+        );
+    }
+}

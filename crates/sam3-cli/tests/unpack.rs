@@ -169,6 +169,83 @@ fn what_is_no_file_is_refused_at_once() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn what_lies_beside_a_package_may_be_anything() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.pth", "none");
+    let (beside, endless) = (folder.path("x_metadata.json"), "expected a regular file");
+    fs::remove_file(&beside).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &beside).unwrap();
+    check(&["verify", text(&x)], 1, &["x_metadata.json", endless]);
+    fs::remove_file(&beside).unwrap();
+    fs::File::create(&beside).unwrap().set_len(1 << 30).unwrap();
+    check(
+        &["verify", text(&x)],
+        1,
+        &["x_metadata.json", "more than 4194304 bytes"],
+    );
+    let picture = [
+        "segment",
+        "-p",
+        "boat",
+        "--checkpoint-path",
+        text(&x),
+        "--image",
+        "/dev/zero",
+    ];
+    check(&picture, 1, &["/dev/zero", "pipe or a device"]);
+}
+
+#[test]
+fn a_file_without_a_digest_is_refused_by_name() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.safetensors", "fp16");
+    let package = fs::read(&x).unwrap();
+    let sound = || Entry("x.safetensors", b'0', "", package.len() as u64, &package);
+    for (name, words) in [
+        (".ssh/authorized_keys", [".ssh/authorized_keys", "neither a package"]),
+        (
+            "\x1b[2Jx_metadata.json",
+            ["\\u{1b}[2Jx_metadata.json", "control characters"],
+        ),
+    ] {
+        let path = archive(&folder, &[sound(), Entry(name, b'0', "", 1, b"x")]);
+        check(&["verify", text(&path)], 1, &words);
+        let out = folder.path("out");
+        check(&["unpack", text(&path), "-C", text(&out)], 1, &words);
+        assert!(fs::read_dir(out).unwrap().all(|entry| entry.unwrap().path().is_dir()));
+    }
+}
+
+/// Metadata has no digest of its own: what it says of the whole must be what it says of the parts.
+#[test]
+fn metadata_that_contradicts_itself_is_refused() {
+    let folder = Folder::new();
+    let x = package(&folder, "x.safetensors", "none");
+    fs::remove_file(folder.path("x_metadata.json")).unwrap();
+    let sound = fs::read(&x).unwrap();
+    let length = u64::from_le_bytes(sound[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&sound[8..8 + length]).unwrap();
+    let metadata: serde_json::Value =
+        serde_json::from_str(header["__metadata__"]["sam3_metadata"].as_str().unwrap()).unwrap();
+    let mut cases = [metadata.clone(), metadata];
+    let again = cases[0]["tensors"][0].clone();
+    cases[0]["tensors"].as_array_mut().unwrap().push(again);
+    cases[1]["total"]["bytes"] = 9.into();
+    for (metadata, words) in cases.iter().zip([
+        ["twice in the metadata", "detector."],
+        ["in all: expected", "and 9 bytes"],
+    ]) {
+        let mut header = header.clone();
+        header["__metadata__"]["sam3_metadata"] = metadata.to_string().into();
+        let header = header.to_string().into_bytes();
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], &header, &sound[8 + length..]].concat();
+        fs::write(&x, bytes).unwrap();
+        check(&["verify", text(&x)], 1, &words);
+    }
+}
+
 /// The package first and its metadata after it, as someone else's `tar -czf` may have it.
 #[test]
 fn other_orders_and_folders_verify_too() {

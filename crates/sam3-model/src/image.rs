@@ -59,15 +59,23 @@ impl Image {
     /// The file cannot be read, is none of these, is damaged, or has more than [`MAX_PIXELS`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ImageError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| ImageError::Io {
+        let invalid = |reason| ImageError::Invalid {
+            name: path.display().to_string(),
+            reason,
+        };
+        let failed = |source| ImageError::Io {
             action: "read",
             path: path.to_owned(),
             source,
-        })?;
-        decode(&bytes).map_err(|reason| ImageError::Invalid {
-            name: path.display().to_string(),
-            reason,
-        })
+        };
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        // A pipe would be waited for, and a device may have no end; a folder has an error of its own.
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(invalid(
+                "expected a picture in a regular file, found a pipe or a device".to_owned(),
+            ));
+        }
+        decode(&std::fs::read(path).map_err(failed)?).map_err(invalid)
     }
 
     /// [`Image::open`] for bytes that are already here.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    ffi::{OsStr, OsString},
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error, Progress, Result, archive, drive,
     package::{hex, is_package_name, metadata_path},
+    regular,
     staged::{lock_patiently, sync_folder},
 };
 
@@ -53,7 +55,26 @@ pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progre
         copied.push(job.run(force, progress)?);
     }
     sync_folder(folder);
+    refuse_damaged(&jobs, &copied)?;
     Ok(copied)
+}
+
+/// Parts arrived as they were; whether that is as they were made, their list tells for nothing.
+fn refuse_damaged(jobs: &[Job], copied: &[Copied]) -> Result<()> {
+    for job in jobs {
+        let Some(lines) = archive::damaged_parts(&job.source, |part| {
+            let found = jobs.iter().position(|job| job.source == part)?;
+            Some(copied[found].sha256.as_str())
+        })?
+        else {
+            continue;
+        };
+        return Err(Error::Mismatch {
+            path: job.source.clone(),
+            mismatches: lines,
+        });
+    }
+    Ok(())
 }
 
 /// One file to copy.
@@ -91,27 +112,35 @@ fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
             ));
         }
         let name = source.file_name().filter(|_| metadata.is_file());
-        let Some(name) = name.map(|name| name.to_string_lossy().into_owned()) else {
+        let Some(name) = name else {
             return Err(Error::invalid(&source, "expected a file to copy, found something else"));
         };
         if !sources.insert(source.clone()) {
             continue;
         }
         // Lower case, as FAT would take them for one file.
-        if !names.insert(name.to_lowercase()) {
+        if !names.insert(name.to_string_lossy().to_lowercase()) {
             return Err(Error::invalid(
                 &source,
                 "another file of the same name is to be copied too",
             ));
         }
         jobs.push(Job {
-            target: folder.join(&name),
-            partial: folder.join(format!(".{name}.sam3-copy")),
+            target: folder.join(name),
+            partial: folder.join(partial_name(name)),
             bytes: metadata.len(),
             source,
         });
     }
     Ok(jobs)
+}
+
+/// `.NAME.sam3-copy`.
+fn partial_name(name: &OsStr) -> OsString {
+    let mut partial = OsString::from(".");
+    partial.push(name);
+    partial.push(".sam3-copy");
+    partial
 }
 
 fn refuse_beyond_fat(jobs: &[Job]) -> Result<()> {
@@ -176,8 +205,8 @@ impl Job {
             }
             if there.is_file() && there.len() == self.bytes {
                 progress.stage("comparing", 2 * self.bytes);
-                let source = hash(open(&self.source)?, &self.source, progress)?;
-                if hash(open(&self.target)?, &self.target, progress)? == source {
+                let source = hash(regular::open(&self.source)?, &self.source, progress)?;
+                if hash(regular::open(&self.target)?, &self.target, progress)? == source {
                     // Of a copy that was interrupted before the file came some other way.
                     let _ = fs::remove_file(&self.partial);
                     return Ok(self.copied(source, self.bytes));
@@ -259,7 +288,7 @@ impl Job {
     fn write(&self, file: &mut File, start: u64, progress: &dyn Progress) -> Result<String> {
         progress.stage("copying", self.bytes);
         let refused = |source| self.refused(source);
-        let mut source = open(&self.source)?;
+        let mut source = regular::open(&self.source)?;
         let (mut sha, mut buffer, mut at, mut synced) = (Sha256::new(), vec![0; PIECE as usize], 0, start);
         file.seek(SeekFrom::Start(start)).map_err(refused)?;
         while at < self.bytes {
@@ -282,10 +311,6 @@ impl Job {
         file.sync_all().map_err(refused)?;
         Ok(hex(&sha.finalize()))
     }
-}
-
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|source| Error::io("open", path, source))
 }
 
 /// Hashes from where the file stands to its end.

@@ -71,6 +71,8 @@ pub enum Error {
         precision: &'static str,
         /// One line a tensor: its name, how many values, the first one and where it stands.
         tensors: Vec<String>,
+        /// Some are infinite or no numbers: no precision would keep them.
+        not_finite: bool,
     },
     /// The file is sound but carries no digests to check.
     #[error("{}: not a sam3 package, so it carries no digests to check", path.display())]

@@ -77,7 +77,7 @@ impl Hub {
         let mut found = CHECKPOINTS.iter().filter_map(|name| repository.find(revision, name));
         found.next().ok_or_else(|| {
             let reason = format!(
-                "no checkpoint of {repo} at {revision} in {}, and --offline forbids to fetch it: run this once with a \
+                "no checkpoint of {repo} at {revision} in {}, and --offline or HF_HUB_OFFLINE forbids to fetch it: run this once with a \
                  network, or pass --checkpoint-path",
                 self.cache.display()
             );

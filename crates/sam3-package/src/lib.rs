@@ -15,6 +15,7 @@ pub mod package;
 mod positioned;
 mod precision;
 mod progress;
+mod regular;
 mod staged;
 
 pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};

@@ -154,7 +154,7 @@ pub(crate) struct Cost {
     sum_abs: f64,
     sum_square: f64,
     sum_square_error: f64,
-    /// Values that are not finite before or after, the first one and its index in row-major order.
+    /// Values that are not finite before or after; the first one that was not before, or else after, and its index in row-major order.
     pub lost: Option<Lost>,
 }
 
@@ -207,13 +207,17 @@ impl Cost {
         for (i, (value, back)) in values.iter().zip(back).enumerate() {
             if !value.is_finite() || !back.is_finite() {
                 let index = self.count + i as u64;
-                self.lost
-                    .get_or_insert(Lost {
-                        count: 0,
-                        index,
-                        value: *value,
-                    })
-                    .count += 1;
+                let found = Lost {
+                    count: 0,
+                    index,
+                    value: *value,
+                };
+                let lost = self.lost.get_or_insert(found);
+                // One value that is no number takes its whole row of int8 codes with it: it is the one to name.
+                if lost.value.is_finite() && !value.is_finite() {
+                    (lost.index, lost.value) = (index, *value);
+                }
+                lost.count += 1;
             }
         }
     }
@@ -292,10 +296,16 @@ mod tests {
         let mut values = vec![1.0f32; 2 * BLOCK];
         assert!(narrowed(&values, Dtype::F16).1.lost.is_none());
         values[BLOCK + 3] = 70_000.0;
+        let lost = narrowed(&values, Dtype::F16).1.lost.unwrap();
+        assert_eq!((lost.count, lost.index, lost.value), (1, BLOCK as u64 + 3, 70_000.0));
+        // What was no number before is the one to name.
         values[BLOCK + 9] = f32::NEG_INFINITY;
         values[2 * BLOCK - 1] = f32::NAN;
         let lost = narrowed(&values, Dtype::F16).1.lost.unwrap();
-        assert_eq!((lost.count, lost.index, lost.value), (3, BLOCK as u64 + 3, 70_000.0));
+        assert_eq!(
+            (lost.count, lost.index, lost.value),
+            (3, BLOCK as u64 + 9, f32::NEG_INFINITY)
+        );
         assert_eq!(narrowed(&values, Dtype::BF16).1.lost.unwrap().count, 2);
         assert_eq!(narrowed(&values, Dtype::F32).1.lost.unwrap().count, 2);
     }

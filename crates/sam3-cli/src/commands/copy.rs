@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use serde_json::json;
 
-use crate::output::{Output, size, table};
+use crate::output::{Output, plain, size, table};
 
 /// Free space is checked first, an interrupted copy goes on where it ended, and every byte is read back.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .collect();
     let files: Vec<_> = copied
         .iter()
-        .map(|file| json!({"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "found": file.found}))
+        .map(|file| json!({"path": plain(&file.path), "bytes": file.bytes, "sha256": file.sha256, "found": file.found}))
         .collect();
     let total = copied.iter().map(|file| file.bytes).sum();
     let text = format!(

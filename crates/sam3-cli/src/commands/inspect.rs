@@ -12,7 +12,7 @@ use sam3_package::{
 use serde_json::{Value, json};
 
 use super::package::worst_rows;
-use crate::output::{Output, size, table};
+use crate::output::{Output, plain, size, table};
 
 /// Reads no tensor, so it is fast and checks no digest: `sam3 verify` does.
 #[derive(Debug, clap::Args)]
@@ -110,7 +110,7 @@ fn as_json(path: &Path, contents: &Contents) -> anyhow::Result<Value> {
         })
         .collect();
     Ok(json!({
-        "file": path,
+        "file": plain(path),
         "container": contents.container,
         "names": contents.names,
         "package": contents.metadata.is_some(),

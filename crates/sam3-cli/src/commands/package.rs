@@ -23,7 +23,7 @@ use super::hub;
 use crate::{
     args::DeviceFlags,
     failure::Failure,
-    output::{Output, size, table},
+    output::{Output, plain, size, table},
     signals,
 };
 
@@ -130,6 +130,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             "for example --output sam3_fp16.pth",
         ));
     }
+    if args.output.file_name().and_then(|name| name.to_str()).is_none() {
+        return Err(Failure::usage(
+            format!("--output {}: its name is not UTF-8", args.output.display()),
+            "metadata and archive carry that name too: choose another",
+        ));
+    }
     let created = time_of_packaging()?;
     let prompts = args.bake_prompts.as_deref().map(bake::prompts).transpose()?;
     let test = match (&args.test_image, &args.test_prompt) {
@@ -200,7 +206,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let files: Vec<_> = report
         .files
         .iter()
-        .map(|(path, bytes)| json!({"path": path, "bytes": bytes}))
+        .map(|(path, bytes)| json!({"path": plain(path), "bytes": bytes}))
         .collect();
     let mut metadata = serde_json::to_value(&report.metadata)?;
     metadata.as_object_mut().and_then(|fields| fields.remove("tensors"));

@@ -25,7 +25,7 @@ pub use self::{
 use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
-    output::Output,
+    output::{Output, serialize_plain},
 };
 
 /// Each image is encoded once and each text once, whatever the number of both.
@@ -229,6 +229,7 @@ pub fn milliseconds(start: Instant) -> f64 {
 /// An image's place in the JSON.
 #[derive(Serialize)]
 struct ImageRecord<'a> {
+    #[serde(serialize_with = "serialize_plain")]
     file: &'a Path,
     width: u32,
     height: u32,

@@ -6,7 +6,7 @@ use sam3_package::archive;
 use serde_json::json;
 
 use super::verify::{report, sentence};
-use crate::output::{Output, size, table};
+use crate::output::{Output, plain, size, table};
 
 /// Files appear under their names only after every digest was right.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let files: Vec<_> = unpacked
         .files
         .iter()
-        .map(|(path, bytes)| json!({"path": path, "bytes": bytes}))
+        .map(|(path, bytes)| json!({"path": plain(path), "bytes": bytes}))
         .collect();
     let archive = args.archive.display().to_string();
     let checks: Vec<_> = unpacked

@@ -6,7 +6,7 @@ use sam3_package::package::{self, Verified};
 use serde_json::{Value, json};
 
 use crate::{
-    output::{Output, size},
+    output::{Output, plain, size},
     signals,
 };
 
@@ -60,7 +60,7 @@ pub fn report(file: &str, verified: &Verified) -> Value {
         "file": file,
         "tensors": verified.tensors,
         "bytes": verified.bytes,
-        "metadata_file": verified.beside,
+        "metadata_file": verified.beside.as_deref().map(plain),
         "precision": verified.metadata.quantization.scheme,
         "source": verified.metadata.source,
     })

@@ -70,7 +70,11 @@ impl Weight {
                 Some(values.into())
             }
             (Dtype::I8, None) => return Err("int8 without its _scale tensor".into()),
-            (other, _) => return Err(format!("expected F32, F16, BF16 or I8, found {other:?}")),
+            (other, _) => {
+                return Err(format!(
+                    "expected F32, F16, BF16 or I8, found {other:?}; store the checkpoint as float32 first"
+                ));
+            }
         };
         Ok(Self::new(
             Source::Mapped {

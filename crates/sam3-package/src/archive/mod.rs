@@ -101,6 +101,19 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(Volumes::find(path)?.files())
 }
 
+/// Of the list of parts at `path`: a line for each part whose SHA-256, as `digest` knows it, is another; `None` where all are right, and for
+/// what is no list.
+///
+/// # Errors
+/// As [`files`].
+pub(crate) fn damaged_parts<'a>(path: &Path, digest: impl Fn(&Path) -> Option<&'a str>) -> Result<Option<Vec<String>>> {
+    if path.extension().is_none_or(|end| end != "sha256") || !volumes::is_part(path) {
+        return Ok(None);
+    }
+    let wrong = Volumes::find(path)?.compare(|part| digest(part).map(str::to_owned));
+    Ok(Some(wrong).filter(|wrong| !wrong.is_empty()))
+}
+
 /// The tar of an archive, decompressed.
 fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Box<dyn Read + 'a>> {
     let source = BufReader::with_capacity(1 << 20, volumes.open(progress)?);

@@ -102,7 +102,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 /// Reads the metadata of an archive, which stands first in those that this crate writes.
 ///
 /// # Errors
-/// [`Error::NotAPackage`] where no entry is metadata.
+/// [`Error::Invalid`] where no entry is metadata that can be read.
 pub fn metadata(path: &Path) -> Result<Metadata> {
     let volumes = Volumes::find(path)?;
     let size = volumes.size()?;
@@ -113,7 +113,10 @@ pub fn metadata(path: &Path) -> Result<Metadata> {
         };
         check_claim(path, &entry, most(size))?;
         let padded = entry.size.next_multiple_of(tar::BLOCK as u64);
-        if !entry.name.ends_with("_metadata.json") || entry.size > MAX_METADATA_BYTES {
+        let is_metadata = entry.name.ends_with("_metadata.json");
+        if is_metadata {
+            check_claim(path, &entry, MAX_METADATA_BYTES)?;
+        } else {
             io::copy(&mut (&mut reader).take(padded), &mut io::sink()).map_err(|error| unreadable(path, error))?;
             continue;
         }
@@ -121,7 +124,9 @@ pub fn metadata(path: &Path) -> Result<Metadata> {
         reader.read_exact(&mut text).map_err(|error| unreadable(path, error))?;
         return Metadata::from_json(&text).map_err(|reason| Error::invalid(path, reason));
     }
-    Err(Error::NotAPackage { path: path.to_owned() })
+    let reason =
+        "no X_metadata.json in it, which archives of sam3 package begin with: unpack it and inspect what it holds";
+    Err(Error::invalid(path, reason))
 }
 
 /// Where an entry goes, or why it may not go there.
@@ -147,7 +152,6 @@ impl Found {
             match file.content {
                 Content::Package(streamed) => packages.push((file.name, streamed)),
                 Content::Metadata(text) => _ = outside.insert(file.name, text),
-                Content::Other => {}
             }
         }
         let mut verified = Vec::new();

@@ -1,7 +1,7 @@
 //! Checks a package against its own digests, and against the metadata file beside it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -9,12 +9,12 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    metadata::{Metadata, TensorRecord},
+    metadata::{MAX_BYTES, Metadata, Tallies, TensorRecord},
     metadata_path,
     source::hex,
     stream::Streamed,
 };
-use crate::{Checkpoint, Error, Progress, Result, archive};
+use crate::{Checkpoint, Error, Progress, Result, archive, regular};
 
 /// A package whose every digest was right.
 #[derive(Clone, Debug)]
@@ -76,6 +76,14 @@ pub fn verify_structure(checkpoint: &Checkpoint) -> Result<Option<Metadata>> {
 pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<String> {
     let recorded: HashMap<&str, &TensorRecord> = metadata.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let mut mismatches = Vec::new();
+    if recorded.len() != metadata.tensors.len() {
+        let mut seen = HashSet::new();
+        let again = metadata
+            .tensors
+            .iter()
+            .filter(|record| !seen.insert(record.name.as_str()));
+        mismatches.extend(again.map(|record| format!("  {}: twice in the metadata", record.name)));
+    }
     for tensor in checkpoint.tensors() {
         match recorded.get(tensor.name) {
             None => mismatches.push(format!("  {}: in the file, not in its metadata", tensor.name)),
@@ -92,6 +100,13 @@ pub(crate) fn structure(checkpoint: &Checkpoint, metadata: &Metadata) -> Vec<Str
         if checkpoint.position(&record.name).is_none() {
             mismatches.push(format!("  {}: in the metadata, not in the file", record.name));
         }
+    }
+    let (total, found) = (metadata.total, Tallies::of(checkpoint.tensors()).total);
+    if mismatches.is_empty() && total != found {
+        mismatches.push(format!(
+            "  in all: expected {} tensors, {} values and {} bytes, found {}, {} and {}",
+            total.tensors, total.elements, total.bytes, found.tensors, found.elements, found.bytes
+        ));
     }
     mismatches
 }
@@ -134,17 +149,16 @@ fn differs(record: &TensorRecord, found: &str) -> Option<String> {
 /// `X_metadata.json` beside `X.pth` must hold the same bytes as the metadata inside.
 fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> Result<Option<PathBuf>> {
     let beside = metadata_path(package);
-    match std::fs::read(&beside) {
-        Ok(text) if text == inside => Ok(Some(beside)),
-        Ok(_) => {
+    match regular::read(&beside, MAX_BYTES)? {
+        None => Ok(None),
+        Some(text) if text == inside => Ok(Some(beside)),
+        Some(_) => {
             mismatches.push(format!(
                 "  {}: differs from the metadata inside the package",
                 beside.display()
             ));
             Ok(None)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &beside, error)),
     }
 }
 

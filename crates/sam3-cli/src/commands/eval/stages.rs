@@ -9,11 +9,12 @@ use super::{Args, sentence};
 use crate::{
     commands::segment::{Loaded, ModelRecord},
     failure::Failure,
-    output::{Output, table},
+    output::{Output, serialize_plain, table},
 };
 
 #[derive(Serialize)]
 struct Record<'a> {
+    #[serde(serialize_with = "serialize_plain")]
     image: &'a Path,
     prompt: &'a str,
     model: ModelRecord<'a>,

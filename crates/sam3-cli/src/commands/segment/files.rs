@@ -14,6 +14,7 @@ use sam3_model::{
 use sam3_package::{Error, Staged};
 
 use super::Report;
+use crate::failure::Failure;
 
 /// Where each image's files go.
 pub struct Files {
@@ -100,7 +101,12 @@ pub fn draw(image: &Image, report: &Report) -> Image {
 /// Writes raw outputs as safetensors.
 pub fn dump(target: &Path, detections: &Detections) -> anyhow::Result<()> {
     let file = Staged::create(target, true)?;
-    detections.save(file.temporary())?;
+    detections.save(file.temporary()).map_err(|error| {
+        Failure::environment(
+            format!("{}: {error}", target.display()),
+            "raw outputs take 70 MB at SAM 3's size: free some space, or name a file on another drive",
+        )
+    })?;
     Ok(file.commit()?)
 }
 

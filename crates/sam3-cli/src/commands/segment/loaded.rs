@@ -12,7 +12,11 @@ use sam3_package::{
 };
 use serde::Serialize;
 
-use crate::{args::ComputeFlag, output::size, signals};
+use crate::{
+    args::ComputeFlag,
+    output::{serialize_plain, size},
+    signals,
+};
 
 /// An open checkpoint or package, ready to segment.
 pub struct Loaded {
@@ -30,6 +34,7 @@ pub struct Loaded {
 #[derive(Serialize)]
 pub struct ModelRecord<'a> {
     /// Checkpoint or package.
+    #[serde(serialize_with = "serialize_plain")]
     pub file: &'a Path,
     package: bool,
     precision: String,

@@ -43,7 +43,6 @@ pub(super) struct FoundFile {
 pub(super) enum Content {
     Package(Streamed),
     Metadata(Vec<u8>),
-    Other,
 }
 
 /// The most bytes that a file of unknown content can have in an archive of so many.
@@ -100,6 +99,13 @@ pub(super) fn walk(
         if name.as_os_str().is_empty() {
             continue; // "./"
         }
+        if entry.kind == Kind::File && !is_metadata && !is_package_name(&name) {
+            let reason = format!(
+                "entry {:?} is neither a package nor its metadata, so nothing tells whether it is right: not extracted; tar would",
+                entry.name
+            );
+            return Err(Error::invalid(path, reason));
+        }
         let mut output = open(&name, entry.kind, entry.size)?.map(|file| (file, name.clone()));
         if entry.kind == Kind::Folder {
             continue;
@@ -114,14 +120,11 @@ pub(super) fn walk(
                 metadata.total.bytes.saturating_add(overhead).min(MAX_SIZE)
             });
             Content::Metadata(text)
-        } else if is_package_name(&name) {
+        } else {
             let streamed = copy_and_hash(&mut reader, entry.size, kept_left, path, &mut output)?
                 .map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?;
             kept_left -= streamed.kept;
             Content::Package(streamed)
-        } else {
-            copy(&mut reader, entry.size, path, &mut output, |_| {})?;
-            Content::Other
         };
         let padding = (entry.size.next_multiple_of(tar::BLOCK as u64) - entry.size) as usize;
         reader
@@ -146,6 +149,11 @@ pub(super) fn walk(
 
 /// A relative path of plain names.
 fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
+    if name.chars().any(char::is_control) {
+        let reason =
+            format!("entry {name:?} has control characters in its name: not extracted, do not trust this archive");
+        return Err(Error::invalid(archive, reason));
+    }
     let mut safe = PathBuf::new();
     for component in Path::new(name).components() {
         match component {

@@ -9,7 +9,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{LIST_HEAD, MAX_PARTS, PIECE, list_path, part_path, zstd};
-use crate::{Error, Progress, Result, package::hex};
+use crate::{Error, Progress, Result, package::hex, regular};
 
 /// A list of 1000 parts has 0.1 MB.
 const MAX_LIST: u64 = 1 << 20;
@@ -85,7 +85,9 @@ impl Volumes {
     /// One stream of all files.
     pub fn open<'a>(&'a self, progress: &'a dyn Progress) -> Result<Reader<'a>> {
         let first = self.first();
-        let file = File::open(first).map_err(|source| Error::io("open", first, source))?;
+        let file = regular::open(first)?;
+        // A part that is a folder or has no end would be found out in the middle.
+        self.paths.iter().try_for_each(|path| regular::open(path).map(drop))?;
         Ok(Reader {
             file,
             rest: &self.paths[1..],
@@ -96,23 +98,10 @@ impl Volumes {
     /// The error that explains better than `error` why the archive is unreadable: the parts that are not what their list
     /// says.
     pub fn explain(&self, error: Error) -> Error {
-        let Some(digests) = self.digests.as_ref().filter(|_| error.is_input()) else {
+        if !error.is_input() {
             return error;
-        };
-        let mut wrong = Vec::new();
-        for (path, expected) in self.paths.iter().zip(digests) {
-            let Ok(found) = hash(path) else {
-                return error;
-            };
-            if found == *expected {
-                continue;
-            }
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            wrong.push(match digests.iter().position(|digest| *digest == found) {
-                Some(other) => format!("  {name}: holds part .{other:03}; the parts were swapped or renamed"),
-                None => format!("  {name}: expected sha256 {expected}, found {found}; {AGAIN}"),
-            });
         }
+        let wrong = self.compare(hash);
         if wrong.is_empty() {
             return error;
         }
@@ -120,6 +109,23 @@ impl Volumes {
             path: self.first().to_owned(),
             mismatches: wrong,
         }
+    }
+
+    /// A line for each part that is not what the list says, as far as `digest` knows what it is; none without a list.
+    pub fn compare(&self, digest: impl Fn(&Path) -> Option<String>) -> Vec<String> {
+        let digests = self.digests.as_deref().unwrap_or_default();
+        let mut wrong = Vec::new();
+        for (path, expected) in self.paths.iter().zip(digests) {
+            let Some(found) = digest(path).filter(|found| found != expected) else {
+                continue;
+            };
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            wrong.push(match digests.iter().position(|digest| *digest == found) {
+                Some(other) => format!("  {name}: holds part .{other:03}; the parts were swapped or renamed"),
+                None => format!("  {name}: expected sha256 {expected}, found {found}; {AGAIN}"),
+            });
+        }
+        wrong
     }
 }
 
@@ -138,14 +144,9 @@ fn shared_name(path: &Path) -> Option<PathBuf> {
 
 /// The digests of a list in the order of the parts, or `None` where there is no list.
 fn read_list(path: &Path) -> Result<Option<Vec<String>>> {
-    let failed = |source| Error::io("read", path, source);
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+    let Some(bytes) = regular::read(path, MAX_LIST)? else {
+        return Ok(None);
     };
-    let mut bytes = Vec::new();
-    file.take(MAX_LIST).read_to_end(&mut bytes).map_err(failed)?;
     // A list that `sha256sum` wrote has nothing around it.
     let text = match &bytes[..] {
         [a, b, c, d, _, _, _, _, b'\n', text @ ..] if [*a, *b, *c, *d] == zstd::SKIPPABLE => text,
@@ -179,12 +180,13 @@ fn read_list(path: &Path) -> Result<Option<Vec<String>>> {
     Ok(Some(digests))
 }
 
-fn hash(path: &Path) -> io::Result<String> {
-    let (mut file, mut sha, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; PIECE]);
+/// None where it cannot be read.
+fn hash(path: &Path) -> Option<String> {
+    let (mut file, mut sha, mut buffer) = (regular::open(path).ok()?, Sha256::new(), vec![0; PIECE]);
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = file.read(&mut buffer).ok()?;
         if read == 0 {
-            return Ok(hex(&sha.finalize()));
+            return Some(hex(&sha.finalize()));
         }
         sha.update(&buffer[..read]);
     }

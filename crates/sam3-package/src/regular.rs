@@ -1,0 +1,70 @@
+//! Opening what should be a regular file, where another may have put something else: a pipe would wait for its writer, a device
+//! may have no end.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+use crate::{Error, Result};
+
+/// Opens a regular file.
+///
+/// # Errors
+/// [`Error::Invalid`] where it is something else, [`Error::Io`] where it cannot be opened.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    // Asked before: opening a pipe waits, too.
+    let metadata = fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
+    if !metadata.is_file() {
+        let reason =
+            "expected a regular file, found a folder, a pipe or a device: copy it again from where it was made";
+        return Err(Error::invalid(path, reason));
+    }
+    File::open(path).map_err(|source| Error::io("open", path, source))
+}
+
+/// Reads a regular file of at most `limit` bytes; `None` where there is none.
+///
+/// # Errors
+/// As [`open`], and [`Error::Invalid`] where it is larger.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let file = match open(path) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|source| Error::io("read", path, source))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(
+            path,
+            format!("it has more than {limit} bytes, and no such file needs more"),
+        ));
+    }
+    Ok(Some(bytes))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_refused() {
+        for path in ["/dev/zero", "/"] {
+            let error = read(Path::new(path), 100).unwrap_err().to_string();
+            assert!(error.contains("expected a regular file"), "{error}");
+        }
+        assert!(read(Path::new("/nowhere/at/all"), 100).unwrap().is_none());
+        let path = std::env::temp_dir().join(format!("sam3-regular-{}", std::process::id()));
+        fs::write(&path, [0; 101]).unwrap();
+        assert!(
+            read(&path, 100)
+                .unwrap_err()
+                .to_string()
+                .contains("more than 100 bytes")
+        );
+        assert_eq!(read(&path, 101).unwrap().unwrap().len(), 101);
+        fs::remove_file(path).unwrap();
+    }
+}
