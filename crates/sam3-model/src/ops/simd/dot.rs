@@ -176,6 +176,8 @@ pub trait Dot: Copy + Send + Sync + 'static {
     const DEPTH_BLOCK: usize = Self::Element::DEPTH_BLOCK;
     /// Lanes in a block of a left-hand side, at most: more than half of 1 MB of L2, the rest is for a panel of the right-hand side.
     const BLOCK_LANES: usize = 512 * 288;
+    /// Lanes of depth that the tile takes between two looks at its counter.
+    const STEPS: usize = 1;
     /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each byte.
     /// Sums must begin at minus this times the column of `b`.
     const SHIFT: i32 = 0;
@@ -243,6 +245,26 @@ pub trait Dot: Copy + Send + Sync + 'static {
     }
 }
 
+/// Adds one lane of depth of `MR` rows and the first `NV` vectors of columns.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn step<D: Dot, const NV: usize>(sums: &mut [[D::V; NV]; MR], a: *const u32, b: *const u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut columns = [D::load(b); NV];
+        for (j, column) in columns.iter_mut().enumerate().skip(1) {
+            *column = D::load(b.add(j * D::LANES));
+        }
+        for (i, row) in sums.iter_mut().enumerate() {
+            for (sum, column) in row.iter_mut().zip(columns) {
+                *sum = D::dot(*sum, a.add(i), column);
+            }
+        }
+    }
+}
+
 /// `out[MR][NR] = start + a b` in the first `NV` vectors of columns, with `a` packed `[depth][MR]`, `b` `[depth][NR]` and `start` `[NR]`.
 ///
 /// # Safety
@@ -262,15 +284,14 @@ pub unsafe fn tile<D: Dot, const NV: usize>(
             *column = D::load(start.add(j * D::LANES));
         }
         let mut sums = [columns; MR];
-        for l in 0..depth {
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = D::load(b.add(l * D::NR + j * D::LANES));
+        let whole = depth / D::STEPS * D::STEPS;
+        for l in (0..whole).step_by(D::STEPS) {
+            for l in l..l + D::STEPS {
+                step::<D, NV>(&mut sums, a.add(l * MR), b.add(l * D::NR));
             }
-            for (i, row) in sums.iter_mut().enumerate() {
-                for (sum, column) in row.iter_mut().zip(columns) {
-                    *sum = D::dot(*sum, a.add(l * MR + i), column);
-                }
-            }
+        }
+        for l in whole..depth {
+            step::<D, NV>(&mut sums, a.add(l * MR), b.add(l * D::NR));
         }
         for (i, row) in sums.into_iter().enumerate() {
             for (j, sum) in row.into_iter().enumerate() {
