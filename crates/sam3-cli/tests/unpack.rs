@@ -69,7 +69,10 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
         ),
         (vec![Entry("x.pth", b'3', "", 0, b"")], vec!["x.pth", "device"]),
         (vec![Entry("x.pth", b'6', "", 0, b"")], vec!["x.pth", "pipe"]),
-        (vec![file("x.txt"), file("./X.txt")], vec!["./X.txt", "twice"]),
+        (
+            vec![file("x_metadata.json"), file("./X_metadata.json")],
+            vec!["./X_metadata.json", "twice"],
+        ),
         (
             vec![Entry("x.pth", b'0', "", 1 << 32, b"x")],
             vec!["x.pth", "claims 4294967296 bytes"],
@@ -78,7 +81,7 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
             vec![Entry("x_metadata.json", b'0', "", 1 << 30, b"{}")],
             vec!["x_metadata.json", "claims"],
         ),
-        (vec![file("x.txt")], vec!["no .pth"]),
+        (vec![file("x_metadata.json")], vec!["no .pth"]),
         (vec![file("x.pth")], vec!["x.pth"]),
         (
             vec![Entry("x.safetensors", b'0', "", 16, &[0; 16])],
@@ -99,14 +102,14 @@ fn entries_that_would_leave_the_folder_are_refused_by_name() {
 #[test]
 fn nothing_is_written_through_a_link_in_the_folder() {
     let folder = Folder::new();
-    let archive = archive(&folder, &[Entry("d/x.txt", b'0', "", 1, b"x")]);
+    let archive = archive(&folder, &[Entry("d/x_metadata.json", b'0', "", 1, b"x")]);
     fs::create_dir_all(folder.path("out")).unwrap();
     let elsewhere = Folder::new();
     std::os::unix::fs::symlink(elsewhere.path(""), folder.path("out/d")).unwrap();
     check(
         &["unpack", text(&archive), "-C", text(&folder.path("out"))],
         1,
-        &["d/x.txt", "link"],
+        &["d/x_metadata.json", "link"],
     );
     assert!(elsewhere.names().is_empty());
 }
@@ -185,6 +188,7 @@ fn what_lies_beside_a_package_may_be_anything() {
         1,
         &["x_metadata.json", "more than 4194304 bytes"],
     );
+    fs::remove_file(&beside).unwrap();
     let picture = [
         "segment",
         "-p",
