@@ -39,7 +39,9 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if bytes.len() as u64 > limit {
         return Err(Error::invalid(
             path,
-            format!("it has more than {limit} bytes, and no such file needs more"),
+            format!(
+                "it has more than {limit} bytes, and no such file needs more: copy it again from where it was made"
+            ),
         ));
     }
     Ok(Some(bytes))

@@ -263,13 +263,12 @@ fn identity(written: &[Written]) -> [u8; 16] {
 
 /// Values that are lost make an error; with `none` nothing is lost and what is not finite is only told.
 fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: &[Written]) -> Result<Vec<String>> {
-    let lost = || written.iter().filter_map(|written| written.cost.lost.as_ref());
     let lines: Vec<String> = plan
         .stored
         .iter()
         .zip(written)
         .filter_map(|(stored, written)| {
-            let lost = written.cost.lost.as_ref()?;
+            let lost = written.cost.lost?;
             let plural = if lost.count == 1 { "value" } else { "values" };
             let (name, dtype) = (&stored.name, stored.dtype);
             let why = if lost.value.is_finite() {
@@ -290,7 +289,10 @@ fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: 
         path: source.path().to_owned(),
         precision: precision.name(),
         tensors: lines,
-        not_finite: lost().any(|lost| !lost.value.is_finite()),
+        not_finite: written
+            .iter()
+            .filter_map(|written| written.cost.lost)
+            .any(|lost| !lost.value.is_finite()),
     })
 }
 
