@@ -78,6 +78,7 @@ def main():
     parser.add_argument("--binary", type=Path, default=Path("target/release/sam3"))
     parser.add_argument("--image", type=Path)
     parser.add_argument("--peers", default="fp32,bf16", help="PyTorch's precisions: bf16 takes minutes without AVX-512 BF16")
+    parser.add_argument("--modes", default="f32,bf16,int8", help="of sam3: its `--compute`s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's numbers")
@@ -86,7 +87,8 @@ def main():
     workers = {precision: bench_pytorch.spawn(args, precision) for precision in args.peers.split(",")}
     for worker in workers.values():
         bench_pytorch.ask(worker)
-    modes = {"sam3 f32": (args.fp16, "f32"), "sam3 bf16": (args.fp16, "bf16"), "sam3 int8": (args.int8, "int8")}
+    packages = dict(f32=args.fp16, bf16=args.fp16, int8=args.int8)
+    modes = {f"sam3 {compute}": (packages[compute], compute) for compute in args.modes.split(",")}
     rows = {name: [] for name in (*(f"PyTorch {precision}" for precision in workers), *modes)}
     for index in range(args.rounds):
         for precision, worker in workers.items():

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{
     Activation, Compute, Conv3x3, ConvTranspose2x2, LayerNorm, Linear, MapAttention, Rope, attention,
     compute::{Int8, Unit},
-    simd::{Dot, DotOp, Element, MR, ZEROS},
+    simd::{Dot, DotOp, Element, ZEROS},
 };
 use crate::weights::Weight;
 
@@ -168,9 +168,9 @@ impl Bench {
 }
 
 const DEPTH: usize = 96;
-const TILES: usize = 20_000;
-/// Counted at the widest tile.
-const PEAK_FLOP: f64 = 2.0 * (TILES * DEPTH * MR * 64) as f64;
+/// Sums in the tiles of a call.
+const PEAK_SUMS: usize = 20_000 * 12 * 32;
+const PEAK_FLOP: f64 = 2.0 * (PEAK_SUMS * DEPTH) as f64;
 
 /// The tile over operands that stay in L1, as often as makes `PEAK_FLOP`.
 struct Peak;
@@ -181,9 +181,9 @@ impl<V> DotOp<V> for Peak {
     fn run<D: Dot<Value = V>>(self) {
         let depth = DEPTH / D::Element::GROUP;
         // What they hold is hidden: the compiler would see that it is zero.
-        let (a, b) = black_box((vec![0u32; DEPTH * MR], vec![0u32; DEPTH * D::NR]));
-        let mut out = vec![0f32; MR * D::NR];
-        for _ in 0..TILES * (64 / D::NR) {
+        let (a, b) = black_box((vec![0u32; DEPTH * D::MR], vec![0u32; DEPTH * D::NR]));
+        let mut out = vec![0u32; D::MR * D::NR];
+        for _ in 0..PEAK_SUMS / (D::MR * D::NR) {
             // SAFETY: the slices have the tile's extents; `dispatch` chose D for this CPU.
             unsafe { D::tile(ZEROS.as_ptr(), a.as_ptr(), b.as_ptr(), depth, out.as_mut_ptr()) };
             black_box(&mut out);

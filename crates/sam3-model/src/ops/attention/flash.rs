@@ -12,12 +12,12 @@ use super::{
         Compute,
         compute::Unit,
         product::{Rows, left_strip, right_panel},
-        simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, MR, ZEROS, math},
+        simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_MR, MAX_NR, ZEROS, math},
     },
     rows::{HeadRows, Operand, Places, columns},
 };
 
-/// Keys whose scores are held at once; a multiple of `MR` and of every lane's group.
+/// Keys whose scores are held at once; a multiple of every `MR` and of every lane's group.
 const KEY_BLOCK: usize = 288;
 
 /// Added to scores.
@@ -133,7 +133,7 @@ impl DotOp<f32> for Task<'_> {
         {
             let group = D::Element::GROUP;
             let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
-            let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(MR));
+            let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(D::MR));
             let Scratch {
                 keys: packed_keys,
                 values,
@@ -142,12 +142,12 @@ impl DotOp<f32> for Task<'_> {
                 weights,
                 sums,
             } = &mut scratch;
-            grow(packed_keys, keys.div_ceil(MR) * dim_lanes * MR);
-            grow(values, keys.div_ceil(group) * dim_strips * MR);
+            grow(packed_keys, keys.div_ceil(D::MR) * dim_lanes * D::MR);
+            grow(values, keys.div_ceil(group) * dim_strips * D::MR);
             grow(queries, dim_lanes * D::NR);
             grow(scores, KEY_BLOCK.max(dim) * D::NR);
             grow(weights, KEY_BLOCK * D::NR);
-            grow(sums, dim_strips * MR * D::NR);
+            grow(sums, dim_strips * D::MR * D::NR);
             self.pack_keys::<D>(packed_keys);
             self.pack_values::<D>(values);
             let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
@@ -155,7 +155,7 @@ impl DotOp<f32> for Task<'_> {
                 let rows = first..self.queries.end.min(first + D::NR);
                 let source = self.rows(self.flash.q, self.flash.query_places, scale);
                 right_panel::<D, _>(&source, rows.clone(), &mut queries[..dim_lanes * D::NR]);
-                let sums = &mut sums[..dim_strips * MR * D::NR];
+                let sums = &mut sums[..dim_strips * D::MR * D::NR];
                 sums.fill(0.0);
                 let mut softmax = Softmax {
                     // Not −∞, so that a block with every key hidden has finite differences.
@@ -165,8 +165,8 @@ impl DotOp<f32> for Task<'_> {
                 for start in (0..keys).step_by(KEY_BLOCK) {
                     let block = start..keys.min(start + KEY_BLOCK);
                     let old = softmax.max;
-                    for (scores, first) in scores.chunks_exact_mut(MR * D::NR).zip(block.clone().step_by(MR)) {
-                        let keys = &packed_keys[first / MR * dim_lanes * MR..][..dim_lanes * MR];
+                    for (scores, first) in scores.chunks_exact_mut(D::MR * D::NR).zip(block.clone().step_by(D::MR)) {
+                        let keys = &packed_keys[first / D::MR * dim_lanes * D::MR..][..dim_lanes * D::MR];
                         // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
                         unsafe {
                             D::tile(
@@ -174,10 +174,10 @@ impl DotOp<f32> for Task<'_> {
                                 keys.as_ptr(),
                                 queries.as_ptr(),
                                 dim_lanes,
-                                scores.as_mut_ptr(),
+                                scores.as_mut_ptr().cast(),
                             )
                         };
-                        let keys = first..block.end.min(first + MR);
+                        let keys = first..block.end.min(first + D::MR);
                         self.add_bias(scores, D::NR, &rows, &keys);
                         softmax.raise::<D>(&scores[..keys.len() * D::NR]);
                     }
@@ -187,9 +187,12 @@ impl DotOp<f32> for Task<'_> {
                     let lanes = block.len().div_ceil(group);
                     let shrink = softmax.shrink::<D>(&old);
                     softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
-                    let values = &values[start / group * dim_strips * MR..];
-                    let mut tile = [0f32; MR * MAX_NR];
-                    for (values, sums) in values.chunks_exact(lanes * MR).zip(sums.chunks_exact_mut(MR * D::NR)) {
+                    let values = &values[start / group * dim_strips * D::MR..];
+                    let mut tile = [0f32; MAX_MR * MAX_NR];
+                    for (values, sums) in values
+                        .chunks_exact(lanes * D::MR)
+                        .zip(sums.chunks_exact_mut(D::MR * D::NR))
+                    {
                         // SAFETY: as above.
                         unsafe {
                             D::tile(
@@ -197,7 +200,7 @@ impl DotOp<f32> for Task<'_> {
                                 values.as_ptr(),
                                 weights.as_ptr(),
                                 lanes,
-                                tile.as_mut_ptr(),
+                                tile.as_mut_ptr().cast(),
                             )
                         };
                         for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.chunks_exact(D::NR)) {
@@ -290,9 +293,9 @@ impl<'a> Task<'a> {
     fn pack_keys<D: Dot<Value = f32>>(&self, out: &mut [u32]) {
         let source = self.rows(self.flash.k, self.flash.key_places, 1.0);
         let keys = source.count();
-        let len = self.flash.head_dim.div_ceil(D::Element::GROUP) * MR;
-        for (i, out) in out.chunks_exact_mut(len).take(keys.div_ceil(MR)).enumerate() {
-            left_strip::<D, _>(&source, i * MR..keys.min((i + 1) * MR), 0, out);
+        let len = self.flash.head_dim.div_ceil(D::Element::GROUP) * D::MR;
+        for (i, out) in out.chunks_exact_mut(len).take(keys.div_ceil(D::MR)).enumerate() {
+            left_strip::<D, _>(&source, i * D::MR..keys.min((i + 1) * D::MR), 0, out);
         }
     }
 
@@ -301,11 +304,11 @@ impl<'a> Task<'a> {
     fn pack_values<D: Dot<Value = f32>>(&self, out: &mut [u32]) {
         let source = self.rows(self.flash.v, self.flash.key_places, 1.0);
         let (keys, dim) = (source.count(), self.flash.head_dim);
-        let (group, strips) = (D::Element::GROUP, dim.div_ceil(MR));
+        let (group, strips) = (D::Element::GROUP, dim.div_ceil(D::MR));
         for start in (0..keys).step_by(KEY_BLOCK) {
             let block = KEY_BLOCK.min(keys - start);
             let lanes = block.div_ceil(group);
-            let out = &mut out[start / group * strips * MR..][..lanes * strips * MR];
+            let out = &mut out[start / group * strips * D::MR..][..lanes * strips * D::MR];
             for lane in 0..lanes {
                 let key = start + lane * group;
                 let first = source.row(key);
@@ -315,16 +318,20 @@ impl<'a> Task<'a> {
                     &[]
                 };
                 // As many channels at a time as make whole strips.
-                for from in (0..dim).step_by(MR * COLUMNS) {
-                    let mut packed = [[0u32; COLUMNS]; MR];
-                    for (i, packed) in packed.iter_mut().enumerate().take((dim - from).div_ceil(COLUMNS)) {
+                for from in (0..dim).step_by(D::MR * COLUMNS) {
+                    let mut packed = [[0u32; COLUMNS]; MAX_MR];
+                    for (i, packed) in packed
+                        .iter_mut()
+                        .enumerate()
+                        .take((dim - from).div_ceil(COLUMNS).min(D::MR))
+                    {
                         let at = from + i * COLUMNS;
                         // SAFETY: `dispatch` chose D for this CPU.
                         unsafe { D::pair(&columns(first, at), &columns(last, at), packed) };
                     }
-                    let strips = out.chunks_exact_mut(lanes * MR).skip(from / MR);
-                    for (strip, packed) in strips.zip(packed.as_flattened().as_chunks::<MR>().0) {
-                        strip[lane * MR..][..MR].copy_from_slice(packed);
+                    let strips = out.chunks_exact_mut(lanes * D::MR).skip(from / D::MR);
+                    for (strip, packed) in strips.zip(packed[..D::MR].as_flattened().chunks_exact(D::MR)) {
+                        strip[lane * D::MR..][..D::MR].copy_from_slice(packed);
                     }
                 }
             }

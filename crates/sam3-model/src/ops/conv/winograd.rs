@@ -271,7 +271,7 @@ mod tests {
         };
         let (found, by_patches) = (
             error(super::conv_3x3(&conv, &bias, &single)),
-            error(patches(&conv, &bias, &single)),
+            error(patches::conv_3x3(&conv, &bias, &single)),
         );
         assert!(found <= 3.0 * by_patches, "{found:e}, by patches {by_patches:e}");
         assert!(by_patches < 3e-5, "{by_patches:e}");

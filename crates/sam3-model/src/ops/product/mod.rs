@@ -15,11 +15,12 @@ use rayon::prelude::*;
 
 use super::{
     compute::Unit,
-    simd::{self, COLUMNS, Dot, DotOp, Isa, MAX_NR, MR, math},
+    simd::{self, Dot, DotOp, Element, MAX_MR, MAX_NR, ZEROS, math},
 };
 
-/// Rows of `a` in a block, at most; a multiple of `MR`.
+/// Rows of `a` in a block, at most, and at least where there are enough; multiples of every `MR`.
 const ROW_BLOCK: usize = 288;
+const LEAST_ROW_BLOCK: usize = 96;
 /// Blocks that each thread should have at least, so that one that is held up is helped by the others.
 const BLOCKS_A_THREAD: usize = 4;
 
@@ -100,8 +101,11 @@ pub fn run<V, U: Unit<V>>(
             .is_none_or(|(a, b)| a.len() == rows && b.len() == columns)
     );
     let threads = rayon::current_num_threads();
-    let most = b.unit().dispatch(RowBlock { lanes: b.depth() });
-    let row_block = MR * strips_of_a_block(rows.div_ceil(MR), most / MR, threads);
+    let row_block = b.unit().dispatch(RowBlock {
+        rows,
+        lanes: b.depth(),
+        threads,
+    });
     let row_blocks = rows.div_ceil(row_block);
     // Few rows: share out the columns as well, so that every core has work.
     let column_blocks = (3 * threads).div_ceil(row_blocks).min(b.count());
@@ -123,17 +127,6 @@ pub fn run<V, U: Unit<V>>(
         };
         b.unit().dispatch(block);
     });
-}
-
-/// How many of `strips` go into a block, of `most` at most: as many as leave the least to the thread that has the most.
-fn strips_of_a_block(strips: usize, most: usize, threads: usize) -> usize {
-    if strips <= most {
-        return strips;
-    }
-    let most = most.min((strips / (BLOCKS_A_THREAD * threads)).max(16.min(most)));
-    let longest = |block: usize| strips.div_ceil(block).div_ceil(threads) * block;
-    let least = (most / 2).max(1);
-    (least..=most).rev().min_by_key(|&block| longest(block)).unwrap_or(most)
 }
 
 struct SharedOut(*mut MaybeUninit<f32>);
@@ -168,11 +161,11 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
         let depth = self.b.depth();
         for start in (0..depth).step_by(D::DEPTH_BLOCK) {
             let lanes = D::DEPTH_BLOCK.min(depth - start);
-            let strips = self.rows.len().div_ceil(MR);
-            packed.resize(packed.len().max(strips * lanes * MR), 0);
-            for (index, packed) in packed.chunks_exact_mut(lanes * MR).take(strips).enumerate() {
-                let row = self.rows.start + index * MR;
-                left_strip::<D, A>(self.a, row..self.rows.end.min(row + MR), start, packed);
+            let strips = self.rows.len().div_ceil(D::MR);
+            packed.resize(packed.len().max(strips * lanes * D::MR), 0);
+            for (index, packed) in packed.chunks_exact_mut(lanes * D::MR).take(strips).enumerate() {
+                let row = self.rows.start + index * D::MR;
+                left_strip::<D, A>(self.a, row..self.rows.end.min(row + D::MR), start, packed);
                 if D::SHIFT != 0 {
                     packed.iter_mut().for_each(|lane| *lane ^= 0x8080_8080);
                 }
@@ -186,19 +179,25 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
 impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
     #[inline(always)]
     fn multiply<D: Dot>(&self, packed: &[u32], start: usize, lanes: usize) {
-        let mut tile = [0f32; MR * MAX_NR];
+        let mut tile = Tile([0; MAX_MR * MAX_NR]);
         for panel in self.panels.clone() {
             let (starts, b) = self.b.panel(panel);
+            let stage = Stage {
+                first: start == 0,
+                last: start + lanes == self.b.depth(),
+            };
+            // What a panel's sums begin with counts once.
+            let starts = if stage.first { starts } else { &ZEROS[..D::NR] };
             let b = &b[start * D::NR..(start + lanes) * D::NR];
             let column = panel * D::NR;
             let columns = D::NR.min(self.b.columns() - column);
-            for (strip, a) in packed.chunks_exact(lanes * MR).enumerate() {
-                let first = self.rows.start + strip * MR;
+            for (strip, a) in packed.chunks_exact(lanes * D::MR).enumerate() {
+                let first = self.rows.start + strip * D::MR;
                 if first >= self.rows.end {
                     break;
                 }
-                let rows = MR.min(self.rows.end - first);
-                let mut places = [0; MR];
+                let rows = D::MR.min(self.rows.end - first);
+                let mut places = [0; MAX_MR];
                 for (row, at) in (first..).zip(&mut places[..rows]) {
                     *at = (self.place)(row) + column;
                     assert!(*at + columns <= self.len, "row {row} is outside the output");
@@ -212,74 +211,108 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                 // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
                 unsafe {
                     if columns <= D::NR / 2 {
-                        D::half_tile(starts, a, b, lanes, tile.as_mut_ptr());
+                        D::half_tile(starts, a, b, lanes, tile.0.as_mut_ptr());
                     } else {
-                        D::tile(starts, a, b, lanes, tile.as_mut_ptr());
+                        D::tile(starts, a, b, lanes, tile.0.as_mut_ptr());
                     }
                 }
-                for (i, (sums, at)) in tile.chunks_exact(D::NR).zip(places).take(rows).enumerate() {
-                    let row = first + i;
+                for (i, (sums, at)) in tile.0.chunks_exact_mut(D::NR).zip(places).take(rows).enumerate() {
                     // SAFETY: inside the output by the assertion above, and no other task's by `SharedOut`.
                     let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
-                    let stage = Stage {
-                        first: start == 0,
-                        last: start + lanes == self.b.depth(),
-                    };
-                    let (whole, rest) = out.as_chunks_mut();
-                    let (sums, rest_sums) = sums[..columns].as_chunks::<COLUMNS>();
-                    for (c, (out, sums)) in whole.iter_mut().zip(sums).enumerate() {
-                        let column = column + c * COLUMNS;
-                        self.finish::<D::Isa, COLUMNS>(stage, sums, out, [row, column, at + c * COLUMNS]);
-                    }
-                    let done = columns - rest.len();
-                    for (c, (out, sum)) in (done..).zip(rest.iter_mut().zip(rest_sums)) {
-                        let out = std::array::from_mut(out);
-                        self.finish::<D::Isa, 1>(stage, &[*sum], out, [row, column + c, at + c]);
+                    let sums = &mut sums[..columns];
+                    let (from, held) = (sums.as_mut_ptr(), out.as_mut_ptr().cast::<u32>());
+                    let before = (!stage.first).then_some(held.cast_const());
+                    // Until the last stage the output holds the bits of sums.
+                    let to = if stage.last { from } else { held };
+                    // SAFETY: all are `columns` long, and the stage before wrote what is before; `dispatch` chose D for this CPU.
+                    unsafe { carry::<D>(from, before, to, columns) };
+                    if stage.last {
+                        self.finish::<D>(sums, out, [first + i, column, at]);
                     }
                 }
             }
         }
     }
 
-    /// Adds sums to the output, and at the end of the depth what follows the product. `at` is where in the output that is.
+    /// Writes the values of sums, and what follows the product. `place` is the row, the column, and where in the output that is.
+    ///
+    /// One loop a step, over a row that stays in L1: in registers, the branches between the steps would break the vectors up.
     #[inline(always)]
-    fn finish<I: Isa, const N: usize>(
-        &self,
-        stage: Stage,
-        sums: &[f32; N],
-        out: &mut [MaybeUninit<f32>; N],
-        place: [usize; 3],
-    ) {
+    fn finish<D: Dot>(&self, sums: &[u32], out: &mut [MaybeUninit<f32>], place: [usize; 3]) {
         let [row, column, at] = place;
-        let mut x = *sums;
-        if !stage.first {
-            // SAFETY: the first stage wrote them, below.
-            x.iter_mut()
-                .zip(&*out)
-                .for_each(|(x, before)| *x += unsafe { before.assume_init() });
+        let mut values = [0f32; MAX_NR];
+        let x = &mut values[..sums.len()];
+        for (x, sum) in x.iter_mut().zip(sums) {
+            *x = D::Element::value(*sum);
         }
-        if stage.last {
-            if let Some((rows, columns)) = self.epilogue.scales {
-                let row = rows[row];
-                (x.iter_mut().zip(columns_at::<N>(columns, column))).for_each(|(x, column)| *x = *x * row * column);
-            }
-            if let Some(bias) = self.epilogue.bias {
-                add(&mut x, columns_at(bias, column));
-            }
-            if let Some(shift) = self.epilogue.shift {
-                let shift = shift[row];
-                x.iter_mut().for_each(|x| *x += shift);
-            }
-            match self.epilogue.activation {
-                Activation::None => {}
-                Activation::Gelu => x.iter_mut().for_each(|x| *x = math::gelu::<I>(*x)),
-                Activation::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
-            }
-            if let Some(residual) = self.epilogue.residual {
-                add(&mut x, columns_at(residual, at));
+        if let Some((rows, columns)) = self.epilogue.scales {
+            let row = rows[row];
+            for (x, column) in x.iter_mut().zip(&columns[column..]) {
+                *x = *x * row * column;
             }
         }
-        *out = x.map(MaybeUninit::new);
+        if let Some(bias) = self.epilogue.bias {
+            add(x, &bias[column..]);
+        }
+        if let Some(shift) = self.epilogue.shift {
+            let shift = shift[row];
+            for x in x.iter_mut() {
+                *x += shift;
+            }
+        }
+        match self.epilogue.activation {
+            Activation::None => {}
+            Activation::Gelu => {
+                for x in x.iter_mut() {
+                    *x = math::gelu::<D::Isa>(*x);
+                }
+            }
+            Activation::Relu => {
+                for x in x.iter_mut() {
+                    *x = x.max(0.0);
+                }
+            }
+        }
+        if let Some(residual) = self.epilogue.residual {
+            add(x, &residual[at..]);
+        }
+        for (out, x) in out.iter_mut().zip(x) {
+            out.write(*x);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(x: &mut [f32], other: &[f32]) {
+    for (x, other) in x.iter_mut().zip(other) {
+        *x += other;
+    }
+}
+
+/// The sums of a register tile, `[MR][NR]`, on cache lines of their own.
+#[repr(align(64))]
+struct Tile([u32; MAX_MR * MAX_NR]);
+
+/// `to = sums + before`, where there is anything before.
+///
+/// # Safety
+/// Each is so long; the CPU has the instruction set.
+#[inline(always)]
+unsafe fn carry<D: Dot>(sums: *const u32, before: Option<*const u32>, to: *mut u32, len: usize) {
+    let whole = len / D::LANES * D::LANES;
+    // SAFETY: the caller's promise; every offset is inside.
+    unsafe {
+        for at in (0..whole).step_by(D::LANES) {
+            let mut sum = D::load(sums.add(at));
+            if let Some(before) = before {
+                sum = D::add(sum, D::load(before.add(at)));
+            }
+            D::store(sum, to.add(at));
+        }
+        for at in whole..len {
+            let before = before.map_or(0, |before| *before.add(at));
+            *to.add(at) = D::Element::add(*sums.add(at), before);
+        }
     }
 }
 
@@ -290,19 +323,11 @@ struct Stage {
     last: bool,
 }
 
-#[inline(always)]
-fn columns_at<const N: usize>(values: &[f32], at: usize) -> &[f32; N] {
-    values[at..].first_chunk().expect("as long as the output")
-}
-
-#[inline(always)]
-fn add<const N: usize>(sums: &mut [f32; N], other: &[f32; N]) {
-    sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-}
-
-/// Rows of `a` whose lanes fit in L2.
+/// How many rows of `a` go into a block: as many as fit in L2, or fewer.
 struct RowBlock {
+    rows: usize,
     lanes: usize,
+    threads: usize,
 }
 
 impl<V> DotOp<V> for RowBlock {
@@ -310,6 +335,19 @@ impl<V> DotOp<V> for RowBlock {
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) -> usize {
         let lanes = self.lanes.clamp(1, D::DEPTH_BLOCK);
-        (D::BLOCK_LANES / lanes / MR * MR).clamp(MR, ROW_BLOCK)
+        let most = (D::BLOCK_LANES / lanes).clamp(D::MR, ROW_BLOCK) / D::MR;
+        let least = LEAST_ROW_BLOCK / D::MR;
+        D::MR * strips_of_a_block(self.rows.div_ceil(D::MR), least, most, self.threads)
     }
+}
+
+/// How many of `strips` go into a block, of `most` at most: as many as leave the least to the thread that has the most.
+fn strips_of_a_block(strips: usize, least: usize, most: usize, threads: usize) -> usize {
+    if strips <= most {
+        return strips;
+    }
+    let most = most.min((strips / (BLOCKS_A_THREAD * threads)).max(least.min(most)));
+    let longest = |block: usize| strips.div_ceil(block).div_ceil(threads) * block;
+    let least = (most / 2).max(1);
+    (least..=most).rev().min_by_key(|&block| longest(block)).unwrap_or(most)
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::super::{
     compute::Unit,
-    simd::{Dot, DotOp, Element, MAX_NR, MR},
+    simd::{Dot, DotOp, Element, MAX_MR, MAX_NR},
 };
 
 /// Rows of equal length that can be read in pieces, as f32 or as int8 codes.
@@ -67,7 +67,7 @@ const MAX_GROUP: usize = 4;
 /// Writes `[lanes][MR]`, a strip of a left-hand side: lane `start + l` of each row in `rows`, then zeros.
 #[inline(always)]
 pub fn left_strip<D: Dot, R: Rows<D::Value>>(source: &R, rows: Range<usize>, start: usize, out: &mut [u32]) {
-    strip::<D, R>(source, rows, MR, start, &mut [0; CHUNK * MR], out);
+    strip::<D, R>(source, rows, D::MR, start, &mut [0; CHUNK * MAX_MR], out);
 }
 
 /// Writes `[lanes][NR]`, a panel of a right-hand side, in the same way.

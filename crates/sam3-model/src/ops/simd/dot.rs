@@ -5,8 +5,8 @@
 
 use super::Isa;
 
-/// Rows of a register tile.
-pub const MR: usize = 6;
+/// Rows of a register tile, at most.
+pub const MAX_MR: usize = 12;
 
 /// Columns of a register tile, at most.
 pub const MAX_NR: usize = 64;
@@ -23,45 +23,64 @@ pub trait Element: Copy + Send + Sync + 'static {
     type Value: Copy + Default + Send + Sync;
     /// Values in a lane.
     const GROUP: usize;
-    /// Lanes of depth between two visits to the f32 output. For floats, a block of `a` and a panel of `b` then fit in 1 MB of L2;
-    /// integer sums stay exact to the end.
-    const DEPTH_BLOCK: usize;
     /// Packs [`GROUP`](Self::GROUP) values.
     fn lane(values: &[Self::Value]) -> u32;
+    /// The sum of two sums, each the bits of an f32 or an i32.
+    fn add(a: u32, b: u32) -> u32;
+    /// A sum as f32.
+    fn value(sum: u32) -> f32;
 }
 
-/// Arithmetic on lanes without vector instructions. Sums are the bits of an f32 or an i32.
+/// Arithmetic on lanes without vector instructions.
 pub trait PlainDot: Element {
     /// `sum + Σ a b` over the values of two lanes.
     fn dot(sum: u32, a: u32, b: u32) -> u32;
-    /// The sum as f32.
-    fn sum(sum: u32) -> f32;
+}
+
+macro_rules! float_sums {
+    () => {
+        #[inline(always)]
+        fn add(a: u32, b: u32) -> u32 {
+            (f32::from_bits(a) + f32::from_bits(b)).to_bits()
+        }
+        #[inline(always)]
+        fn value(sum: u32) -> f32 {
+            f32::from_bits(sum)
+        }
+    };
+}
+
+macro_rules! integer_sums {
+    () => {
+        #[inline(always)]
+        fn add(a: u32, b: u32) -> u32 {
+            a.wrapping_add(b)
+        }
+        #[inline(always)]
+        fn value(sum: u32) -> f32 {
+            sum.cast_signed() as f32
+        }
+    };
 }
 
 /// One f32 a lane.
 #[derive(Clone, Copy)]
 pub struct F32;
 
-const FLOAT_DEPTH_BLOCK: usize = 512;
-
 impl Element for F32 {
     type Value = f32;
     const GROUP: usize = 1;
-    const DEPTH_BLOCK: usize = FLOAT_DEPTH_BLOCK;
     #[inline(always)]
     fn lane(values: &[f32]) -> u32 {
         values[0].to_bits()
     }
+    float_sums!();
 }
 
 impl PlainDot for F32 {
     #[inline(always)]
     fn dot(sum: u32, a: u32, b: u32) -> u32 {
         (f32::from_bits(sum) + f32::from_bits(a) * f32::from_bits(b)).to_bits()
-    }
-    #[inline(always)]
-    fn sum(sum: u32) -> f32 {
-        f32::from_bits(sum)
     }
 }
 
@@ -81,11 +100,11 @@ fn round(value: f32) -> u32 {
 impl Element for Bf16 {
     type Value = f32;
     const GROUP: usize = 2;
-    const DEPTH_BLOCK: usize = FLOAT_DEPTH_BLOCK;
     #[inline(always)]
     fn lane(values: &[f32]) -> u32 {
         round(values[1]) | (round(values[0]) >> 16)
     }
+    float_sums!();
 }
 
 impl PlainDot for Bf16 {
@@ -94,10 +113,6 @@ impl PlainDot for Bf16 {
         let product = |a: u32, b: u32| f32::from_bits(a) * f32::from_bits(b);
         let sum = f32::from_bits(sum) + product(a << 16, b << 16);
         (sum + product(a & 0xffff_0000, b & 0xffff_0000)).to_bits()
-    }
-    #[inline(always)]
-    fn sum(sum: u32) -> f32 {
-        f32::from_bits(sum)
     }
 }
 
@@ -108,11 +123,11 @@ pub struct WideBf16;
 impl Element for WideBf16 {
     type Value = f32;
     const GROUP: usize = 1;
-    const DEPTH_BLOCK: usize = FLOAT_DEPTH_BLOCK;
     #[inline(always)]
     fn lane(values: &[f32]) -> u32 {
         round(values[0])
     }
+    float_sums!();
 }
 
 /// Two int8 codes a lane, widened to 16 bits: what CPUs without an 8-bit dot product multiply without saturating.
@@ -122,12 +137,12 @@ pub struct WideInt8;
 impl Element for WideInt8 {
     type Value = i8;
     const GROUP: usize = 2;
-    const DEPTH_BLOCK: usize = usize::MAX;
     #[inline(always)]
     fn lane(values: &[i8]) -> u32 {
         let half = |value: i8| u32::from(i16::from(value).cast_unsigned());
         half(values[0]) | (half(values[1]) << 16)
     }
+    integer_sums!();
 }
 
 impl PlainDot for WideInt8 {
@@ -138,10 +153,6 @@ impl PlainDot for WideInt8 {
         let high = (a >> 16) * (b >> 16);
         sum.wrapping_add(low.wrapping_add(high).cast_unsigned())
     }
-    #[inline(always)]
-    fn sum(sum: u32) -> f32 {
-        sum.cast_signed() as f32
-    }
 }
 
 /// Four int8 codes a lane, the first in the lowest byte.
@@ -151,11 +162,11 @@ pub struct Int8;
 impl Element for Int8 {
     type Value = i8;
     const GROUP: usize = 4;
-    const DEPTH_BLOCK: usize = usize::MAX;
     #[inline(always)]
     fn lane(values: &[i8]) -> u32 {
         u32::from_le_bytes([0, 1, 2, 3].map(|i| values[i].cast_unsigned()))
     }
+    integer_sums!();
 }
 
 /// One instruction set's dot product over vectors of lanes.
@@ -170,10 +181,12 @@ pub trait Dot: Copy + Send + Sync + 'static {
     type V: Copy;
     /// Lanes of a vector.
     const LANES: usize;
-    /// Columns of a register tile, a multiple of `LANES`.
+    /// Rows of a register tile, at most [`MAX_MR`].
+    const MR: usize;
+    /// Columns of a register tile, a multiple of `LANES` and of [`COLUMNS`], at most [`MAX_NR`].
     const NR: usize;
-    /// [`Element::DEPTH_BLOCK`] where a panel is narrower, or the caches smaller, than that is meant for.
-    const DEPTH_BLOCK: usize = Self::Element::DEPTH_BLOCK;
+    /// Lanes of depth between two visits to the output: a strip of `a` stays in L1 then, and a block of `a` and a panel of `b` in L2.
+    const DEPTH_BLOCK: usize = 512;
     /// Lanes in a block of a left-hand side, at most: more than half of 1 MB of L2, the rest is for a panel of the right-hand side.
     const BLOCK_LANES: usize = 512 * 288;
     /// Lanes of depth that the tile takes between two looks at its counter.
@@ -192,21 +205,26 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// `a` is readable.
     unsafe fn dot(acc: Self::V, a: *const u32, b: Self::V) -> Self::V;
-    /// Writes `LANES` sums as f32.
+    /// [`Element::add`] of vectors of sums.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// Writes `LANES` sums.
     ///
     /// # Safety
     /// They are writable.
-    unsafe fn store(sums: Self::V, out: *mut f32);
+    unsafe fn store(sums: Self::V, out: *mut u32);
     /// [`tile`] of `NR` columns.
     ///
     /// # Safety
     /// As there.
-    unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32);
+    unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32);
     /// The first half of the columns of such a tile; `out` and `b` are those of a whole one.
     ///
     /// # Safety
     /// As there.
-    unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32);
+    unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32);
 
     /// Packs `out.len() × GROUP` values.
     ///
@@ -245,12 +263,16 @@ pub trait Dot: Copy + Send + Sync + 'static {
     }
 }
 
-/// Adds one lane of depth of `MR` rows and the first `NV` vectors of columns.
+/// Adds one lane of depth of `ROWS` rows and the first `NV` vectors of columns.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn step<D: Dot, const NV: usize>(sums: &mut [[D::V; NV]; MR], a: *const u32, b: *const u32) {
+unsafe fn step<D: Dot, const ROWS: usize, const NV: usize>(
+    sums: &mut [[D::V; NV]; ROWS],
+    a: *const u32,
+    b: *const u32,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut columns = [D::load(b); NV];
@@ -265,33 +287,35 @@ unsafe fn step<D: Dot, const NV: usize>(sums: &mut [[D::V; NV]; MR], a: *const u
     }
 }
 
-/// `out[MR][NR] = start + a b` in the first `NV` vectors of columns, with `a` packed `[depth][MR]`, `b` `[depth][NR]` and `start` `[NR]`.
+/// `out[MR][NR] = start + a b` in the first `NV` vectors of columns, with `a` packed `[depth][MR]`, `b` `[depth][NR]` and `start` `[NR]`;
+/// `ROWS` is `MR`.
 ///
 /// # Safety
 /// They are readable, or writable, at those extents, and the CPU has the instruction set.
 #[inline(always)]
-pub unsafe fn tile<D: Dot, const NV: usize>(
+pub unsafe fn tile<D: Dot, const ROWS: usize, const NV: usize>(
     start: *const u32,
     a: *const u32,
     b: *const u32,
     depth: usize,
-    out: *mut f32,
+    out: *mut u32,
 ) {
+    const { assert!(ROWS == D::MR && NV * D::LANES <= D::NR) };
     // SAFETY: every offset below is inside the extents that the caller promised, as NV × LANES is at most NR.
     unsafe {
         let mut columns = [D::load(start); NV];
         for (j, column) in columns.iter_mut().enumerate() {
             *column = D::load(start.add(j * D::LANES));
         }
-        let mut sums = [columns; MR];
+        let mut sums = [columns; ROWS];
         let whole = depth / D::STEPS * D::STEPS;
         for l in (0..whole).step_by(D::STEPS) {
             for l in l..l + D::STEPS {
-                step::<D, NV>(&mut sums, a.add(l * MR), b.add(l * D::NR));
+                step::<D, ROWS, NV>(&mut sums, a.add(l * ROWS), b.add(l * D::NR));
             }
         }
         for l in whole..depth {
-            step::<D, NV>(&mut sums, a.add(l * MR), b.add(l * D::NR));
+            step::<D, ROWS, NV>(&mut sums, a.add(l * ROWS), b.add(l * D::NR));
         }
         for (i, row) in sums.into_iter().enumerate() {
             for (j, sum) in row.into_iter().enumerate() {

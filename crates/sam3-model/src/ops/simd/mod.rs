@@ -15,7 +15,7 @@ mod neon;
 mod portable;
 
 use dot::{Bf16, F32, WideInt8};
-pub use dot::{COLUMNS, Dot, Element, MAX_NR, MR, ZEROS};
+pub use dot::{COLUMNS, Dot, Element, MAX_MR, MAX_NR, ZEROS};
 use level::Level;
 #[cfg(test)]
 pub use level::at_every_level;
@@ -125,7 +125,8 @@ pub fn has_bf16() -> bool {
 #[inline(always)]
 pub fn prefetch(values: *const f32, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..len).step_by(16) {
+    // They may begin anywhere in their first line: the last value then lies in one more.
+    for at in (0..len).step_by(16).chain(len.checked_sub(1)) {
         // SAFETY: it has no effect that a program could see, whatever the address; SSE is part of every x86-64.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -5,7 +5,7 @@
 use std::arch::{aarch64::*, asm};
 
 use super::{
-    Dot, DotOp, Element, Isa, MR,
+    Dot, DotOp, Element, Isa,
     dot::{Bf16, F32, Int8, WideBf16},
 };
 
@@ -51,6 +51,9 @@ pub struct NeonBf16;
 #[derive(Clone, Copy)]
 pub struct NeonInt8;
 
+/// Rows of a tile, as [`tile`] has them in two registers.
+const ROWS: usize = 6;
+
 /// A dot product whose left-hand lane is named by its place in a register.
 trait ByPlace: Dot<V = uint32x4_t> {
     /// `acc + Σ a b`, with the lane at `PLACE` of `a` against each lane of `b`.
@@ -61,7 +64,7 @@ trait ByPlace: Dot<V = uint32x4_t> {
 }
 
 macro_rules! dot {
-    ($name:ident, $element:ty, |$acc:ident, $a:ident, $b:ident| $dot:expr, |$sums:ident| $sum:expr) => {
+    ($name:ident, $element:ty, |$acc:ident, $a:ident, $b:ident| $dot:expr, $add:ident) => {
         impl ByPlace for $name {
             #[inline(always)]
             unsafe fn by_place<const PLACE: i32>($acc: uint32x4_t, $a: uint32x4_t, $b: uint32x4_t) -> uint32x4_t {
@@ -76,6 +79,7 @@ macro_rules! dot {
             type Element = $element;
             type V = uint32x4_t;
             const LANES: usize = 4;
+            const MR: usize = ROWS;
             const NR: usize = 16;
             // By arithmetic, for an Orin's Cortex-A78AE: a panel of 512 lanes takes half of 64 KB of L1, and this less than half of 256 KB of L2.
             const BLOCK_LANES: usize = 512 * 60;
@@ -91,17 +95,22 @@ macro_rules! dot {
                 unsafe { Self::by_place::<0>(acc, vld1q_dup_u32(a), b) }
             }
             #[inline(always)]
-            unsafe fn store($sums: uint32x4_t, out: *mut f32) {
+            unsafe fn add(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
                 // SAFETY: the caller's promise.
-                unsafe { vst1q_f32(out, $sum) }
+                unsafe { $add(a, b) }
             }
             #[inline(always)]
-            unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+            unsafe fn store(sums: uint32x4_t, out: *mut u32) {
+                // SAFETY: the caller's promise.
+                unsafe { vst1q_u32(out, sums) }
+            }
+            #[inline(always)]
+            unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32) {
                 // SAFETY: the caller's promise.
                 unsafe { tile::<Self, 4>(start, a, b, depth, out) }
             }
             #[inline(always)]
-            unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+            unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32) {
                 // SAFETY: the caller's promise.
                 unsafe { tile::<Self, 2>(start, a, b, depth, out) }
             }
@@ -125,27 +134,31 @@ macro_rules! by_place {
     }};
 }
 
-dot!(NeonF32, F32, |acc, a, b| fma::<PLACE>(acc, a, b), |sums| {
-    vreinterpretq_f32_u32(sums)
-});
-dot!(NeonWideBf16, WideBf16, |acc, a, b| fma::<PLACE>(acc, a, b), |sums| {
-    vreinterpretq_f32_u32(sums)
-});
+dot!(NeonF32, F32, |acc, a, b| fma::<PLACE>(acc, a, b), add_floats);
+dot!(NeonWideBf16, WideBf16, |acc, a, b| fma::<PLACE>(acc, a, b), add_floats);
 dot!(
     NeonBf16,
     Bf16,
     |acc, a, b| by_place!("bfdot {acc:v}.4s, {b:v}.8h, {a:v}.2h[{place}]", acc, a, b),
-    |sums| vreinterpretq_f32_u32(sums)
+    add_floats
 );
 dot!(
     NeonInt8,
     Int8,
     |acc, a, b| by_place!("sdot {acc:v}.4s, {b:v}.16b, {a:v}.4b[{place}]", acc, a, b),
-    |sums| vcvtq_f32_s32(vreinterpretq_s32_u32(sums))
+    vaddq_u32
 );
 
 /// # Safety
-/// The CPU has NEON.
+/// The CPU has NEON, as for the one below.
+#[inline(always)]
+unsafe fn add_floats(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe { vreinterpretq_u32_f32(vaddq_f32(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b))) }
+}
+
+/// # Safety
+/// See [`add_floats`].
 #[inline(always)]
 unsafe fn fma<const PLACE: i32>(acc: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
     // SAFETY: the caller's promise.
@@ -167,21 +180,20 @@ unsafe fn tile<D: ByPlace, const NV: usize>(
     a: *const u32,
     b: *const u32,
     depth: usize,
-    out: *mut f32,
+    out: *mut u32,
 ) {
-    const { assert!(MR == 6) };
     // SAFETY: every offset below is inside the extents that the caller promised, as NV × LANES is at most NR.
     unsafe {
         let mut columns = [D::load(start); NV];
         for (j, column) in columns.iter_mut().enumerate() {
             *column = D::load(start.add(j * D::LANES));
         }
-        let mut sums = [columns; MR];
+        let mut sums = [columns; ROWS];
         for l in 0..depth {
             for (j, column) in columns.iter_mut().enumerate() {
                 *column = D::load(b.add(l * D::NR + j * D::LANES));
             }
-            let (first, last) = (D::load(a.add(l * MR)), D::load(a.add(l * MR + 2)));
+            let (first, last) = (D::load(a.add(l * ROWS)), D::load(a.add(l * ROWS + 2)));
             row::<D, 0, NV>(&mut sums[0], first, &columns);
             row::<D, 1, NV>(&mut sums[1], first, &columns);
             row::<D, 2, NV>(&mut sums[2], first, &columns);

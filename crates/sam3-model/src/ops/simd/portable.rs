@@ -30,6 +30,7 @@ impl<E: PlainDot> Dot for PortableDot<E> {
     type Element = E;
     type V = [u32; 4];
     const LANES: usize = 4;
+    const MR: usize = 6;
     const NR: usize = 16;
 
     #[inline(always)]
@@ -44,18 +45,22 @@ impl<E: PlainDot> Dot for PortableDot<E> {
         std::array::from_fn(|i| E::dot(acc[i], a, b[i]))
     }
     #[inline(always)]
-    unsafe fn store(sums: Self::V, out: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { out.cast::<[f32; 4]>().write(sums.map(E::sum)) }
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| E::add(a[i], b[i]))
     }
     #[inline(always)]
-    unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+    unsafe fn store(sums: Self::V, out: *mut u32) {
         // SAFETY: the caller's promise.
-        unsafe { tile::<Self, 4>(start, a, b, depth, out) }
+        unsafe { out.cast::<[u32; 4]>().write(sums) }
     }
     #[inline(always)]
-    unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut f32) {
+    unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32) {
         // SAFETY: the caller's promise.
-        unsafe { tile::<Self, 2>(start, a, b, depth, out) }
+        unsafe { tile::<Self, 6, 4>(start, a, b, depth, out) }
+    }
+    #[inline(always)]
+    unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<Self, 6, 2>(start, a, b, depth, out) }
     }
 }
