@@ -11,7 +11,7 @@ use crate::ops::{
     simd::MAX_NR,
 };
 
-/// Rows that fit in one panel.
+/// Rows that fit in one panel, or two of a narrower tile.
 pub const MOST: usize = MAX_NR;
 
 /// `epilogue(x Wᵀ)`: the same bits as with the operands in their places.
