@@ -224,8 +224,10 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                     let before = (!stage.first).then_some(held.cast_const());
                     // Until the last stage the output holds the bits of sums.
                     let to = if stage.last { from } else { held };
-                    // SAFETY: all are `columns` long, and the stage before wrote what is before; `dispatch` chose D for this CPU.
-                    unsafe { carry::<D>(from, before, to, columns) };
+                    if !(stage.first && stage.last) {
+                        // SAFETY: all are `columns` long, and the stage before wrote what is before; `dispatch` chose D for this CPU.
+                        unsafe { carry::<D>(from, before, to, columns) };
+                    }
                     if stage.last {
                         self.finish::<D>(sums, out, [first + i, column, at]);
                     }

@@ -61,7 +61,8 @@ pub struct Avx512Vnni;
 
 macro_rules! dot {
     (
-        $name:ident, $element:ty, tile $rows:literal by $vectors:literal or $half:literal, depth $depth:expr, shift $shift:expr, |$acc:ident, $a:ident, $b:ident| $dot:expr, $add:ident,
+        $name:ident, $element:ty, tile $rows:literal by $vectors:literal or $half:literal, depth $depth:expr, shift $shift:expr,
+        |$acc:ident, $a:ident, $b:ident| $dot:expr, $add:ident,
         $($packing:item)*
     ) => {
         impl Dot for $name {
@@ -121,8 +122,8 @@ macro_rules! dot {
     };
 }
 
-/// Floats take 12 rows by 32 columns: L2 then gives 176 bytes for 24 products, where 6 by 64 want 280. On two cores of a Xeon (model 207) linear layers in
-/// f32 went from 167 to 199 GFLOP/s to 195 to 234. int8 is no faster for it, and loses a quarter where the depth is blocked.
+/// Floats take 12 rows by 32 columns: L2 then gives 176 bytes for 24 products, where 6 by 64 want 280. On two cores of a Xeon (model 207) linear
+/// layers went from 167 to 199 GFLOP/s to 195 to 234. int8 is no faster for it, and loses a quarter where the depth is blocked.
 const FLOAT_DEPTH: usize = 512;
 
 dot!(
