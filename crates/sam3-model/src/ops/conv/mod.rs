@@ -79,7 +79,7 @@ impl Conv3x3 {
     fn run(&self, map: &impl Map) -> Result<Tensor> {
         let [height, width, _] = map.extents();
         let bias = host::values(&self.bias)?;
-        // In bf16 too: these are 2.25 times fewer products than patches take, which is more than the twofold rate, and exact.
+        // In bf16 too: these are 2.25 times fewer products than patches take, which outweighs a unit of twice the rate, and f32.
         let out = winograd::conv_3x3(self, &bias, map);
         Tensor::from_vec(out, (height, width, bias.len()), self.bias.device())
     }

@@ -18,9 +18,10 @@ use super::{
     simd::{self, Dot, DotOp, Element, MAX_MR, MAX_NR, ZEROS, math},
 };
 
-/// Rows of `a` in a block, at most, and at least where there are enough; multiples of every `MR`.
+/// Rows of `a` in a block, at most; a multiple of every `MR`.
 const ROW_BLOCK: usize = 288;
-const LEAST_ROW_BLOCK: usize = 96;
+/// Rows below which a block is not made smaller for the sake of more blocks; a multiple of every `MR`.
+const WORTHWHILE_ROWS: usize = 96;
 /// Blocks that each thread should have at least, so that one that is held up is helped by the others.
 const BLOCKS_A_THREAD: usize = 4;
 
@@ -338,17 +339,17 @@ impl<V> DotOp<V> for RowBlock {
     fn run<D: Dot<Value = V>>(self) -> usize {
         let lanes = self.lanes.clamp(1, D::DEPTH_BLOCK);
         let most = (D::BLOCK_LANES / lanes).clamp(D::MR, ROW_BLOCK) / D::MR;
-        let least = LEAST_ROW_BLOCK / D::MR;
-        D::MR * strips_of_a_block(self.rows.div_ceil(D::MR), least, most, self.threads)
+        let worthwhile = most.min(WORTHWHILE_ROWS / D::MR);
+        D::MR * strips_of_a_block(self.rows.div_ceil(D::MR), worthwhile, most, self.threads)
     }
 }
 
 /// How many of `strips` go into a block, of `most` at most: as many as leave the least to the thread that has the most.
-fn strips_of_a_block(strips: usize, least: usize, most: usize, threads: usize) -> usize {
+fn strips_of_a_block(strips: usize, worthwhile: usize, most: usize, threads: usize) -> usize {
     if strips <= most {
         return strips;
     }
-    let most = most.min((strips / (BLOCKS_A_THREAD * threads)).max(least.min(most)));
+    let most = most.min((strips / (BLOCKS_A_THREAD * threads)).max(worthwhile));
     let longest = |block: usize| strips.div_ceil(block).div_ceil(threads) * block;
     let least = (most / 2).max(1);
     (least..=most).rev().min_by_key(|&block| longest(block)).unwrap_or(most)
