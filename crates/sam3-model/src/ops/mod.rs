@@ -11,6 +11,7 @@ mod edge_distance;
 mod host;
 pub(crate) mod int8;
 mod linear;
+mod lines;
 mod norm;
 mod pixels;
 mod product;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{
     Activation, Compute, Conv3x3, ConvTranspose2x2, LayerNorm, Linear, MapAttention, Rope, attention,
     compute::{Int8, Unit},
-    simd::{Dot, DotOp, Element, ZEROS},
+    simd::{Dot, DotOp, ZEROS},
 };
 use crate::weights::Weight;
 
@@ -167,7 +167,8 @@ impl Bench {
     }
 }
 
-const DEPTH: usize = 96;
+/// Values of depth; a multiple of what every `DEPTH_STEP` holds.
+const DEPTH: usize = 128;
 /// Sums in the tiles of a call.
 const PEAK_SUMS: usize = 20_000 * 12 * 32;
 const PEAK_FLOP: f64 = 2.0 * (PEAK_SUMS * DEPTH) as f64;
@@ -179,9 +180,9 @@ impl<V> DotOp<V> for Peak {
     type Out = ();
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) {
-        let depth = DEPTH / D::Element::GROUP;
+        let depth = D::depth(DEPTH);
         // What they hold is hidden: the compiler would see that it is zero.
-        let (a, b) = black_box((vec![0u32; DEPTH * D::MR], vec![0u32; DEPTH * D::NR]));
+        let (a, b) = black_box((vec![0u32; depth * D::MR], vec![0u32; depth * D::NR]));
         let mut out = vec![0u32; D::MR * D::NR];
         for _ in 0..PEAK_SUMS / (D::MR * D::NR) {
             // SAFETY: the slices have the tile's extents; `dispatch` chose D for this CPU.

@@ -11,14 +11,17 @@ use super::{
     super::{
         Compute,
         compute::Unit,
-        product::{Rows, left_strip, right_panel},
-        simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_MR, MAX_NR, ZEROS, math},
+        lines::Lines,
+        product::{Rows, Staged, left_strip, right_panel, steps_of_lanes},
+        simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, Tile, ZEROS, math},
     },
     rows::{HeadRows, Operand, Places, columns},
 };
 
-/// Keys whose scores are held at once; a multiple of every `MR` and of every lane's group.
+/// Keys whose scores are held at once; a multiple of every `MR` and of what every lane's group and `DEPTH_STEP` hold.
 const KEY_BLOCK: usize = 288;
+/// Channels of values that are packed at once; a multiple of every `MR` and of [`COLUMNS`].
+const CHANNELS: usize = 96;
 
 /// Added to scores.
 #[derive(Clone, Copy)]
@@ -99,18 +102,18 @@ struct Task<'a> {
 
 #[derive(Default)]
 struct Scratch {
-    /// `[strips][head_dim lanes][MR]`.
-    keys: Vec<u32>,
-    /// `[key blocks][strips of head_dim][key lanes][MR]`.
-    values: Vec<u32>,
+    /// `[strips]`, each of the lanes of `head_dim` by `MR`.
+    keys: Lines<u32>,
+    /// `[key blocks][strips of head_dim]`, each of the lanes of the block by `MR`.
+    values: Lines<u32>,
     /// `[head_dim lanes][NR]`.
-    queries: Vec<u32>,
+    queries: Lines<u32>,
     /// `[KEY_BLOCK][NR]`; then the sums, transposed.
-    scores: Vec<f32>,
+    scores: Lines<f32>,
     /// `[KEY_BLOCK lanes][NR]`.
-    weights: Vec<u32>,
+    weights: Lines<u32>,
     /// `[head_dim][NR]`.
-    sums: Vec<f32>,
+    sums: Lines<f32>,
 }
 
 thread_local! {
@@ -133,7 +136,7 @@ impl DotOp<f32> for Task<'_> {
         {
             let group = D::Element::GROUP;
             let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
-            let (dim_lanes, dim_strips) = (dim.div_ceil(group), dim.div_ceil(D::MR));
+            let (dim_lanes, dim_strips) = (D::depth(dim), dim.div_ceil(D::MR));
             let Scratch {
                 keys: packed_keys,
                 values,
@@ -142,19 +145,21 @@ impl DotOp<f32> for Task<'_> {
                 weights,
                 sums,
             } = &mut scratch;
-            grow(packed_keys, keys.div_ceil(D::MR) * dim_lanes * D::MR);
-            grow(values, keys.div_ceil(group) * dim_strips * D::MR);
-            grow(queries, dim_lanes * D::NR);
-            grow(scores, KEY_BLOCK.max(dim) * D::NR);
-            grow(weights, KEY_BLOCK * D::NR);
-            grow(sums, dim_strips * D::MR * D::NR);
-            self.pack_keys::<D>(packed_keys);
+            packed_keys.room(keys.div_ceil(D::MR) * dim_lanes * D::MR);
+            values.room(D::depth(keys) * dim_strips * D::MR);
+            queries.room(dim_lanes * D::NR);
+            scores.room(KEY_BLOCK.max(dim) * D::NR);
+            weights.room(KEY_BLOCK * D::NR);
+            sums.room(dim_strips * D::MR * D::NR);
+            let mut staged = Staged::new();
+            self.pack_keys::<D>(&mut staged, packed_keys);
             self.pack_values::<D>(values);
             let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
+            let mut tile = Tile::new();
             for first in self.queries.clone().step_by(D::NR) {
                 let rows = first..self.queries.end.min(first + D::NR);
                 let source = self.rows(self.flash.q, self.flash.query_places, scale);
-                right_panel::<D, _>(&source, rows.clone(), &mut queries[..dim_lanes * D::NR]);
+                right_panel::<D, _>(&source, rows.clone(), &mut staged, &mut queries[..dim_lanes * D::NR]);
                 let sums = &mut sums[..dim_strips * D::MR * D::NR];
                 sums.fill(0.0);
                 let mut softmax = Softmax {
@@ -181,14 +186,11 @@ impl DotOp<f32> for Task<'_> {
                         self.add_bias(scores, D::NR, &rows, &keys);
                         softmax.raise::<D>(&scores[..keys.len() * D::NR]);
                     }
-                    if !block.len().is_multiple_of(group) {
-                        scores[block.len() * D::NR..][..D::NR].fill(f32::NEG_INFINITY);
-                    }
-                    let lanes = block.len().div_ceil(group);
+                    let lanes = D::depth(block.len());
+                    scores[block.len() * D::NR..lanes * group * D::NR].fill(f32::NEG_INFINITY);
                     let shrink = softmax.shrink::<D>(&old);
                     softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
                     let values = &values[start / group * dim_strips * D::MR..];
-                    let mut tile = [0f32; MAX_MR * MAX_NR];
                     for (values, sums) in values
                         .chunks_exact(lanes * D::MR)
                         .zip(sums.chunks_exact_mut(D::MR * D::NR))
@@ -200,12 +202,12 @@ impl DotOp<f32> for Task<'_> {
                                 values.as_ptr(),
                                 weights.as_ptr(),
                                 lanes,
-                                tile.as_mut_ptr().cast(),
+                                tile.0.as_mut_ptr(),
                             )
                         };
-                        for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.chunks_exact(D::NR)) {
+                        for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.0.chunks_exact(D::NR)) {
                             for ((sum, tile), shrink) in sums.iter_mut().zip(tile).zip(&shrink) {
-                                *sum = <D::Isa as Isa>::fma(*sum, *shrink, *tile);
+                                *sum = <D::Isa as Isa>::fma(*sum, *shrink, f32::from_bits(*tile));
                             }
                         }
                     }
@@ -290,12 +292,12 @@ impl<'a> Task<'a> {
     }
 
     #[inline(always)]
-    fn pack_keys<D: Dot<Value = f32>>(&self, out: &mut [u32]) {
+    fn pack_keys<D: Dot<Value = f32>>(&self, staged: &mut Staged, out: &mut [u32]) {
         let source = self.rows(self.flash.k, self.flash.key_places, 1.0);
         let keys = source.count();
-        let len = self.flash.head_dim.div_ceil(D::Element::GROUP) * D::MR;
+        let len = D::depth(self.flash.head_dim) * D::MR;
         for (i, out) in out.chunks_exact_mut(len).take(keys.div_ceil(D::MR)).enumerate() {
-            left_strip::<D, _>(&source, i * D::MR..keys.min((i + 1) * D::MR), 0, out);
+            left_strip::<D, _>(&source, i * D::MR..keys.min((i + 1) * D::MR), 0, staged, out);
         }
     }
 
@@ -307,9 +309,9 @@ impl<'a> Task<'a> {
         let (group, strips) = (D::Element::GROUP, dim.div_ceil(D::MR));
         for start in (0..keys).step_by(KEY_BLOCK) {
             let block = KEY_BLOCK.min(keys - start);
-            let lanes = block.div_ceil(group);
+            let lanes = D::depth(block);
             let out = &mut out[start / group * strips * D::MR..][..lanes * strips * D::MR];
-            for lane in 0..lanes {
+            for lane in 0..block.div_ceil(group) {
                 let key = start + lane * group;
                 let first = source.row(key);
                 let last = if key + 1 < start + block {
@@ -317,23 +319,22 @@ impl<'a> Task<'a> {
                 } else {
                     &[]
                 };
-                // As many channels at a time as make whole strips.
-                for from in (0..dim).step_by(D::MR * COLUMNS) {
-                    let mut packed = [[0u32; COLUMNS]; MAX_MR];
-                    for (i, packed) in packed
-                        .iter_mut()
-                        .enumerate()
-                        .take((dim - from).div_ceil(COLUMNS).min(D::MR))
-                    {
+                for from in (0..dim).step_by(CHANNELS) {
+                    let mut packed = [[0u32; COLUMNS]; CHANNELS / COLUMNS];
+                    for (i, packed) in packed.iter_mut().enumerate().take((dim - from).div_ceil(COLUMNS)) {
                         let at = from + i * COLUMNS;
                         // SAFETY: `dispatch` chose D for this CPU.
                         unsafe { D::pair(&columns(first, at), &columns(last, at), packed) };
                     }
                     let strips = out.chunks_exact_mut(lanes * D::MR).skip(from / D::MR);
-                    for (strip, packed) in strips.zip(packed[..D::MR].as_flattened().chunks_exact(D::MR)) {
+                    for (strip, packed) in strips.zip(packed.as_flattened().chunks_exact(D::MR)) {
                         strip[lane * D::MR..][..D::MR].copy_from_slice(packed);
                     }
                 }
+            }
+            for strip in out.chunks_exact_mut(lanes * D::MR) {
+                strip[block.div_ceil(group) * D::MR..].fill(0);
+                steps_of_lanes::<D>(strip);
             }
         }
     }
@@ -392,11 +393,5 @@ impl<'a> Task<'a> {
             let shrink = 1.0 / total;
             (out.iter_mut().zip(sums)).for_each(|(out, sum)| _ = out.write(sum * shrink));
         }
-    }
-}
-
-fn grow<T: Default + Clone>(buffer: &mut Vec<T>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, T::default());
     }
 }

@@ -4,19 +4,23 @@
 //! register tile; each task packs a block of `a` that stays in its core's L2 and runs it against the panels. What the rows are, an
 //! activation, a mapped half-precision weight, the patches of a convolution, is known to packing alone.
 
+mod finish;
 mod pack;
 #[cfg(test)]
 mod tests;
 
 use std::{cell::RefCell, mem::MaybeUninit, ops::Range};
 
-pub use pack::{Matrix, Panels, Rows, copy, left_strip, pack, right_panel};
+pub use finish::{Activation, Epilogue};
+pub use pack::{Matrix, Panels, Rows, Staged, copy, left_strip, pack, right_panel, steps_of_lanes};
 use rayon::prelude::*;
 
 use super::{
     compute::Unit,
-    simd::{self, Dot, DotOp, Element, MAX_MR, MAX_NR, ZEROS, math},
+    lines::Lines,
+    simd::{self, Dot, DotOp, Element, MAX_MR, Tile, ZEROS},
 };
+use finish::Columns;
 
 /// Rows of `a` in a block, at most; a multiple of every `MR`.
 const ROW_BLOCK: usize = 288;
@@ -24,33 +28,6 @@ const ROW_BLOCK: usize = 288;
 const WORTHWHILE_ROWS: usize = 96;
 /// Blocks that each thread should have at least, so that one that is held up is helped by the others.
 const BLOCKS_A_THREAD: usize = 4;
-
-/// What is applied to each element of a product.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    None,
-    /// `x Φ(x)`.
-    Gelu,
-    /// `max(x, 0)`.
-    Relu,
-}
-
-/// What follows a product, in this order.
-#[derive(Clone, Copy, Default)]
-pub struct Epilogue<'a> {
-    /// What one code is worth in each row of `a` and in each row of `b`: multiplied with the sum, one after the other.
-    pub scales: Option<(&'a [f32], &'a [f32])>,
-    /// Added to every row: one value a column.
-    pub bias: Option<&'a [f32]>,
-    /// Added to every column: one value a row.
-    pub shift: Option<&'a [f32]>,
-    /// Applied to each element.
-    pub activation: Activation,
-    /// Added last; laid out as the output.
-    pub residual: Option<&'a [f32]>,
-}
 
 /// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major; every element is written.
 ///
@@ -149,7 +126,7 @@ struct Block<'a, A, U, P> {
 
 thread_local! {
     /// The packed block of `a`, one a thread for good.
-    static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static PACKED: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
 }
 
 impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U, P> {
@@ -159,19 +136,20 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
     fn run<D: Dot<Value = V>>(self) {
         // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut packed = PACKED.take();
+        let mut staged = Staged::new();
         let depth = self.b.depth();
         for start in (0..depth).step_by(D::DEPTH_BLOCK) {
             let lanes = D::DEPTH_BLOCK.min(depth - start);
             let strips = self.rows.len().div_ceil(D::MR);
-            packed.resize(packed.len().max(strips * lanes * D::MR), 0);
-            for (index, packed) in packed.chunks_exact_mut(lanes * D::MR).take(strips).enumerate() {
+            let packed = packed.room(strips * lanes * D::MR);
+            for (index, packed) in packed.chunks_exact_mut(lanes * D::MR).enumerate() {
                 let row = self.rows.start + index * D::MR;
-                left_strip::<D, A>(self.a, row..self.rows.end.min(row + D::MR), start, packed);
+                left_strip::<D, A>(self.a, row..self.rows.end.min(row + D::MR), start, &mut staged, packed);
                 if D::SHIFT != 0 {
                     packed.iter_mut().for_each(|lane| *lane ^= 0x8080_8080);
                 }
             }
-            self.multiply::<D>(&packed, start, lanes);
+            self.multiply::<D>(packed, start, lanes);
         }
         PACKED.set(packed);
     }
@@ -180,7 +158,7 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
 impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
     #[inline(always)]
     fn multiply<D: Dot>(&self, packed: &[u32], start: usize, lanes: usize) {
-        let mut tile = Tile([0; MAX_MR * MAX_NR]);
+        let mut tile = Tile::new();
         for panel in self.panels.clone() {
             let (starts, b) = self.b.panel(panel);
             let stage = Stage {
@@ -192,11 +170,10 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
             let b = &b[start * D::NR..(start + lanes) * D::NR];
             let column = panel * D::NR;
             let columns = D::NR.min(self.b.columns() - column);
+            let of_columns = self.epilogue.columns(column..column + columns);
+            let mut ahead = self.ahead::<D>(panel + 1, start, lanes);
             for (strip, a) in packed.chunks_exact(lanes * D::MR).enumerate() {
                 let first = self.rows.start + strip * D::MR;
-                if first >= self.rows.end {
-                    break;
-                }
                 let rows = D::MR.min(self.rows.end - first);
                 let mut places = [0; MAX_MR];
                 for (row, at) in (first..).zip(&mut places[..rows]) {
@@ -208,6 +185,9 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                         simd::prefetch(residual.as_ptr().wrapping_add(*at), columns);
                     }
                 }
+                if let Some(piece) = ahead.next() {
+                    simd::prefetch_l2(piece);
+                }
                 let (starts, a, b) = (starts.as_ptr(), a.as_ptr(), b.as_ptr());
                 // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
                 unsafe {
@@ -217,106 +197,86 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
                         D::tile(starts, a, b, lanes, tile.0.as_mut_ptr());
                     }
                 }
-                for (i, (sums, at)) in tile.0.chunks_exact_mut(D::NR).zip(places).take(rows).enumerate() {
-                    // SAFETY: inside the output by the assertion above, and no other task's by `SharedOut`.
-                    let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
-                    let sums = &mut sums[..columns];
-                    let (from, held) = (sums.as_mut_ptr(), out.as_mut_ptr().cast::<u32>());
-                    let before = (!stage.first).then_some(held.cast_const());
-                    // Until the last stage the output holds the bits of sums.
-                    let to = if stage.last { from } else { held };
-                    if !(stage.first && stage.last) {
-                        // SAFETY: all are `columns` long, and the stage before wrote what is before; `dispatch` chose D for this CPU.
-                        unsafe { carry::<D>(from, before, to, columns) };
-                    }
-                    if stage.last {
-                        self.finish::<D>(sums, out, [first + i, column, at]);
-                    }
+                let place = Place {
+                    first,
+                    places: &places[..rows],
+                    stage,
+                };
+                // A row whose length is known is whole vectors.
+                if columns == D::NR {
+                    self.write::<D>(&mut tile.0, D::NR, &of_columns, place);
+                } else {
+                    self.write::<D>(&mut tile.0, columns, &of_columns, place);
                 }
             }
         }
     }
 
-    /// Writes the values of sums, and what follows the product. `place` is the row, the column, and where in the output that is.
-    ///
-    /// One loop a step, over a row that stays in L1: in registers, the branches between the steps would break the vectors up.
+    /// Writes the first `columns` of each row of sums in a tile to the output: as they are until the last stage, then as values.
     #[inline(always)]
-    fn finish<D: Dot>(&self, sums: &[u32], out: &mut [MaybeUninit<f32>], place: [usize; 3]) {
-        let [row, column, at] = place;
-        let mut values = [0f32; MAX_NR];
-        let x = &mut values[..sums.len()];
-        for (x, sum) in x.iter_mut().zip(sums) {
-            *x = D::Element::value(*sum);
-        }
-        if let Some((rows, columns)) = self.epilogue.scales {
-            let row = rows[row];
-            for (x, column) in x.iter_mut().zip(&columns[column..]) {
-                *x = *x * row * column;
+    fn write<D: Dot>(&self, tile: &mut [u32], columns: usize, of_columns: &Columns, place: Place<'_>) {
+        let Place { first, places, stage } = place;
+        let tile = &mut tile[..places.len() * D::NR];
+        if !stage.first {
+            for (sums, at) in tile.chunks_exact_mut(D::NR).zip(places) {
+                // SAFETY: `multiply` asserted that the row is inside the output, and the stage before wrote it; `dispatch` chose D for this CPU.
+                unsafe { add::<D>(&mut sums[..columns], self.out.0.add(*at).cast()) };
             }
         }
-        if let Some(bias) = self.epilogue.bias {
-            add(x, &bias[column..]);
+        if stage.last {
+            self.epilogue.apply::<D>(tile, first, of_columns);
         }
-        if let Some(shift) = self.epilogue.shift {
-            let shift = shift[row];
-            for x in x.iter_mut() {
-                *x += shift;
-            }
-        }
-        match self.epilogue.activation {
-            Activation::None => {}
-            Activation::Gelu => {
-                for x in x.iter_mut() {
-                    *x = math::gelu::<D::Isa>(*x);
-                }
-            }
-            Activation::Relu => {
-                for x in x.iter_mut() {
-                    *x = x.max(0.0);
+        for (values, at) in tile.chunks_exact(D::NR).zip(places) {
+            // SAFETY: as above, and no other task's by `SharedOut`.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(*at), columns) };
+            if stage.last {
+                self.epilogue.write(&values[..columns], *at, out);
+            } else {
+                for (out, bits) in out.iter_mut().zip(values) {
+                    out.write(f32::from_bits(*bits));
                 }
             }
         }
-        if let Some(residual) = self.epilogue.residual {
-            add(x, &residual[at..]);
-        }
-        for (out, x) in out.iter_mut().zip(x) {
-            out.write(*x);
-        }
+    }
+
+    /// What a panel has at this depth, in as many pieces as there are strips: it comes to L2 while the panel before it is multiplied.
+    #[inline(always)]
+    fn ahead<D: Dot>(&self, panel: usize, start: usize, lanes: usize) -> std::slice::Chunks<'_, u32> {
+        let lanes = if D::NEXT_PANEL && self.panels.contains(&panel) {
+            &self.b.panel(panel).1[start * D::NR..(start + lanes) * D::NR]
+        } else {
+            &[]
+        };
+        lanes.chunks(lanes.len().div_ceil(self.rows.len().div_ceil(D::MR)).max(1))
     }
 }
 
-#[inline(always)]
-fn add(x: &mut [f32], other: &[f32]) {
-    for (x, other) in x.iter_mut().zip(other) {
-        *x += other;
-    }
-}
-
-/// The sums of a register tile, `[MR][NR]`, on cache lines of their own.
-#[repr(align(64))]
-struct Tile([u32; MAX_MR * MAX_NR]);
-
-/// `to = sums + before`, where there is anything before.
+/// Adds what the stages before left in the output to a row of sums.
 ///
 /// # Safety
-/// Each is so long; the CPU has the instruction set.
+/// `held` holds as many bits of sums; the CPU has the instruction set.
 #[inline(always)]
-unsafe fn carry<D: Dot>(sums: *const u32, before: Option<*const u32>, to: *mut u32, len: usize) {
-    let whole = len / D::LANES * D::LANES;
+unsafe fn add<D: Dot>(sums: &mut [u32], held: *const u32) {
+    let whole = sums.len() / D::LANES * D::LANES;
     // SAFETY: the caller's promise; every offset is inside.
     unsafe {
         for at in (0..whole).step_by(D::LANES) {
-            let mut sum = D::load(sums.add(at));
-            if let Some(before) = before {
-                sum = D::add(sum, D::load(before.add(at)));
-            }
-            D::store(sum, to.add(at));
+            let sum = D::add(D::load(sums.as_ptr().add(at)), D::load(held.add(at)));
+            D::store(sum, sums.as_mut_ptr().add(at));
         }
-        for at in whole..len {
-            let before = before.map_or(0, |before| *before.add(at));
-            *to.add(at) = D::Element::add(*sums.add(at), before);
+        for (at, sum) in sums.iter_mut().enumerate().skip(whole) {
+            *sum = D::Element::add(*sum, *held.add(at));
         }
     }
+}
+
+/// Where a tile's rows belong.
+struct Place<'a> {
+    /// The first one's row of the product.
+    first: usize,
+    /// Where in the output each begins.
+    places: &'a [usize],
+    stage: Stage,
 }
 
 /// Which part of the depth a tile summed.

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use super::super::{
     compute::Unit,
-    simd::{Dot, DotOp, Element, MAX_MR, MAX_NR},
+    lines::Lines,
+    simd::{Dot, DotOp, Element, MAX_NR},
 };
 
 /// Rows of equal length that can be read in pieces, as f32 or as int8 codes.
@@ -64,30 +65,49 @@ const CHUNK: usize = 64;
 /// Values in a lane, at most.
 const MAX_GROUP: usize = 4;
 
-/// Writes `[lanes][MR]`, a strip of a left-hand side: lane `start + l` of each row in `rows`, then zeros.
+/// Room for lanes of rows before they are rearranged.
+pub struct Staged([u32; CHUNK * MAX_NR]);
+
+impl Staged {
+    /// It is large: one a task.
+    pub fn new() -> Self {
+        Self([0; CHUNK * MAX_NR])
+    }
+}
+
+/// Writes a strip of a left-hand side, as [`Dot::DEPTH_STEP`] has it: lane `start + l` of each row in `rows`, then zeros.
 #[inline(always)]
-pub fn left_strip<D: Dot, R: Rows<D::Value>>(source: &R, rows: Range<usize>, start: usize, out: &mut [u32]) {
-    strip::<D, R>(source, rows, D::MR, start, &mut [0; CHUNK * MAX_MR], out);
+pub fn left_strip<D: Dot, R: Rows<D::Value>>(
+    source: &R,
+    rows: Range<usize>,
+    start: usize,
+    staged: &mut Staged,
+    out: &mut [u32],
+) {
+    strip::<D, R>(source, rows, D::MR, start, staged, out, D::DEPTH_STEP);
 }
 
 /// Writes `[lanes][NR]`, a panel of a right-hand side, in the same way.
 #[inline(always)]
-pub fn right_panel<D: Dot, R: Rows<D::Value>>(source: &R, rows: Range<usize>, out: &mut [u32]) {
-    strip::<D, R>(source, rows, D::NR, 0, &mut [0; CHUNK * MAX_NR], out);
+pub fn right_panel<D: Dot, R: Rows<D::Value>>(source: &R, rows: Range<usize>, staged: &mut Staged, out: &mut [u32]) {
+    strip::<D, R>(source, rows, D::NR, 0, staged, out, 1);
 }
 
-/// `staged` holds the rows' lanes before they are transposed.
+/// Writes `[lanes / step][width][step]`.
 #[inline(always)]
 fn strip<D: Dot, R: Rows<D::Value>>(
     source: &R,
     rows: Range<usize>,
     width: usize,
     start: usize,
-    staged: &mut [u32],
+    staged: &mut Staged,
     out: &mut [u32],
+    step: usize,
 ) {
     let (depth, group) = (source.depth(), D::Element::GROUP);
     let mut values = [D::Value::default(); CHUNK * MAX_GROUP];
+    let staged = &mut staged.0[..width * CHUNK];
+    staged[rows.len() * CHUNK..].fill(0);
     for (chunk, out) in out.chunks_mut(CHUNK * width).enumerate() {
         let lanes = out.len() / width;
         let first = (start + chunk * CHUNK) * group;
@@ -99,15 +119,38 @@ fn strip<D: Dot, R: Rows<D::Value>>(
             // SAFETY: `dispatch` chose D for this CPU.
             unsafe { D::lanes(values, &mut staged[..lanes]) };
         }
-        assert!(staged.len() >= width * CHUNK && out.len() >= lanes * width);
-        // SAFETY: as above; both extents by the assertion.
-        unsafe { D::transpose(staged.as_ptr(), CHUNK, width, lanes, out.as_mut_ptr()) };
+        if step == 1 {
+            // SAFETY: `staged` is `width` by `CHUNK`, `out` `lanes` by `width`; `dispatch` chose D for this CPU.
+            unsafe { D::transpose(staged.as_ptr(), CHUNK, width, lanes, out.as_mut_ptr()) };
+            continue;
+        }
+        for (from, out) in (0..).step_by(step).zip(out.chunks_exact_mut(width * step)) {
+            for (row, out) in staged.chunks_exact(CHUNK).zip(out.chunks_exact_mut(step)) {
+                copy(&row[from..], out);
+            }
+        }
+    }
+}
+
+/// Rearranges a strip that was written lane by lane, `[lanes][MR]`, as [`Dot::DEPTH_STEP`] has it.
+#[inline(always)]
+pub fn steps_of_lanes<D: Dot>(strip: &mut [u32]) {
+    if D::DEPTH_STEP == 1 {
+        return;
+    }
+    let len = D::DEPTH_STEP * D::MR;
+    let mut lanes = [0; CHUNK * MAX_NR];
+    let lanes = &mut lanes[..len];
+    for step in strip.chunks_exact_mut(len) {
+        lanes.copy_from_slice(step);
+        // SAFETY: both are `DEPTH_STEP` by `MR`; `dispatch` chose D for this CPU.
+        unsafe { D::transpose(lanes.as_ptr(), D::MR, D::DEPTH_STEP, D::MR, step.as_mut_ptr()) };
     }
 }
 
 /// The right-hand side of products, packed: `[panels][1 + depth][NR]` lanes, the first being where the sums begin.
 pub struct Panels<U> {
-    lanes: Vec<u32>,
+    lanes: Lines<u32>,
     columns: usize,
     depth: usize,
     width: usize,
@@ -115,23 +158,25 @@ pub struct Panels<U> {
 }
 
 /// Buffers of dropped panels: a layer's weights are packed where the last layer's were, so no page is touched first twice.
-static SPARE: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
+static SPARE: Mutex<Vec<Lines<u32>>> = Mutex::new(Vec::new());
 /// As many as the two layers that run at a time want.
 const SPARES: usize = 2;
 
 /// Packs the rows of `b`, in parallel.
 pub fn pack<V, U: Unit<V>>(unit: U, b: &impl Rows<V>) -> Panels<U> {
-    let (width, group) = unit.dispatch(Width);
-    let depth = b.depth().div_ceil(group);
+    let (width, depth) = unit.dispatch(Extents(b.depth()));
     let columns = b.count();
     let panel = (1 + depth) * width;
     let len = columns.div_ceil(width) * panel;
     let mut lanes = spare(len);
-    lanes.resize(len, 0);
-    lanes.par_chunks_mut(panel).enumerate().for_each(|(index, out)| {
-        let rows = index * width..columns.min((index + 1) * width);
-        unit.dispatch(Panel { b, rows, out });
-    });
+    lanes
+        .room(len)
+        .par_chunks_mut(panel)
+        .enumerate()
+        .for_each(|(index, out)| {
+            let rows = index * width..columns.min((index + 1) * width);
+            unit.dispatch(Panel { b, rows, out });
+        });
     Panels {
         lanes,
         columns,
@@ -174,7 +219,7 @@ impl<U> Drop for Panels<U> {
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
         spare.push(std::mem::take(&mut self.lanes));
         if spare.len() > SPARES
-            && let Some(smallest) = (0..spare.len()).min_by_key(|&i| spare[i].capacity())
+            && let Some(smallest) = (0..spare.len()).min_by_key(|&i| spare[i].len())
         {
             spare.swap_remove(smallest);
         }
@@ -182,22 +227,23 @@ impl<U> Drop for Panels<U> {
 }
 
 /// The smallest spare buffer with room for `len` lanes, or a new one.
-fn spare(len: usize) -> Vec<u32> {
+fn spare(len: usize) -> Lines<u32> {
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = (0..spare.len()).filter(|&i| spare[i].capacity() >= len);
-    match fits.min_by_key(|&i| spare[i].capacity()) {
+    let fits = (0..spare.len()).filter(|&i| spare[i].len() >= len);
+    match fits.min_by_key(|&i| spare[i].len()) {
         Some(best) => spare.swap_remove(best),
-        None => Vec::new(),
+        None => Lines::new(),
     }
 }
 
-struct Width;
+/// The width of a panel, and its lanes for so many values.
+struct Extents(usize);
 
-impl<V> DotOp<V> for Width {
+impl<V> DotOp<V> for Extents {
     type Out = (usize, usize);
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) -> (usize, usize) {
-        (D::NR, D::Element::GROUP)
+        (D::NR, D::depth(self.0))
     }
 }
 
@@ -212,7 +258,7 @@ impl<V, B: Rows<V>> DotOp<V> for Panel<'_, B> {
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) {
         let (starts, lanes) = self.out.split_at_mut(D::NR);
-        right_panel::<D, B>(self.b, self.rows, lanes);
+        right_panel::<D, B>(self.b, self.rows, &mut Staged::new(), lanes);
         starts.fill(0);
         if D::SHIFT != 0 {
             for lanes in lanes.chunks_exact(D::NR) {

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     Dot, DotOp, Element, Isa, Op,
-    dot::{F32, WideBf16, WideInt8, tile},
+    dot::{ByLane, F32, WideBf16, WideInt8, tile},
 };
 
 /// AVX2 and FMA.
@@ -61,6 +61,19 @@ pub struct Avx2Int8;
 
 macro_rules! dot {
     ($name:ident, $element:ty, depth $depth:expr, steps $steps:expr, |$acc:ident, $a:ident, $b:ident| $dot:expr, $add:ident) => {
+        impl ByLane for $name {
+            const STEPS: usize = $steps;
+
+            #[inline(always)]
+            unsafe fn dot($acc: __m256i, a: *const u32, $b: __m256i) -> __m256i {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let $a = _mm256_set1_epi32(*a.cast());
+                    $dot
+                }
+            }
+        }
+
         impl Dot for $name {
             type Isa = Avx2;
             type Value = <$element as Element>::Value;
@@ -71,20 +84,11 @@ macro_rules! dot {
             const NR: usize = 16;
             const DEPTH_BLOCK: usize = $depth;
             const BLOCK_LANES: usize = 256 * 192;
-            const STEPS: usize = $steps;
 
             #[inline(always)]
             unsafe fn load(lanes: *const u32) -> __m256i {
                 // SAFETY: the caller's promise.
                 unsafe { _mm256_loadu_si256(lanes.cast()) }
-            }
-            #[inline(always)]
-            unsafe fn dot($acc: __m256i, a: *const u32, $b: __m256i) -> __m256i {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let $a = _mm256_set1_epi32(*a.cast());
-                    $dot
-                }
             }
             #[inline(always)]
             unsafe fn add(a: __m256i, b: __m256i) -> __m256i {

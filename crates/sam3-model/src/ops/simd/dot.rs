@@ -3,10 +3,10 @@
 //! A *lane* is 32 bits of values that are neighbours along the depth of the product: one f32, two bf16, two or four int8 codes. Packed
 //! operands are lanes, so that one tile loop serves every element type.
 
-use super::Isa;
+use super::{Isa, prefetch_line};
 
 /// Rows of a register tile, at most.
-pub const MAX_MR: usize = 12;
+pub const MAX_MR: usize = 32;
 
 /// Columns of a register tile, at most.
 pub const MAX_NR: usize = 64;
@@ -16,6 +16,17 @@ pub const COLUMNS: usize = 16;
 
 /// Where the sums of a tile begin when nothing comes before.
 pub static ZEROS: [u32; MAX_NR] = [0; MAX_NR];
+
+/// The sums of a register tile, `[MR][NR]`, on cache lines of their own.
+#[repr(align(64))]
+pub struct Tile(pub [u32; MAX_MR * MAX_NR]);
+
+impl Tile {
+    /// It is large: one a task.
+    pub fn new() -> Self {
+        Self([0; MAX_MR * MAX_NR])
+    }
+}
 
 /// What a lane holds.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -189,8 +200,11 @@ pub trait Dot: Copy + Send + Sync + 'static {
     const DEPTH_BLOCK: usize = 512;
     /// Lanes in a block of a left-hand side, at most: more than half of 1 MB of L2, the rest is for a panel of the right-hand side.
     const BLOCK_LANES: usize = 512 * 288;
-    /// Lanes of depth that the tile takes between two looks at its counter.
-    const STEPS: usize = 1;
+    /// Is the next panel of a right-hand side asked for, into L2, while one is multiplied? Not where the tile asks for what it reads next.
+    const NEXT_PANEL: bool = true;
+    /// Lanes of depth that the tile takes at once: a strip of a left-hand side is `[depth / DEPTH_STEP][MR][DEPTH_STEP]`, and depths are padded
+    /// with zeros to multiples of it. A power of two.
+    const DEPTH_STEP: usize = 1;
     /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each byte.
     /// Sums must begin at minus this times the column of `b`.
     const SHIFT: i32 = 0;
@@ -200,11 +214,6 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// They are readable, and the CPU has this instruction set; as for every function here.
     unsafe fn load(lanes: *const u32) -> Self::V;
-    /// `acc + Σ a b`, with the one lane at `a` against each lane of `b`.
-    ///
-    /// # Safety
-    /// `a` is readable.
-    unsafe fn dot(acc: Self::V, a: *const u32, b: Self::V) -> Self::V;
     /// [`Element::add`] of vectors of sums.
     ///
     /// # Safety
@@ -215,16 +224,21 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// They are writable.
     unsafe fn store(sums: Self::V, out: *mut u32);
-    /// [`tile`] of `NR` columns.
+    /// `out[MR][NR] = start + a b`, of packed `a` and `b`, the latter `[depth][NR]`, and `start`, `[NR]`, which is zeros where `SHIFT` is 0.
     ///
     /// # Safety
-    /// As there.
+    /// They are readable, or writable, at those extents, and the CPU has the instruction set.
     unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32);
     /// The first half of the columns of such a tile; `out` and `b` are those of a whole one.
     ///
     /// # Safety
     /// As there.
     unsafe fn half_tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32);
+
+    /// Lanes of depth that so many values take when they are packed.
+    fn depth(values: usize) -> usize {
+        values.div_ceil(Self::Element::GROUP).next_multiple_of(Self::DEPTH_STEP)
+    }
 
     /// Packs `out.len() × GROUP` values.
     ///
@@ -263,12 +277,26 @@ pub trait Dot: Copy + Send + Sync + 'static {
     }
 }
 
+/// A unit that multiplies one lane of the left-hand side with a vector of the right-hand one.
+pub trait ByLane: Dot {
+    /// Lanes of depth that the tile takes between two looks at its counter.
+    const STEPS: usize = 1;
+    /// Lanes of depth before they are multiplied that lines of the operands are asked for; 0 where the CPU does that well by itself.
+    const AHEAD: usize = 0;
+
+    /// `acc + Σ a b`, with the one lane at `a` against each lane of `b`.
+    ///
+    /// # Safety
+    /// `a` is readable.
+    unsafe fn dot(acc: Self::V, a: *const u32, b: Self::V) -> Self::V;
+}
+
 /// Adds one lane of depth of `ROWS` rows and the first `NV` vectors of columns.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn step<D: Dot, const ROWS: usize, const NV: usize>(
+unsafe fn step<D: ByLane, const ROWS: usize, const NV: usize>(
     sums: &mut [[D::V; NV]; ROWS],
     a: *const u32,
     b: *const u32,
@@ -279,6 +307,12 @@ unsafe fn step<D: Dot, const ROWS: usize, const NV: usize>(
         for (j, column) in columns.iter_mut().enumerate().skip(1) {
             *column = D::load(b.add(j * D::LANES));
         }
+        if D::AHEAD > 0 {
+            prefetch_line(a.wrapping_add(D::AHEAD * ROWS));
+            for j in 0..NV {
+                prefetch_line(b.wrapping_add(D::AHEAD * D::NR + j * D::LANES));
+            }
+        }
         for (i, row) in sums.iter_mut().enumerate() {
             for (sum, column) in row.iter_mut().zip(columns) {
                 *sum = D::dot(*sum, a.add(i), column);
@@ -287,20 +321,19 @@ unsafe fn step<D: Dot, const ROWS: usize, const NV: usize>(
     }
 }
 
-/// `out[MR][NR] = start + a b` in the first `NV` vectors of columns, with `a` packed `[depth][MR]`, `b` `[depth][NR]` and `start` `[NR]`;
-/// `ROWS` is `MR`.
+/// [`Dot::tile`] in registers, in the first `NV` vectors of columns; `ROWS` is `MR`.
 ///
 /// # Safety
-/// They are readable, or writable, at those extents, and the CPU has the instruction set.
+/// As there.
 #[inline(always)]
-pub unsafe fn tile<D: Dot, const ROWS: usize, const NV: usize>(
+pub unsafe fn tile<D: ByLane, const ROWS: usize, const NV: usize>(
     start: *const u32,
     a: *const u32,
     b: *const u32,
     depth: usize,
     out: *mut u32,
 ) {
-    const { assert!(ROWS == D::MR && NV * D::LANES <= D::NR) };
+    const { assert!(ROWS == D::MR && NV * D::LANES <= D::NR && D::DEPTH_STEP == 1) };
     // SAFETY: every offset below is inside the extents that the caller promised, as NV × LANES is at most NR.
     unsafe {
         let mut columns = [D::load(start); NV];

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
     Portable,
+    /// See `portable::PortableSteps`.
+    #[cfg(test)]
+    PortableSteps,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -13,6 +16,9 @@ pub enum Level {
         bf16: bool,
         vnni: bool,
     },
+    /// AVX-512 with all of these, and AMX.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "aarch64")]
     Neon {
         bf16: bool,
@@ -54,6 +60,9 @@ fn detect() -> Vec<Level> {
         if has_avx2 && has_avx512 {
             let bf16 = is_x86_feature_detected!("avx512bf16");
             let vnni = is_x86_feature_detected!("avx512vnni");
+            if bf16 && vnni && super::amx::request() {
+                levels.push(Level::Amx);
+            }
             levels.push(Level::Avx512 { bf16, vnni });
             if bf16 || vnni {
                 levels.push(Level::Avx512 {
@@ -78,6 +87,8 @@ fn detect() -> Vec<Level> {
             });
         }
     }
+    #[cfg(test)]
+    levels.push(Level::PortableSteps);
     levels.push(Level::Portable);
     levels
 }

@@ -4,6 +4,8 @@
 //! has, so that a binary built without flags uses them all.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -15,7 +17,7 @@ mod neon;
 mod portable;
 
 use dot::{Bf16, F32, WideInt8};
-pub use dot::{COLUMNS, Dot, Element, MAX_MR, MAX_NR, ZEROS};
+pub use dot::{COLUMNS, Dot, Element, MAX_MR, MAX_NR, Tile, ZEROS};
 use level::Level;
 #[cfg(test)]
 pub use level::at_every_level;
@@ -55,7 +57,9 @@ pub fn dispatch<O: Op>(op: O) -> O::Out {
         Level::Avx2 => unsafe { avx2::run(op) },
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 { .. } => unsafe { avx512::run(op) },
+        Level::Avx512 { .. } | Level::Amx => unsafe { avx512::run(op) },
+        #[cfg(test)]
+        Level::PortableSteps => op.run::<portable::Portable>(),
     }
 }
 
@@ -70,7 +74,9 @@ pub fn dispatch_f32<O: DotOp<f32>>(op: O) -> O::Out {
         Level::Avx2 => unsafe { avx2::run_f32(op) },
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 { .. } => unsafe { avx512::run_f32(op) },
+        Level::Avx512 { .. } | Level::Amx => unsafe { avx512::run_f32(op) },
+        #[cfg(test)]
+        Level::PortableSteps => op.run::<portable::PortableSteps<F32>>(),
     }
 }
 
@@ -88,7 +94,12 @@ pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::Avx512 { .. } => unsafe { avx2::run_bf16(op) },
+        // SAFETY: `detect` found the features, and AMX was granted.
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx => unsafe { amx::run_bf16(op) },
         Level::Portable => op.run::<portable::PortableDot<Bf16>>(),
+        #[cfg(test)]
+        Level::PortableSteps => op.run::<portable::PortableSteps<Bf16>>(),
     }
 }
 
@@ -107,6 +118,11 @@ pub fn dispatch_int8<O: DotOp<i8>>(op: O) -> O::Out {
         // SAFETY: `detect` found the features.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::Avx512 { .. } => unsafe { avx2::run_int8(op) },
+        // SAFETY: `detect` found the features, and AMX was granted.
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx => unsafe { amx::run_int8(op) },
+        #[cfg(test)]
+        Level::PortableSteps => op.run::<portable::PortableSteps<WideInt8>>(),
     }
 }
 
@@ -115,6 +131,8 @@ pub fn has_bf16() -> bool {
     match level::get() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 { bf16, .. } => bf16 && !level::is_intel(),
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx => true,
         #[cfg(target_arch = "aarch64")]
         Level::Neon { bf16, .. } => bf16,
         _ => false,
@@ -124,21 +142,46 @@ pub fn has_bf16() -> bool {
 /// Asks for the cache lines of `len` values that will be read or written soon; the address need not be valid.
 #[inline(always)]
 pub fn prefetch(values: *const f32, len: usize) {
-    #[cfg(target_arch = "x86_64")]
     // They may begin anywhere in their first line: the last value then lies in one more.
     for at in (0..len).step_by(16).chain(len.checked_sub(1)) {
-        // SAFETY: it has no effect that a program could see, whatever the address; SSE is part of every x86-64.
+        prefetch_line(values.wrapping_add(at).cast());
+    }
+}
+
+/// Asks for one cache line.
+#[inline(always)]
+pub fn prefetch_line(lane: *const u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it has no effect that a program could see, whatever the address; SSE is part of every x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(lane.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = lane;
+}
+
+/// Asks for the cache lines of lanes that will be read later, into L2.
+#[inline(always)]
+pub fn prefetch_l2(lanes: &[u32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in lanes.chunks(16) {
+        // SAFETY: as above.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(at).cast());
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, len);
+    let _ = lanes;
 }
 
 /// The instruction set in use, for people.
 pub fn name() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if level::get() == Level::Amx {
+        return "AVX-512 and AMX";
+    }
     struct Name;
     impl Op for Name {
         type Out = &'static str;

@@ -90,11 +90,6 @@ macro_rules! dot {
                 unsafe { vld1q_u32(lanes) }
             }
             #[inline(always)]
-            unsafe fn dot(acc: uint32x4_t, a: *const u32, b: uint32x4_t) -> uint32x4_t {
-                // SAFETY: the caller's promise.
-                unsafe { Self::by_place::<0>(acc, vld1q_dup_u32(a), b) }
-            }
-            #[inline(always)]
             unsafe fn add(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
                 // SAFETY: the caller's promise.
                 unsafe { $add(a, b) }
