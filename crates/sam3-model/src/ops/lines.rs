@@ -2,51 +2,48 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Values of four bytes in a line.
-const LEN: usize = 16;
+/// Bytes of a line.
+const LINE: usize = 64;
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line<T>([T; LEN]);
-
-/// Values of four bytes, as many as were ever wanted at once.
-pub struct Lines<T>(Vec<Line<T>>);
+/// Values of four bytes, as many as were ever wanted at once. They begin a part of a line into what was allocated: an allocation that is aligned
+/// itself would not fit where the last one of its size was, as the C library's allocator looks for that and the alignment more.
+#[derive(Default)]
+pub struct Lines<T>(Vec<T>);
 
 impl<T: Copy + Default> Lines<T> {
     /// None, in no memory.
     pub const fn new() -> Self {
-        const { assert!(size_of::<Line<T>>() == LEN * size_of::<T>()) };
         Self(Vec::new())
     }
 
-    /// The first `len` values; those that were never wanted before are zero.
+    /// The first `len` values. Where there were not so many they are all new, and zero.
     pub fn room(&mut self, len: usize) -> &mut [T] {
-        let lines = len.div_ceil(LEN);
-        if self.0.len() < lines {
-            self.0.resize(lines, Line([T::default(); LEN]));
+        if self.len() < len {
+            // The old ones go first, so that the new ones may lie there.
+            self.0 = Vec::new();
+            self.0.resize(len + LINE / size_of::<T>() - 1, T::default());
         }
         &mut self[..len]
     }
 }
 
-impl<T: Copy + Default> Default for Lines<T> {
-    fn default() -> Self {
-        Self::new()
+impl<T> Lines<T> {
+    fn start(&self) -> usize {
+        self.0.as_ptr().align_offset(LINE).min(self.0.len())
     }
 }
 
 impl<T> Deref for Lines<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: a line is its values, one behind the other, and nothing else: `new` asserts it.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LEN) }
+        &self.0[self.start()..]
     }
 }
 
 impl<T> DerefMut for Lines<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LEN) }
+        let start = self.start();
+        &mut self.0[start..]
     }
 }
 
@@ -55,16 +52,16 @@ mod tests {
     use super::Lines;
 
     #[test]
-    fn room_begins_on_a_line_and_is_kept() {
+    fn room_begins_on_a_line_and_stays_while_it_is_enough() {
         let mut lines = Lines::<u32>::new();
         assert!(lines.is_empty());
-        for len in [1, 16, 17, 5000] {
+        for len in [1, 100, 5000] {
             let room = lines.room(len);
             assert_eq!((room.len(), room.as_ptr().align_offset(64)), (len, 0));
-            room[len - 1] = 7;
+            assert!(room.iter().all(|value| *value == 0));
+            room.fill(7);
         }
-        assert_eq!((lines[4998], lines[4999]), (0, 7));
-        assert_eq!(lines.room(16)[15], 7);
-        assert_eq!(lines.len(), 5008);
+        assert_eq!(lines.room(16), [7; 16]);
+        assert!((5000..5016).contains(&lines.len()));
     }
 }
