@@ -151,11 +151,11 @@ impl DotOp<f32> for Task<'_> {
             scores.room(KEY_BLOCK.max(dim) * D::NR);
             weights.room(KEY_BLOCK * D::NR);
             sums.room(dim_strips * D::MR * D::NR);
-            let mut staged = Staged::new();
+            let mut staged = Staged::default();
             self.pack_keys::<D>(&mut staged, packed_keys);
             self.pack_values::<D>(values);
             let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
-            let mut tile = Tile::new();
+            let mut tile = Tile::default();
             for first in self.queries.clone().step_by(D::NR) {
                 let rows = first..self.queries.end.min(first + D::NR);
                 let source = self.rows(self.flash.q, self.flash.query_places, scale);

@@ -136,7 +136,7 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
     fn run<D: Dot<Value = V>>(self) {
         // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
         let mut packed = PACKED.take();
-        let mut staged = Staged::new();
+        let mut staged = Staged::default();
         let depth = self.b.depth();
         for start in (0..depth).step_by(D::DEPTH_BLOCK) {
             let lanes = D::DEPTH_BLOCK.min(depth - start);
@@ -158,7 +158,7 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
 impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
     #[inline(always)]
     fn multiply<D: Dot>(&self, packed: &[u32], start: usize, lanes: usize) {
-        let mut tile = Tile::new();
+        let mut tile = Tile::default();
         for panel in self.panels.clone() {
             let (starts, b) = self.b.panel(panel);
             let stage = Stage {

@@ -68,9 +68,9 @@ const MAX_GROUP: usize = 4;
 /// Room for lanes of rows before they are rearranged.
 pub struct Staged([u32; CHUNK * MAX_NR]);
 
-impl Staged {
+impl Default for Staged {
     /// It is large: one a task.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self([0; CHUNK * MAX_NR])
     }
 }
@@ -258,7 +258,7 @@ impl<V, B: Rows<V>> DotOp<V> for Panel<'_, B> {
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) {
         let (starts, lanes) = self.out.split_at_mut(D::NR);
-        right_panel::<D, B>(self.b, self.rows, &mut Staged::new(), lanes);
+        right_panel::<D, B>(self.b, self.rows, &mut Staged::default(), lanes);
         starts.fill(0);
         if D::SHIFT != 0 {
             for lanes in lanes.chunks_exact(D::NR) {

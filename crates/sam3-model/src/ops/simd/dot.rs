@@ -21,9 +21,9 @@ pub static ZEROS: [u32; MAX_NR] = [0; MAX_NR];
 #[repr(align(64))]
 pub struct Tile(pub [u32; MAX_MR * MAX_NR]);
 
-impl Tile {
+impl Default for Tile {
     /// It is large: one a task.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self([0; MAX_MR * MAX_NR])
     }
 }
