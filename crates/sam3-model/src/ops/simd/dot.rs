@@ -227,7 +227,7 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// `out[MR][NR] = start + a b`, of packed `a` and `b`, the latter `[depth][NR]`, and `start`, `[NR]`, which is zeros where `SHIFT` is 0.
     ///
     /// # Safety
-    /// They are readable, or writable, at those extents, and the CPU has the instruction set.
+    /// They are readable, or writable, at those extents, `depth` is a multiple of `DEPTH_STEP` and not 0, and the CPU has the instruction set.
     unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32);
     /// The first half of the columns of such a tile; `out` and `b` are those of a whole one.
     ///
