@@ -124,9 +124,17 @@ struct Block<'a, A, U, P> {
     place: &'a P,
 }
 
+/// What a task works with, one a thread for good.
+#[derive(Default)]
+struct Scratch {
+    /// The packed block of `a`: `[strips]`, each of the lanes of a depth block by `MR`.
+    packed: Lines<u32>,
+    /// Of the tiles of a panel while its chunks are added up: `[strips][MR][NR]`.
+    sums: Lines<u32>,
+}
+
 thread_local! {
-    /// The packed block of `a`, one a thread for good.
-    static PACKED: RefCell<Lines<u32>> = const { RefCell::new(Lines::new()) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U, P> {
@@ -135,79 +143,104 @@ impl<V, A: Rows<V>, U: Copy, P: Fn(usize) -> usize> DotOp<V> for Block<'_, A, U,
     #[inline(always)]
     fn run<D: Dot<Value = V>>(self) {
         // Taken and put back: a closure would be a function of its own, compiled without this instruction set.
-        let mut packed = PACKED.take();
+        let mut scratch = SCRATCH.take();
         let mut staged = Staged::default();
-        let depth = self.b.depth();
-        for start in (0..depth).step_by(D::DEPTH_BLOCK) {
-            let lanes = D::DEPTH_BLOCK.min(depth - start);
-            let strips = self.rows.len().div_ceil(D::MR);
-            let packed = packed.room(strips * lanes * D::MR);
-            for (index, packed) in packed.chunks_exact_mut(lanes * D::MR).enumerate() {
+        let strips = self.rows.len().div_ceil(D::MR);
+        let sums = scratch.sums.room(strips * D::MR * D::NR);
+        for depth in even(0..self.b.depth(), D::DEPTH_BLOCK, D::DEPTH_STEP) {
+            let packed = scratch.packed.room(strips * depth.len() * D::MR);
+            for (index, packed) in packed.chunks_exact_mut(depth.len() * D::MR).enumerate() {
                 let row = self.rows.start + index * D::MR;
-                left_strip::<D, A>(self.a, row..self.rows.end.min(row + D::MR), start, &mut staged, packed);
+                let rows = row..self.rows.end.min(row + D::MR);
+                left_strip::<D, A>(self.a, rows, depth.start, &mut staged, packed);
                 if D::SHIFT != 0 {
                     packed.iter_mut().for_each(|lane| *lane ^= 0x8080_8080);
                 }
             }
-            self.multiply::<D>(packed, start, lanes);
+            self.multiply::<D>(packed, depth, sums);
         }
-        PACKED.set(packed);
+        SCRATCH.set(scratch);
     }
 }
 
 impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
+    /// Adds one block of depth to the output; `sums` is `[strips][MR][NR]`.
     #[inline(always)]
-    fn multiply<D: Dot>(&self, packed: &[u32], start: usize, lanes: usize) {
+    fn multiply<D: Dot>(&self, packed: &[u32], depth: Range<usize>, sums: &mut [u32]) {
+        let stage = Stage {
+            first: depth.start == 0,
+            last: depth.end == self.b.depth(),
+        };
         let mut tile = Tile::default();
         for panel in self.panels.clone() {
-            let (starts, b) = self.b.panel(panel);
-            let stage = Stage {
-                first: start == 0,
-                last: start + lanes == self.b.depth(),
-            };
-            // What a panel's sums begin with counts once.
-            let starts = if stage.first { starts } else { &ZEROS[..D::NR] };
-            let b = &b[start * D::NR..(start + lanes) * D::NR];
             let column = panel * D::NR;
-            let columns = D::NR.min(self.b.columns() - column);
-            let of_columns = self.epilogue.columns(column..column + columns);
-            let mut ahead = self.ahead::<D>(panel + 1, start, lanes);
-            for (strip, a) in packed.chunks_exact(lanes * D::MR).enumerate() {
-                let first = self.rows.start + strip * D::MR;
-                let rows = D::MR.min(self.rows.end - first);
-                let mut places = [0; MAX_MR];
-                for (row, at) in (first..).zip(&mut places[..rows]) {
-                    *at = (self.place)(row) + column;
-                    assert!(*at + columns <= self.len, "row {row} is outside the output");
-                    // They come while the tile is computed.
-                    simd::prefetch(self.out.0.wrapping_add(*at).cast(), columns);
-                    if let Some(residual) = self.epilogue.residual {
-                        simd::prefetch(residual.as_ptr().wrapping_add(*at), columns);
+            let columns = column..self.b.columns().min(column + D::NR);
+            let of_columns = self.epilogue.columns(columns.clone());
+            for chunk in even(depth.clone(), D::DEPTH_CHUNK, D::DEPTH_STEP) {
+                let last = chunk.end == depth.end;
+                let mut ahead = self.ahead::<D>(panel + 1, &chunk);
+                let strips = packed.chunks_exact(depth.len() * D::MR);
+                for (strip, (a, sums)) in strips.zip(sums.chunks_exact_mut(D::MR * D::NR)).enumerate() {
+                    let first = self.rows.start + strip * D::MR;
+                    let mut places = [0; MAX_MR];
+                    let places = &mut places[..D::MR.min(self.rows.end - first)];
+                    if last {
+                        self.find(first, &columns, places);
                     }
-                }
-                if let Some(piece) = ahead.next() {
-                    simd::prefetch_l2(piece);
-                }
-                let (starts, a, b) = (starts.as_ptr(), a.as_ptr(), b.as_ptr());
-                // SAFETY: `a` holds lanes × MR, `b` lanes × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
-                unsafe {
-                    if columns <= D::NR / 2 {
-                        D::half_tile(starts, a, b, lanes, tile.0.as_mut_ptr());
+                    if let Some(piece) = ahead.next() {
+                        simd::prefetch_l2(piece);
+                    }
+                    let a = &a[(chunk.start - depth.start) * D::MR..][..chunk.len() * D::MR];
+                    self.sum::<D>(a, panel, &chunk, &mut tile);
+                    let tile = &mut tile.0[..D::MR * D::NR];
+                    if chunk.start > depth.start {
+                        // SAFETY: they are as long as each other; `dispatch` chose D for this CPU.
+                        unsafe { add::<D>(tile, sums.as_ptr()) };
+                    }
+                    if !last {
+                        sums.copy_from_slice(tile);
+                        continue;
+                    }
+                    let place = Place { first, places, stage };
+                    // A row whose length is known is whole vectors.
+                    if columns.len() == D::NR {
+                        self.write::<D>(tile, D::NR, &of_columns, place);
                     } else {
-                        D::tile(starts, a, b, lanes, tile.0.as_mut_ptr());
+                        self.write::<D>(tile, columns.len(), &of_columns, place);
                     }
                 }
-                let place = Place {
-                    first,
-                    places: &places[..rows],
-                    stage,
-                };
-                // A row whose length is known is whole vectors.
-                if columns == D::NR {
-                    self.write::<D>(&mut tile.0, D::NR, &of_columns, place);
-                } else {
-                    self.write::<D>(&mut tile.0, columns, &of_columns, place);
-                }
+            }
+        }
+    }
+
+    /// Finds where the rows of a tile begin in the output, and asks for what lies there: it comes while the tile is computed.
+    #[inline(always)]
+    fn find(&self, first: usize, columns: &Range<usize>, places: &mut [usize]) {
+        for (row, at) in (first..).zip(places) {
+            *at = (self.place)(row) + columns.start;
+            assert!(*at + columns.len() <= self.len, "row {row} is outside the output");
+            simd::prefetch(self.out.0.wrapping_add(*at).cast(), columns.len());
+            if let Some(residual) = self.epilogue.residual {
+                simd::prefetch(residual.as_ptr().wrapping_add(*at), columns.len());
+            }
+        }
+    }
+
+    /// Multiplies a strip of the chunk's lanes, `a`, with a panel.
+    #[inline(always)]
+    fn sum<D: Dot>(&self, a: &[u32], panel: usize, chunk: &Range<usize>, tile: &mut Tile) {
+        let (starts, b) = self.b.panel(panel);
+        let b = &b[chunk.start * D::NR..chunk.end * D::NR];
+        // What a panel's sums begin with counts once.
+        let starts = if chunk.start == 0 { starts } else { &ZEROS[..D::NR] };
+        assert_eq!(a.len(), chunk.len() * D::MR);
+        let (starts, a, b, out) = (starts.as_ptr(), a.as_ptr(), b.as_ptr(), tile.0.as_mut_ptr());
+        // SAFETY: `a` holds the chunk's lanes × MR, `b` × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
+        unsafe {
+            if self.b.columns() - panel * D::NR <= D::NR / 2 {
+                D::half_tile(starts, a, b, chunk.len(), out);
+            } else {
+                D::tile(starts, a, b, chunk.len(), out);
             }
         }
     }
@@ -241,9 +274,9 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
 
     /// What a panel has at this depth, in as many pieces as there are strips: it comes to L2 while the panel before it is multiplied.
     #[inline(always)]
-    fn ahead<D: Dot>(&self, panel: usize, start: usize, lanes: usize) -> std::slice::Chunks<'_, u32> {
+    fn ahead<D: Dot>(&self, panel: usize, depth: &Range<usize>) -> std::slice::Chunks<'_, u32> {
         let lanes = if D::NEXT_PANEL && self.panels.contains(&panel) {
-            &self.b.panel(panel).1[start * D::NR..(start + lanes) * D::NR]
+            &self.b.panel(panel).1[depth.start * D::NR..depth.end * D::NR]
         } else {
             &[]
         };
@@ -251,7 +284,15 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
     }
 }
 
-/// Adds what the stages before left in the output to a row of sums.
+/// Cuts a range into as few pieces of `most` as it takes, each as long as the others but the last, and a multiple of `step`.
+fn even(range: Range<usize>, most: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let piece = range.len().div_ceil(range.len().div_ceil(most).max(1));
+    let piece = piece.next_multiple_of(step).max(step);
+    let end = range.end;
+    range.step_by(piece).map(move |start| start..end.min(start + piece))
+}
+
+/// Adds what was summed before to sums.
 ///
 /// # Safety
 /// `held` holds as many bits of sums; the CPU has the instruction set.
