@@ -11,11 +11,6 @@ const LINE: usize = 64;
 pub struct Lines<T>(Vec<T>);
 
 impl<T: Copy + Default> Lines<T> {
-    /// None, in no memory.
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
     /// The first `len` values. Where there were not so many they are all new, and zero.
     pub fn room(&mut self, len: usize) -> &mut [T] {
         if self.len() < len {
@@ -53,7 +48,7 @@ mod tests {
 
     #[test]
     fn room_begins_on_a_line_and_stays_while_it_is_enough() {
-        let mut lines = Lines::<u32>::new();
+        let mut lines = Lines::<u32>::default();
         assert!(lines.is_empty());
         for len in [1, 100, 5000] {
             let room = lines.room(len);

@@ -1,7 +1,7 @@
 //! Matrix products `a bᵀ` of rows that come from anywhere, with what follows them fused in.
 //!
 //! The scheme is [Goto's](https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_final.pdf): `b` is packed once into panels as wide as a
-//! register tile; each task packs a block of `a` that stays in its core's L2 and runs it against the panels. What the rows are, an
+//! register tile; each task packs a block of `a`, about as large as its core's L2, and runs it against the panels. What the rows are, an
 //! activation, a mapped half-precision weight, the patches of a convolution, is known to packing alone.
 
 mod finish;
@@ -327,7 +327,7 @@ struct Stage {
     last: bool,
 }
 
-/// How many rows of `a` go into a block: as many as fit in L2, or fewer.
+/// How many rows of `a` go into a block: as many as [`Dot::BLOCK_LANES`] has room for, or fewer.
 struct RowBlock {
     rows: usize,
     lanes: usize,

@@ -232,7 +232,7 @@ fn spare(len: usize) -> Lines<u32> {
     let fits = (0..spare.len()).filter(|&i| spare[i].len() >= len);
     match fits.min_by_key(|&i| spare[i].len()) {
         Some(best) => spare.swap_remove(best),
-        None => Lines::new(),
+        None => Lines::default(),
     }
 }
 

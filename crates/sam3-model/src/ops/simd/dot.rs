@@ -196,11 +196,11 @@ pub trait Dot: Copy + Send + Sync + 'static {
     const MR: usize;
     /// Columns of a register tile, a multiple of `LANES` and of [`COLUMNS`], at most [`MAX_NR`].
     const NR: usize;
-    /// Lanes of depth between two visits to the output: a block of `a` and a panel of `b` stay in L2 then.
+    /// Lanes of depth between two visits to the output: as deep is a block of `a`, and a panel of `b` while that passes.
     const DEPTH_BLOCK: usize = 512;
     /// Lanes of depth of a panel that stay in L1 while every strip of a block passes; the sums wait in L2 between two such chunks.
     const DEPTH_CHUNK: usize = Self::DEPTH_BLOCK;
-    /// Lanes in a block of a left-hand side, at most: more than half of 1 MB of L2, the rest is for a panel of the right-hand side.
+    /// Lanes in a block of a left-hand side, at most. This many take more than half of 1 MB of L2; the rest is for a panel of the right-hand side.
     const BLOCK_LANES: usize = 512 * 288;
     /// Is the next panel of a right-hand side asked for, into L2, while one is multiplied? Not where the tile asks for what it reads next.
     const NEXT_PANEL: bool = true;

@@ -82,6 +82,8 @@ impl<E: PlainDot> Dot for PortableSteps<E> {
     const LANES: usize = 4;
     const MR: usize = 32;
     const NR: usize = 32;
+    // Of all levels only AVX2 has chunks, and not every CPU has that.
+    const DEPTH_CHUNK: usize = 128;
     const DEPTH_STEP: usize = 16;
 
     unsafe fn load(lanes: *const u32) -> Self::V {
