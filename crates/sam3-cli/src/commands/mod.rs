@@ -7,6 +7,7 @@ pub mod eval;
 mod hub;
 pub mod inspect;
 pub mod package;
+pub mod prompts;
 pub mod segment;
 pub mod unpack;
 pub mod verify;

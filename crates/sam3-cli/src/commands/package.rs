@@ -42,7 +42,7 @@ pub struct Args {
     /// Which tensors go along
     #[arg(long, value_enum, default_value = "all")]
     components: Parts,
-    /// Encode these prompts here and leave the text encoder behind: "boat,buoy", or a file with one a line
+    /// Encode these prompts here and leave the text encoder behind: "boat, buoy" (\\, is a comma), or a file with one a line
     #[arg(long, value_name = "TEXTS|FILE")]
     bake_prompts: Option<String>,
     /// How the archive is compressed; zst is for devices that unpack with tar --zstd
@@ -69,8 +69,8 @@ pub struct Args {
     /// Segment this image with the source and with the package, and record how they compare
     #[arg(long, value_name = "FILE", requires = "test_prompt")]
     test_image: Option<PathBuf>,
-    /// What to look for in it
-    #[arg(long, value_name = "TEXT", requires = "test_image")]
+    /// What to look for in it: "boat, buoy"; \\, is a comma
+    #[arg(long, value_name = "TEXTS", requires = "test_image")]
     test_prompt: Option<String>,
     #[command(flatten)]
     device: DeviceFlags,
@@ -137,7 +137,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
     }
     let created = time_of_packaging()?;
-    let prompts = args.bake_prompts.as_deref().map(bake::prompts).transpose()?;
+    let prompts = args.bake_prompts.as_deref().map(bake::read).transpose()?;
     let test = match (&args.test_image, &args.test_prompt) {
         (Some(path), Some(prompt)) => Some(Test::open(path, prompt, prompts.as_deref(), &args.device, output)?),
         _ => None,

@@ -70,13 +70,16 @@ pub struct Metadata {
     pub tensors: Vec<TensorRecord>,
 }
 
-/// One picture and prompt, segmented with the source and with the package before it was given its name.
+/// One picture, segmented with the source and with the package before it was given its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestRun {
     /// Name of the picture, without its folder.
     pub image: String,
-    /// What was asked for.
+    /// What was asked for; several prompts stand here with commas between them, as on the command line.
     pub prompt: String,
+    /// The prompts one by one, where there are several; the counts below are sums over them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
     /// Where it ran, and in which precision: `cpu, f32` or `cuda:0 (Orin), f32`.
     pub device: String,
     /// Instances that the source found.

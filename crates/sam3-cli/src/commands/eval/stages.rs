@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use super::{Args, sentence};
 use crate::{
-    commands::segment::{Loaded, ModelRecord},
+    commands::{
+        prompts,
+        segment::{Loaded, ModelRecord},
+    },
     failure::Failure,
     output::{Output, serialize_plain, table},
 };
@@ -25,12 +28,7 @@ struct Record<'a> {
 
 /// Runs the command on a picture.
 pub fn run(args: &Args, path: &Path, prompt: &str, against: &Path, output: &Output) -> anyhow::Result<()> {
-    if prompt.trim().is_empty() {
-        return Err(Failure::usage(
-            "--prompt is empty",
-            "name what to look for, for example --prompt \"boat\"",
-        ));
-    }
+    let prompt = &prompts::one("--prompt", prompt)?;
     let image = Image::open(path).map_err(sam3_model::Error::from)?;
     let reference = args.open_reference(against, output)?;
     let loaded = args.open(output)?;

@@ -8,30 +8,30 @@ use sam3_package::{
     package::{self, BakedPrompts, Components, Options},
 };
 
-use crate::failure::Failure;
+use crate::{commands::prompts, failure::Failure};
 
 /// The prompts that the flag names: those in a file, one a line, or those between commas.
-pub fn prompts(flag: &str) -> anyhow::Result<Vec<String>> {
+pub fn read(flag: &str) -> anyhow::Result<Vec<String>> {
     let file = Path::new(flag);
-    let prompts: Vec<String> = if file.is_file() {
+    let found: Vec<String> = if file.is_file() {
         let text = fs::read(file).map_err(|error| unreadable(flag, &error.to_string()))?;
         let text = String::from_utf8(text).map_err(|_| unreadable(flag, "it is not UTF-8 text"))?;
         // Editors on Windows put a mark before UTF-8.
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-        lines.filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        let prompts = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        prompts.map(str::to_owned).collect()
     } else if is_meant_as_file(flag) {
         return Err(unreadable(flag, "there is no such file"));
     } else {
-        flag.split(',').map(|prompt| prompt.trim().to_owned()).collect()
+        prompts::split(flag)
     };
-    let prompts: Vec<String> = prompts.into_iter().filter(|prompt| !prompt.is_empty()).collect();
-    if prompts.is_empty() {
+    if found.is_empty() {
         return Err(Failure::usage(
             format!("--bake-prompts {flag}: no prompt in it"),
             "for example --bake-prompts \"boat,buoy\", or a file with one prompt a line",
         ));
     }
-    Ok(prompts)
+    Ok(found)
 }
 
 /// A path that leads nowhere would otherwise become a prompt, and the text encoder be gone.
@@ -83,10 +83,11 @@ mod tests {
 
     #[test]
     fn prompts_come_from_the_flag_or_a_file() {
-        assert_eq!(prompts("boat, red car ,,boat").unwrap(), ["boat", "red car", "boat"]);
-        assert_eq!(prompts("person/animal").unwrap(), ["person/animal"]);
+        assert_eq!(read("boat, red car ,,boat").unwrap(), ["boat", "red car", "boat"]);
+        assert_eq!(read(r"cup\, saucer").unwrap(), ["cup, saucer"]);
+        assert_eq!(read("person/animal").unwrap(), ["person/animal"]);
         for flag in ["", " , ", "no-such-prompts.txt", "./boats", "/", "~/boats"] {
-            assert!(prompts(flag).is_err(), "{flag:?}");
+            assert!(read(flag).is_err(), "{flag:?}");
         }
         let path = std::env::temp_dir().join(format!("sam3-prompts-{}.txt", std::process::id()));
         let flag = path.to_str().unwrap();
@@ -95,11 +96,11 @@ mod tests {
             "\u{feff}# what to look for\r\nboat\r\n\r\n  café, crème \r\nhäuser",
         )
         .unwrap();
-        assert_eq!(prompts(flag).unwrap(), ["boat", "café, crème", "häuser"]);
+        assert_eq!(read(flag).unwrap(), ["boat", "café, crème", "häuser"]);
         fs::write(&path, "caf\u{e9}".chars().map(|c| c as u8).collect::<Vec<_>>()).unwrap();
-        assert!(prompts(flag).unwrap_err().to_string().contains("not UTF-8"));
+        assert!(read(flag).unwrap_err().to_string().contains("not UTF-8"));
         fs::write(&path, "# nothing\n\n").unwrap();
-        assert!(prompts(flag).unwrap_err().to_string().contains("no prompt"));
+        assert!(read(flag).unwrap_err().to_string().contains("no prompt"));
         fs::remove_file(path).unwrap();
     }
 }

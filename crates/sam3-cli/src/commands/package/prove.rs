@@ -8,7 +8,7 @@ use sam3_package::{
     package::{Draft, TestRun},
 };
 
-use crate::{args::DeviceFlags, failure::Failure, output::Output};
+use crate::{args::DeviceFlags, commands::prompts, failure::Failure, output::Output};
 
 /// What the weights lost is wanted, not what a fast product adds to it.
 const COMPUTE: Compute = Compute::F32;
@@ -17,34 +17,37 @@ const COMPUTE: Compute = Compute::F32;
 pub struct Test<'a> {
     path: &'a Path,
     image: Image,
-    prompt: &'a str,
+    prompts: Vec<String>,
     pub device: Device,
 }
 
 impl<'a> Test<'a> {
     /// Opens the picture, so that one that cannot be read is known before the work; `baked` are the only prompts that the
-    /// package will know.
+    /// package will answer, where it is to have such.
     pub fn open(
         path: &'a Path,
-        prompt: &'a str,
+        flag: &str,
         baked: Option<&[String]>,
         device: &DeviceFlags,
         output: &Output,
     ) -> anyhow::Result<Self> {
-        let is_same = |baked: &String| baked.to_lowercase() == prompt.trim().to_lowercase();
-        if prompt.trim().is_empty() || baked.is_some_and(|baked| !baked.iter().any(is_same)) {
-            return Err(Failure::usage(
-                format!("--test-prompt {prompt:?}: the package could not answer it"),
-                match baked {
-                    Some(baked) => format!("take one of --bake-prompts: {}", baked.join(", ")),
-                    None => "name what to look for, for example --test-prompt \"boat\"".to_owned(),
-                },
-            ));
+        let prompts = prompts::split(flag);
+        if prompts.is_empty() {
+            return Err(prompts::empty("--test-prompt"));
+        }
+        if let Some(baked) = baked {
+            let is_known = |prompt: &&String| baked.iter().any(|own| own.to_lowercase() == prompt.to_lowercase());
+            if let Some(unknown) = prompts.iter().find(|prompt| !is_known(prompt)) {
+                return Err(Failure::usage(
+                    format!("--test-prompt {unknown:?}: the package could not answer it"),
+                    format!("take some of --bake-prompts: {}", prompts::join(baked)),
+                ));
+            }
         }
         Ok(Self {
             path,
             image: Image::open(path).map_err(sam3_model::Error::from)?,
-            prompt,
+            prompts,
             device: device.open(output)?,
         })
     }
@@ -55,27 +58,39 @@ impl<'a> Test<'a> {
         let package = Arc::new(StateDict::open(draft.path())?);
         let package = Segmenter::load_with(package, &self.device, COMPUTE)?;
         let found = self.segment(&package, "package", output)?;
-        let comparison = Comparison::of(&expected, &found);
-        let is_any = comparison.matched > 0;
+        let pairs = expected.iter().zip(&found);
+        let comparison = pairs.fold(Comparison::default(), |all, (expected, found)| {
+            all.and(&Comparison::of(expected, found))
+        });
+        let [source_instances, package_instances] = comparison.instances.map(|count| count as u64);
         Ok(TestRun {
             image: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            prompt: self.prompt.to_owned(),
+            prompt: match &self.prompts[..] {
+                [prompt] => prompt.clone(),
+                prompts => prompts::join(prompts),
+            },
+            prompts: match &self.prompts[..] {
+                [_] => Vec::new(),
+                prompts => prompts.to_vec(),
+            },
             device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
-            source_instances: expected.len() as u64,
-            package_instances: found.len() as u64,
+            source_instances,
+            package_instances,
             matched: comparison.matched as u64,
             worst_mask_iou: comparison.worst_iou,
-            largest_score_difference: is_any.then_some(f64::from(comparison.score_difference)),
+            largest_score_difference: (comparison.matched > 0).then_some(f64::from(comparison.score_difference)),
         })
     }
 
-    fn segment(&self, model: &Segmenter, whose: &str, output: &Output) -> anyhow::Result<Vec<Instance>> {
+    /// What each prompt finds.
+    fn segment(&self, model: &Segmenter, whose: &str, output: &Output) -> anyhow::Result<Vec<Vec<Instance>>> {
         let _spinner = output.spinner(&format!("segmenting {} with the {whose}", self.path.display()));
-        let prompt = Prompt {
-            text: Some(self.prompt.to_owned()),
+        let encoded = model.encode(&self.image)?;
+        let prompts = self.prompts.iter().map(|prompt| Prompt {
+            text: Some(prompt.clone()),
             ..Prompt::default()
-        };
-        Ok(model.segment(&model.encode(&self.image)?, &prompt)?)
+        });
+        prompts.map(|prompt| Ok(model.segment(&encoded, &prompt)?)).collect()
     }
 }
 
