@@ -1,10 +1,12 @@
 //! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
 
+mod id_map;
 mod label;
 mod overlay;
 mod polygons;
 mod rle;
 
+pub use id_map::IdMap;
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;
 pub use rle::{Rle, RleError};
