@@ -1,5 +1,7 @@
 //! What the user sees: data on stdout, everything else on stderr, progress only on a terminal.
 
+mod pictures;
+
 use std::{
     borrow::Cow,
     io::{IsTerminal, Write},
@@ -14,6 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sam3_package::Progress;
 use serde::{Serialize, Serializer};
 
+pub use self::pictures::Pictures;
 use crate::{args::Global, failure};
 
 /// The two streams and how much to say on them.
@@ -100,6 +103,11 @@ impl Output {
         };
         spinner.enable_steady_tick(Duration::from_millis(100));
         Spinner(spinner)
+    }
+
+    /// A bar over `count` pictures on a terminal, else nothing.
+    pub fn pictures(&self, count: usize) -> Pictures {
+        Pictures::new(count, !self.quiet && std::io::stderr().is_terminal())
     }
 
     /// A bar on a terminal, else nothing.

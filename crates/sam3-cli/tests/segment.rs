@@ -229,7 +229,11 @@ fn what_is_wrong_is_named_with_its_exit_code() {
     let image = |path: &str, code, says: &[&str]| demo.segment(&["--prompt", "boat", "--image", path], code, says);
     image("no-such.png", 1, &["no-such.png", "hint:"]);
     image(text(&empty), 1, &["empty.pth", "JPEG"]);
-    image(text(demo.scene.parent().unwrap()), 1, &["hint:"]);
+    image(
+        text(demo.checkpoint.parent().unwrap()),
+        1,
+        &["no picture in this folder", "hint:"],
+    );
 
     let prompt = |flags: &[&str], code, says: &[&str]| {
         demo.segment(&[&["--image", scene], flags].concat(), code, says);

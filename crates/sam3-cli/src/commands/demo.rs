@@ -19,9 +19,11 @@ use sam3_package::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::segment::{Loaded, Report, draw, instance_rows, milliseconds, segment_image};
+use super::segment::{Loaded, Picture, Report, draw, instance_rows, milliseconds, segment_image, stamp};
 use crate::{
     args::{ComputeFlag, DeviceFlags},
+    digest,
+    failure::Failure,
     output::{Output, size, table},
 };
 
@@ -66,6 +68,7 @@ struct Step {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    check_folder(&args.output)?;
     let place = args.device.open(output)?;
     let desktop = args.output.join("desktop");
     let device = args.output.join("device");
@@ -80,8 +83,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let checkpoint = desktop.join("model.safetensors");
     let scene = args.output.join("scene.png");
     steps.run("checkpoint", || {
-        let bytes = write_checkpoint(&desktop)?;
         write(&scene, SCENE)?;
+        let bytes = write_checkpoint(&desktop)?;
         Ok(format!(
             "{}, {}: a miniature SAM 3, fp32",
             checkpoint.display(),
@@ -130,9 +133,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::open(&device.join(name(&package)), &place, args.compute)?;
     let load_ms = milliseconds(start);
     let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
-    let (report, _) = segment_image(&loaded, &scene, &image, &prompts, Segmenter::THRESHOLD, load_ms)?;
+    let picture = Picture {
+        path: &scene,
+        sha256: digest::sha256(SCENE)?,
+        image: &image,
+    };
+    let (report, _) = segment_image(&loaded, picture, &prompts, Segmenter::THRESHOLD, load_ms)?;
     let overlay = args.output.join("scene_overlay.png");
-    write(&overlay, &draw(&image, &report).to_png())?;
+    write(&overlay, &stamp::png(draw(&image, &report).to_png()))?;
     let mut json = serde_json::to_vec_pretty(&report.to_json(false))?;
     json.push(b'\n');
     write(&args.output.join("scene.json"), &json)?;
@@ -145,6 +153,34 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 
     let ious = ious(&report, &truth)?;
     finish(&report, &truth, &ious, &steps.done, output)
+}
+
+/// Refuses a folder where files of somebody else have the names of the demo's.
+fn check_folder(folder: &Path) -> anyhow::Result<()> {
+    // The scene is written first: where it is, the rest is an earlier demo's.
+    if fs::read(folder.join("scene.png")).is_ok_and(|scene| scene == SCENE) {
+        return Ok(());
+    }
+    let package = ["sam3_demo_fp16.pth", "sam3_demo_fp16_metadata.json"];
+    let desktop = ["model.safetensors", "config.json", "sam3_demo_fp16.tar.gz"];
+    let desktop = desktop
+        .iter()
+        .chain(&package)
+        .map(|name| Path::new("desktop").join(name));
+    let device = package.iter().map(|name| Path::new("device").join(name));
+    let results = ["scene.png", "scene_overlay.png", "scene.json"].map(PathBuf::from);
+    let mut names = results
+        .into_iter()
+        .chain(desktop)
+        .chain(device)
+        .map(|name| folder.join(name));
+    match names.find(|path| path.symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(path) => Err(Failure::usage(
+            format!("{} exists already, and no demo wrote it", path.display()),
+            "name another folder with --output",
+        )),
+    }
 }
 
 /// Runs steps one after the other and says what each did.

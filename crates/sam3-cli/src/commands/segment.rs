@@ -1,41 +1,59 @@
 //! `sam3 segment`: finds what a text or example boxes mean, in each of some images.
 
+mod boxes;
+mod failures;
 mod files;
+mod inputs;
 mod loaded;
+mod places;
 mod report;
+mod resume;
+mod same_file;
+pub mod stamp;
 
 use std::{
     path::{Path, PathBuf},
-    str::FromStr,
     time::Instant,
 };
 
-use sam3_model::{ExemplarBox, Instance, Prompt, Segmenter, image::Image};
-use serde::Serialize;
+use sam3_model::{Detections, ExemplarBox, Instance, Prompt, Segmenter, image::Image};
+use sam3_package::Staged;
 
 use self::{
-    files::Files,
+    boxes::BoxFlag,
+    failures::Failures,
+    files::Writer,
+    inputs::{Input, Inputs, Walk},
+    places::{Guard, Place, Wanted},
     report::{Found, Timings},
+    resume::Settings,
 };
 pub use self::{
     files::draw,
     loaded::{Loaded, ModelRecord},
     report::{Report, instance_rows},
 };
+use super::prompts;
 use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
-    output::{Output, serialize_plain},
+    output::Output,
 };
 
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Images: JPEG, PNG, WebP or BMP
-    #[arg(long, short, value_name = "FILE", required = true, num_args = 1..)]
+    /// Images (JPEG, PNG, WebP or BMP), folders of them, or - for one from stdin
+    #[arg(long, short, value_name = "FILE|DIR", required_unless_present = "image_list", num_args = 1..)]
     image: Vec<PathBuf>,
-    /// What to look for: noun phrases such as "boat" or "red car"
-    #[arg(long, short, value_name = "TEXT", num_args = 1..)]
+    /// A file with the path of an image or folder on each line, or - for such a list from stdin
+    #[arg(long, value_name = "FILE")]
+    image_list: Option<PathBuf>,
+    /// Read the sub-folders of folders too; the results keep them
+    #[arg(long)]
+    recursive: bool,
+    /// What to look for: noun phrases between commas, such as "boat, red car"; \\, is a comma
+    #[arg(long, short, value_name = "TEXTS", num_args = 1..)]
     prompt: Vec<String>,
     /// A checkpoint or a package of it
     #[arg(long, value_name = "FILE")]
@@ -57,34 +75,21 @@ pub struct Args {
     /// Also write each mask as STEM_masks/*.png
     #[arg(long)]
     masks: bool,
+    /// Also write all masks as one 16-bit PNG, STEM_ids.png: 0 is background, others are the JSON's ids
+    #[arg(long)]
+    id_map: bool,
     /// Also give each mask's outlines in the JSON
     #[arg(long)]
     polygons: bool,
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors")]
     dump_tensors: Option<PathBuf>,
-}
-
-/// `x1,y1,x2,y2` and perhaps `,0` or `,1`.
-#[derive(Clone, Copy, Debug)]
-struct BoxFlag(ExemplarBox);
-
-impl FromStr for BoxFlag {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected x1,y1,x2,y2 in pixels and perhaps ,0 or ,1, found {text:?}");
-        let numbers = text
-            .split(',')
-            .map(|number| number.trim().parse::<f32>().ok().filter(|n| n.is_finite()));
-        let numbers: Vec<f32> = numbers.collect::<Option<_>>().ok_or_else(expected)?;
-        let (xyxy, positive) = match *numbers {
-            [x1, y1, x2, y2] | [x1, y1, x2, y2, 1.0] => ([x1, y1, x2, y2], true),
-            [x1, y1, x2, y2, 0.0] => ([x1, y1, x2, y2], false),
-            _ => return Err(expected()),
-        };
-        Ok(Self(ExemplarBox { xyxy, positive }))
-    }
+    /// Skip images whose results are there, of the same package, prompts and threshold
+    #[arg(long)]
+    skip_existing: bool,
+    /// Replace files that sam3 did not write
+    #[arg(long)]
+    force: bool,
 }
 
 fn parse_threshold(text: &str) -> Result<f32, String> {
@@ -95,8 +100,25 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
 /// Runs the command: a bad image is reported, and the others still go on.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
+    let prefixes = files::mask_prefixes(&prompts);
     let device = args.device.open(output)?;
-    let files = Files::new(&args.output, &args.image, args.masks)?;
+    let walk = Walk {
+        recursive: args.recursive,
+        except: &args.output,
+    };
+    let inputs = Inputs::gather(&args.image, args.image_list.as_deref(), walk)?;
+    let guard = args.guard(&inputs.pictures);
+    let mut failures = Failures::of(inputs.pictures.len() + inputs.failed.len(), output);
+    for error in inputs.failed {
+        failures.take::<()>(Err(error))?;
+    }
+    let places = places::assign(&args.output, &inputs.pictures);
+    let mut jobs: Vec<Job> = inputs.pictures.into_iter().zip(places).collect();
+    args.check(&mut jobs, &prefixes, &guard, &mut failures)?;
+    if jobs.is_empty() {
+        return failures.finish();
+    }
+
     let start = Instant::now();
     let loaded = Loaded::open(&args.checkpoint_path, &device, args.compute)?;
     let load_ms = milliseconds(start);
@@ -104,25 +126,127 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for warning in loaded.warnings() {
         output.warn(warning);
     }
-
-    let mut failed = None;
-    for (index, path) in args.image.iter().enumerate() {
+    if args.skip_existing {
+        args.skip_done(&mut jobs, &loaded, &prompts, &prefixes, output);
+    }
+    let writer = Writer {
+        guard: &guard,
+        wanted: args.wanted(),
+        prefixes: &prefixes,
+        polygons: args.polygons,
+    };
+    let bar = output.pictures(jobs.len());
+    for (index, (input, place)) in jobs.iter().enumerate() {
+        bar.at(&input.path);
         let dump = args.dump_tensors.as_deref().filter(|_| index == 0);
-        match segment(args, &loaded, path, &prompts, dump, load_ms, output) {
-            Ok((image, report)) => {
-                let written = files.write(index, &image, &report, args.polygons)?;
-                output.record(&report.to_json(args.polygons), &report.to_text(&written))?;
+        let segmented = segment(args, &loaded, input, &prompts, load_ms).and_then(|(image, report, detections)| {
+            if let (Some(target), Some(first)) = (dump, detections) {
+                files::dump(target, &first, &guard)?;
             }
-            Err(error) if args.image.len() > 1 => {
-                output.complain(&error);
-                failed.get_or_insert(error);
+            Ok((image, report))
+        });
+        bar.suspend(|| {
+            let Some((image, report)) = failures.take(segmented)? else {
+                return Ok(());
+            };
+            match failures.take_written(writer.write(place, &image, &report))? {
+                Some(written) => output.record(&report.to_json(args.polygons), &report.to_text(&written)),
+                None => Ok(()),
             }
-            Err(error) => return Err(error),
+        })?;
+        bar.advance();
+    }
+    drop(bar);
+    failures.finish()
+}
+
+/// A picture and where its results go.
+type Job = (Input, Place);
+
+/// Reads one image and segments it with each prompt; also returns the first prompt's raw outputs.
+fn segment<'a>(
+    args: &Args,
+    loaded: &'a Loaded,
+    input: &'a Input,
+    prompts: &'a [Prompt],
+    load_ms: f64,
+) -> anyhow::Result<(Image, Report<'a>, Option<Detections>)> {
+    let (image, sha256) = input.open()?;
+    let picture = Picture {
+        path: &input.path,
+        sha256,
+        image: &image,
+    };
+    let (report, detections) = segment_image(loaded, picture, prompts, args.threshold, load_ms)?;
+    Ok((image, report, detections))
+}
+
+impl Args {
+    /// Looks at every name that will be written, so that what cannot be is known before the work, and makes the folder.
+    fn check(
+        &self,
+        jobs: &mut Vec<Job>,
+        prefixes: &[String],
+        guard: &Guard,
+        failures: &mut Failures,
+    ) -> anyhow::Result<()> {
+        let mut targets: Vec<PathBuf> = self.dump_tensors.iter().cloned().collect();
+        let mut kept = Vec::with_capacity(jobs.len());
+        for (input, place) in jobs.drain(..) {
+            let own = places::targets(&place, self.wanted(), prefixes);
+            let own = own.map_err(|error| failures::without_place(&input.path, error));
+            if let Some(own) = failures.take(own)? {
+                targets.extend(own);
+                kept.push((input, place));
+            }
+        }
+        *jobs = kept;
+        guard.check(targets.iter().map(PathBuf::as_path))?;
+        files::make_folder(&self.output)?;
+        drop(Staged::create(&self.output.join("sam3"), true)?);
+        Ok(())
+    }
+
+    /// Leaves out the pictures whose results are there.
+    fn skip_done(
+        &self,
+        jobs: &mut Vec<Job>,
+        loaded: &Loaded,
+        prompts: &[Prompt],
+        prefixes: &[String],
+        output: &Output,
+    ) {
+        let settings = Settings {
+            loaded,
+            prompts,
+            threshold: self.threshold,
+            wanted: self.wanted(),
+            prefixes,
+            polygons: self.polygons,
+        };
+        let spinner = output.spinner("looking for results that are there");
+        let all = jobs.len();
+        jobs.retain(|(input, place)| !settings.is_done(input, place));
+        drop(spinner);
+        let done = all - jobs.len();
+        output.note(format!("skipped {done} of {all} images: their results are there"));
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            masks: self.masks,
+            ids: self.id_map,
         }
     }
-    match failed {
-        Some(error) => Err(error.context("some images were not segmented, the first because")),
-        None => Ok(()),
+
+    /// Everything that this run reads is guarded.
+    fn guard(&self, pictures: &[Input]) -> Guard {
+        let pictures = pictures
+            .iter()
+            .filter(|input| !input.is_stdin())
+            .map(|input| input.path.as_path());
+        let others = [Some(self.checkpoint_path.as_path()), self.image_list.as_deref()];
+        Guard::new(self.force, pictures.chain(others.into_iter().flatten()))
     }
 }
 
@@ -135,53 +259,42 @@ fn prompts(args: &Args) -> anyhow::Result<Vec<Prompt>> {
             "give --prompt \"boat\", --box x1,y1,x2,y2, or both",
         ));
     }
-    if args.prompt.iter().any(|text| text.trim().is_empty()) {
-        return Err(Failure::usage(
-            "--prompt is empty",
-            "name what to look for, for example --prompt \"boat\"",
-        ));
-    }
     if args.prompt.is_empty() {
         return Ok(vec![Prompt { text: None, boxes }]);
     }
-    let with_text = |text: &String| Prompt {
-        text: Some(text.clone()),
+    let texts = args.prompt.iter().map(|flag| match prompts::split(flag) {
+        texts if texts.is_empty() => Err(prompts::empty("--prompt")),
+        texts => Ok(texts),
+    });
+    let texts: Vec<Vec<String>> = texts.collect::<anyhow::Result<_>>()?;
+    let with_text = |text: String| Prompt {
+        text: Some(text),
         boxes: boxes.clone(),
     };
-    Ok(args.prompt.iter().map(with_text).collect())
+    Ok(texts.into_iter().flatten().map(with_text).collect())
 }
 
-fn segment<'a>(
-    args: &Args,
-    loaded: &'a Loaded,
-    path: &'a Path,
-    prompts: &'a [Prompt],
-    dump: Option<&Path>,
-    load_ms: f64,
-    output: &Output,
-) -> anyhow::Result<(Image, Report<'a>)> {
-    let image = Image::open(path).map_err(sam3_model::Error::from)?;
-    let spinner = output.spinner(&format!("segmenting {}", path.display()));
-    let (report, detections) = segment_image(loaded, path, &image, prompts, args.threshold, load_ms)?;
-    drop(spinner);
-    if let (Some(target), Some(first)) = (dump, detections) {
-        files::dump(target, &first)?;
-    }
-    Ok((image, report))
+/// A picture with its name and digest, for the report.
+pub struct Picture<'a, 'i> {
+    /// Its file.
+    pub path: &'a Path,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Its pixels.
+    pub image: &'i Image,
 }
 
 /// Segments one image with each prompt; also returns the first prompt's raw outputs.
 pub fn segment_image<'a>(
     loaded: &'a Loaded,
-    path: &'a Path,
-    image: &Image,
+    picture: Picture<'a, '_>,
     prompts: &'a [Prompt],
     threshold: f32,
     load_ms: f64,
-) -> anyhow::Result<(Report<'a>, Option<sam3_model::Detections>)> {
+) -> anyhow::Result<(Report<'a>, Option<Detections>)> {
     let segmenter = &loaded.segmenter;
     let start = Instant::now();
-    let encoded = segmenter.encode(image)?;
+    let encoded = segmenter.encode(picture.image)?;
     segmenter.synchronize()?;
     let mut timings = Timings {
         load_ms,
@@ -210,10 +323,12 @@ pub fn segment_image<'a>(
     }
     Ok((
         Report {
-            path,
-            width: image.width,
-            height: image.height,
+            path: picture.path,
+            sha256: picture.sha256,
+            width: picture.image.width,
+            height: picture.image.height,
             loaded,
+            threshold,
             timings,
             found,
         },
@@ -224,37 +339,4 @@ pub fn segment_image<'a>(
 /// Time since `start`.
 pub fn milliseconds(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
-}
-
-/// An image's place in the JSON.
-#[derive(Serialize)]
-struct ImageRecord<'a> {
-    #[serde(serialize_with = "serialize_plain")]
-    file: &'a Path,
-    width: u32,
-    height: u32,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn boxes_are_four_numbers_and_perhaps_a_label() {
-        let parse = |text: &str| text.parse::<BoxFlag>().map(|flag| (flag.0.xyxy, flag.0.positive));
-        assert_eq!(parse("1,2,3.5,4"), Ok(([1.0, 2.0, 3.5, 4.0], true)));
-        assert_eq!(parse("1, 2, 3, 4, 0"), Ok(([1.0, 2.0, 3.0, 4.0], false)));
-        assert_eq!(parse("1,2,3,4,1"), Ok(([1.0, 2.0, 3.0, 4.0], true)));
-        for bad in [
-            "",
-            "1,2,3",
-            "1,2,3,4,2",
-            "1,2,3,4,1,1",
-            "1,2,3,x",
-            "1,2,3,nan",
-            "1,2,3,inf",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
 }

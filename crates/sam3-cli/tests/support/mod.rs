@@ -4,8 +4,9 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -70,6 +71,20 @@ pub fn check(arguments: &[&str], code: i32, words: &[&str]) -> String {
         assert!(text.contains(word), "sam3 {arguments:?}: expected {word:?} in\n{text}");
     }
     text
+}
+
+/// Runs `sam3` with something to read on stdin.
+pub fn sam3_reading(arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sam3"));
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that refuses its flags reads nothing and closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
 }
 
 /// As text, for arguments.

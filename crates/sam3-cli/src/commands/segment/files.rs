@@ -1,91 +1,109 @@
-//! The files that segmenting an image leaves: an overlay, the JSON, the masks.
+//! Writing the results of a picture: an overlay, the JSON, the masks, the map of ids.
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use sam3_model::{
-    Detections,
+    Detections, Prompt,
     image::Image,
-    masks::{OverlayInstance, overlay},
+    masks::{IdMap, OverlayInstance, overlay},
 };
 use sam3_package::{Error, Staged};
 
-use super::Report;
+use super::{
+    Report,
+    places::{Guard, Place, Wanted, mask_name},
+    report, stamp,
+};
 use crate::failure::Failure;
 
-/// Where each image's files go.
-pub struct Files {
-    folder: PathBuf,
-    /// One a picture: its name without the extension, numbered where two share it.
-    stems: Vec<String>,
-    masks: bool,
+/// How results are written, the same for all pictures of a run.
+pub struct Writer<'a> {
+    pub guard: &'a Guard,
+    pub wanted: Wanted,
+    /// What masks' names begin with, by prompt.
+    pub prefixes: &'a [String],
+    /// Outlines in the JSON.
+    pub polygons: bool,
 }
 
-impl Files {
-    /// Makes the folder, so that one that cannot be written is known before the work.
-    pub fn new(folder: &Path, images: &[PathBuf], masks: bool) -> anyhow::Result<Self> {
-        make_folder(folder)?;
-        drop(Staged::create(&folder.join("sam3"), true)?);
-        let mut seen = HashMap::new();
-        let stem = |path: &PathBuf| {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let count = seen.entry(stem.clone()).and_modify(|count| *count += 1).or_insert(1);
-            if *count == 1 { stem } else { format!("{stem}_{count}") }
-        };
-        Ok(Self {
-            folder: folder.to_owned(),
-            stems: images.iter().map(stem).collect(),
-            masks,
-        })
-    }
-
-    /// Writes the files of one image; those of an earlier run are replaced.
-    pub fn write(&self, index: usize, image: &Image, report: &Report, polygons: bool) -> anyhow::Result<Vec<PathBuf>> {
-        let stem = &self.stems[index];
-        let mut written = Vec::new();
-        let mut write = |path: PathBuf, bytes: &[u8]| -> anyhow::Result<()> {
-            let file = Staged::create(&path, true)?;
-            file.write_at(bytes, 0)?;
-            file.commit()?;
-            written.push(path);
-            Ok(())
-        };
-        write(
-            self.folder.join(format!("{stem}_overlay.png")),
-            &draw(image, report).to_png(),
-        )?;
-        if self.masks {
-            let folder = self.folder.join(format!("{stem}_masks"));
-            make_folder(&folder)?;
-            for (prompt, found) in report.found.iter().enumerate() {
-                let prefix = match report.found.len() {
-                    1 => file_name(found.text()),
-                    _ => format!("{}_{}", prompt + 1, file_name(found.text())),
-                };
-                for (number, instance) in found.instances.iter().enumerate() {
-                    write(
-                        folder.join(format!("{prefix}_{:03}.png", number + 1)),
-                        &instance.mask.to_png(),
-                    )?;
+impl Writer<'_> {
+    /// Writes one picture's results, all before any gets its name, and removes what an earlier run left beside them.
+    pub fn write(&self, place: &Place, image: &Image, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
+        make_folder(place.folder())?;
+        let mut staged = Vec::new();
+        if self.wanted.masks {
+            make_folder(&place.masks())?;
+            for (prefix, found) in self.prefixes.iter().zip(&report.found) {
+                for (index, instance) in found.instances.iter().enumerate() {
+                    let target = place.masks().join(mask_name(prefix, index + 1));
+                    staged.push(self.stage(target, &stamp::png(instance.mask.to_png()))?);
                 }
             }
         }
-        let mut json = serde_json::to_vec_pretty(&report.to_json(polygons))?;
+        if self.wanted.ids {
+            staged.push(self.stage(place.ids(), &stamp::png(id_map(image, report)?.to_png()))?);
+        }
+        staged.push(self.stage(place.overlay(), &stamp::png(draw(image, report).to_png()))?);
+        let mut json = serde_json::to_vec_pretty(&report.to_json(self.polygons))?;
         json.push(b'\n');
-        write(self.folder.join(format!("{stem}.json")), &json)?;
+        // Last: where the JSON is, the rest is.
+        staged.push(self.stage(place.json(), &json)?);
+        let mut written = Vec::with_capacity(staged.len());
+        for file in staged {
+            written.push(file.target().to_owned());
+            file.commit()?;
+        }
+        self.remove_earlier(place, &written)?;
         Ok(written)
     }
+
+    fn stage(&self, target: PathBuf, bytes: &[u8]) -> Result<Staged, Error> {
+        let file = Staged::create(&target, self.guard.may_replace(&target))?;
+        file.write_at(bytes, 0)?;
+        Ok(file)
+    }
+
+    /// Removes results of an earlier run that this one has no successor for: they would contradict the new JSON.
+    fn remove_earlier(&self, place: &Place, written: &[PathBuf]) -> anyhow::Result<()> {
+        let mut earlier = place.earlier_masks();
+        earlier.extend(Some(place.ids()).filter(|ids| stamp::is_ours(ids)));
+        earlier.retain(|path| !written.contains(path) && !self.guard.is_input(path));
+        for path in earlier {
+            fs::remove_file(&path).map_err(|source| Error::Output { path, source })?;
+        }
+        if !self.wanted.masks {
+            // What somebody else put there keeps the folder.
+            let _ = fs::remove_dir(place.masks());
+        }
+        Ok(())
+    }
+}
+
+/// An id a pixel, in the order of the JSON's instances.
+fn id_map(image: &Image, report: &Report) -> anyhow::Result<IdMap> {
+    let instances: Vec<_> = report
+        .instances()
+        .map(|(_, found)| (found.score, &found.mask))
+        .collect();
+    IdMap::new(image.width, image.height, &instances).ok_or_else(|| {
+        Failure::usage(
+            format!(
+                "--id-map: {} instances, and 16 bits tell {} apart",
+                instances.len(),
+                IdMap::MOST
+            ),
+            "raise --threshold, or ask for fewer prompts at a time",
+        )
+    })
 }
 
 /// The image with every instance tinted, outlined and labelled.
 pub fn draw(image: &Image, report: &Report) -> Image {
     let instances: Vec<OverlayInstance> = report
-        .found
-        .iter()
-        .flat_map(|found| found.instances.iter().map(move |instance| (found.text(), instance)))
+        .instances()
         .enumerate()
         .map(|(color, (label, instance))| OverlayInstance {
             mask: &instance.mask,
@@ -99,8 +117,8 @@ pub fn draw(image: &Image, report: &Report) -> Image {
 }
 
 /// Writes raw outputs as safetensors.
-pub fn dump(target: &Path, detections: &Detections) -> anyhow::Result<()> {
-    let file = Staged::create(target, true)?;
+pub fn dump(target: &Path, detections: &Detections, guard: &Guard) -> anyhow::Result<()> {
+    let file = Staged::create(target, guard.may_replace(target))?;
     detections.save(file.temporary()).map_err(|error| {
         Failure::environment(
             format!("{}: {error}", target.display()),
@@ -110,13 +128,23 @@ pub fn dump(target: &Path, detections: &Detections) -> anyhow::Result<()> {
     Ok(file.commit()?)
 }
 
+/// What the names of each prompt's masks begin with.
+pub fn mask_prefixes(prompts: &[Prompt]) -> Vec<String> {
+    let prefix = |(index, prompt): (usize, &Prompt)| match prompts.len() {
+        1 => file_name(report::text_of(prompt)),
+        _ => format!("{}_{}", index + 1, file_name(report::text_of(prompt))),
+    };
+    prompts.iter().enumerate().map(prefix).collect()
+}
+
 /// A prompt as a part of a file's name.
 fn file_name(prompt: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     prompt.chars().take(40).map(plain).collect()
 }
 
-fn make_folder(folder: &Path) -> Result<(), Error> {
+/// Makes a folder and those above it.
+pub fn make_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|source| Error::Output {
         path: folder.to_owned(),
         source,

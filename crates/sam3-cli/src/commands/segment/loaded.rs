@@ -1,19 +1,21 @@
 //! The model that segments, and what is known of where it came from.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use sam3_model::{Compute, Device, Segmenter, gpu};
 use sam3_package::{
-    StateDict,
+    Checkpoint, StateDict,
     package::{self, Metadata, Tallies},
 };
 use serde::Serialize;
 
 use crate::{
     args::ComputeFlag,
+    digest,
     output::{serialize_plain, size},
     signals,
 };
@@ -27,6 +29,7 @@ pub struct Loaded {
     /// What a package says about itself; `None` for any other checkpoint.
     metadata: Option<Metadata>,
     tallies: Tallies,
+    id: String,
     warnings: Vec<String>,
 }
 
@@ -36,6 +39,7 @@ pub struct ModelRecord<'a> {
     /// Checkpoint or package.
     #[serde(serialize_with = "serialize_plain")]
     pub file: &'a Path,
+    id: &'a str,
     package: bool,
     precision: String,
     /// As `--compute` spells it.
@@ -68,6 +72,7 @@ impl Loaded {
         }
         let tallies = Tallies::of(dict.checkpoint().tensors());
         Ok(Self {
+            id: id_of(dict.checkpoint()),
             segmenter,
             path: path.to_owned(),
             compute,
@@ -75,6 +80,16 @@ impl Loaded {
             tallies,
             warnings,
         })
+    }
+
+    /// What tells this package from any other, wherever it lies.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the model computes in, as `--compute` spells it.
+    pub fn compute(&self) -> &'static str {
+        self.compute.name()
     }
 
     /// The checkpoint or package.
@@ -110,6 +125,7 @@ impl Loaded {
     pub fn record(&self) -> ModelRecord<'_> {
         ModelRecord {
             file: &self.path,
+            id: &self.id,
             package: self.metadata.is_some(),
             precision: self.precision(),
             compute: self.compute.name(),
@@ -131,6 +147,24 @@ impl Loaded {
             }
         }
     }
+}
+
+/// The SHA-256 of a package's metadata, which has that of every tensor; of any other checkpoint's tensor table, and the sizes and
+/// times of its files.
+fn id_of(checkpoint: &Checkpoint) -> String {
+    let described = match checkpoint.metadata_json() {
+        Some(metadata) => metadata.to_vec(),
+        None => {
+            let tensors = checkpoint.tensors();
+            let tensors = tensors.map(|tensor| format!("{} {} {:?}\n", tensor.name, tensor.dtype.name(), tensor.shape));
+            let files = checkpoint.files().iter().map(|file| {
+                let modified = fs::metadata(&file.path).and_then(|metadata| metadata.modified());
+                format!("{} {:?}\n", file.bytes, modified.ok())
+            });
+            tensors.chain(files).collect::<String>().into_bytes()
+        }
+    };
+    digest::sha256(&described[..]).expect("memory can be read")
 }
 
 /// A few of many names.

@@ -3,23 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use sam3_model::{
-    Instance, Prompt,
+    ExemplarBox, Instance, Prompt,
     masks::{Rle, polygons},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ImageRecord, Loaded, loaded::ModelRecord};
-use crate::output::table;
+use super::{Loaded, loaded::ModelRecord, stamp};
+use crate::output::{serialize_plain, table};
 
 /// How far a simplified outline may be from the mask's, in pixels.
 const POLYGON_TOLERANCE: f64 = 0.75;
 
 /// Everything about one image.
 pub struct Report<'a> {
+    /// The picture; `-` for stdin.
     pub path: &'a Path,
+    /// SHA-256 of the picture's bytes.
+    pub sha256: String,
     pub width: u32,
     pub height: u32,
     pub loaded: &'a Loaded,
+    pub threshold: f32,
     pub timings: Timings,
     pub found: Vec<Found<'a>>,
 }
@@ -49,10 +53,21 @@ pub struct Timings {
 
 #[derive(Serialize)]
 struct Record<'a> {
+    generator: &'static str,
     image: ImageRecord<'a>,
     model: ModelRecord<'a>,
+    threshold: f32,
     timings: &'a Timings,
     prompts: Vec<PromptRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct ImageRecord<'a> {
+    #[serde(serialize_with = "serialize_plain")]
+    file: &'a Path,
+    sha256: &'a str,
+    width: u32,
+    height: u32,
 }
 
 #[derive(Serialize)]
@@ -64,15 +79,27 @@ struct PromptRecord<'a> {
     instances: Vec<InstanceRecord>,
 }
 
-#[derive(Serialize)]
-struct BoxRecord {
+/// An example box.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoxRecord {
     #[serde(rename = "box")]
     xyxy: [f32; 4],
     label: u8,
 }
 
+impl BoxRecord {
+    /// As the JSON has it.
+    pub fn of(exemplar: &ExemplarBox) -> Self {
+        Self {
+            xyxy: exemplar.xyxy,
+            label: exemplar.positive.into(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct InstanceRecord {
+    id: usize,
     score: f32,
     #[serde(rename = "box")]
     xyxy: [f32; 4],
@@ -85,43 +112,56 @@ struct InstanceRecord {
 impl Found<'_> {
     /// The text, or the one that stands for boxes alone.
     pub fn text(&self) -> &str {
-        self.prompt.text.as_deref().unwrap_or("visual")
+        text_of(self.prompt)
     }
 }
 
+/// A prompt's text, or the one that stands for boxes alone.
+pub fn text_of(prompt: &Prompt) -> &str {
+    prompt.text.as_deref().unwrap_or("visual")
+}
+
 impl Report<'_> {
+    /// Every instance with its prompt's text, in the order of the JSON.
+    pub fn instances(&self) -> impl Iterator<Item = (&str, &Instance)> {
+        let with_text = |found| move |instance| (Found::text(found), instance);
+        self.found
+            .iter()
+            .flat_map(move |found| found.instances.iter().map(with_text(found)))
+    }
+
     /// The documented JSON, with outlines where `with_polygons`.
     pub fn to_json(&self, with_polygons: bool) -> impl Serialize {
-        let instance = |instance: &Instance| InstanceRecord {
+        let mut ids = 1..;
+        let mut instance = |instance: &Instance| InstanceRecord {
+            id: ids.next().expect("there is always another number"),
             score: instance.score,
             xyxy: instance.bbox,
             area: instance.mask.area(),
             segmentation: instance.mask.to_rle(),
             polygons: with_polygons.then(|| polygons(&instance.mask, POLYGON_TOLERANCE)),
         };
-        let prompts = self.found.iter().map(|found| PromptRecord {
-            prompt: found.text(),
-            boxes: found
-                .prompt
-                .boxes
-                .iter()
-                .map(|exemplar| BoxRecord {
-                    xyxy: exemplar.xyxy,
-                    label: exemplar.positive.into(),
-                })
-                .collect(),
-            presence: found.presence,
-            instances: found.instances.iter().map(instance).collect(),
-        });
+        let mut prompts = Vec::with_capacity(self.found.len());
+        for found in &self.found {
+            prompts.push(PromptRecord {
+                prompt: found.text(),
+                boxes: found.prompt.boxes.iter().map(BoxRecord::of).collect(),
+                presence: found.presence,
+                instances: found.instances.iter().map(&mut instance).collect(),
+            });
+        }
         Record {
+            generator: stamp::GENERATOR,
             image: ImageRecord {
                 file: self.path,
+                sha256: &self.sha256,
                 width: self.width,
                 height: self.height,
             },
             model: self.loaded.record(),
+            threshold: self.threshold,
             timings: &self.timings,
-            prompts: prompts.collect(),
+            prompts,
         }
     }
 

@@ -1,0 +1,91 @@
+//! A bad picture among many: it is reported, and the others go on.
+
+use std::{io::ErrorKind, path::Path};
+
+use sam3_package::Error;
+
+use crate::{
+    failure::{self, Failure},
+    output::Output,
+};
+
+/// What failed so far.
+pub struct Failures<'a> {
+    output: &'a Output,
+    /// More than one picture; the failure of a single one ends the run.
+    several: bool,
+    first: Option<anyhow::Error>,
+}
+
+impl<'a> Failures<'a> {
+    /// None yet, of `count` pictures.
+    pub fn of(count: usize, output: &'a Output) -> Self {
+        Self {
+            output,
+            several: count > 1,
+            first: None,
+        }
+    }
+
+    /// Reports one picture's failure.
+    ///
+    /// # Errors
+    /// The failure of the only picture.
+    pub fn take<T>(&mut self, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if self.several => {
+                self.output.complain(&error);
+                self.first.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`take`](Self::take) for the writing of results.
+    ///
+    /// # Errors
+    /// Also what the next picture would meet again, such as a full disk.
+    pub fn take_written<T>(&mut self, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        match result {
+            Err(error) if failure::exit_code(&error) == failure::ENVIRONMENT && !is_about_a_name(&error) => Err(error),
+            other => self.take(other),
+        }
+    }
+
+    /// Ends the run.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn finish(self) -> anyhow::Result<()> {
+        match self.first {
+            Some(error) => Err(error.context("some images were not segmented, the first because")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The failure of a picture whose results cannot have their names.
+pub fn without_place(picture: &Path, error: Error) -> anyhow::Error {
+    let picture = picture.display();
+    let error = anyhow::Error::new(error);
+    if is_about_a_name(&error) {
+        return Failure::input(
+            format!("{picture}: not segmented: {error}"),
+            "rename the picture, or choose another folder with --output",
+        );
+    }
+    error.context(format!("{picture}: not segmented"))
+}
+
+/// Whether only this name cannot be written: it is too long, or has a character that the drive does not take.
+fn is_about_a_name(error: &anyhow::Error) -> bool {
+    let kinds = [
+        ErrorKind::InvalidFilename,
+        ErrorKind::InvalidInput,
+        ErrorKind::IsADirectory,
+        ErrorKind::NotADirectory,
+    ];
+    matches!(error.downcast_ref(), Some(Error::Output { source, .. }) if kinds.contains(&source.kind()))
+}

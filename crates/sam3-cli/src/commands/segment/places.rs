@@ -1,0 +1,288 @@
+//! Where the results of each picture go, and whether they may: all of it is known before the work.
+//!
+//! The results of a picture are one set: `STEM.json`, `STEM_overlay.png`, and where they are asked for `STEM_ids.png` and
+//! `STEM_masks/`. A run replaces the set that an earlier one left. What `sam3` did not write is replaced with
+//! `--force` only, and an input of the same run never.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use sam3_package::Error;
+
+use super::{inputs::Input, same_file::FileId, stamp};
+use crate::failure::Failure;
+
+/// Which results are asked for besides the JSON and the overlay.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// A picture a mask.
+    pub masks: bool,
+    /// One picture with an id a pixel.
+    pub ids: bool,
+}
+
+/// The names of one picture's results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    folder: PathBuf,
+    stem: String,
+}
+
+impl Place {
+    /// The folder that all of them are in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The picture with what was found drawn on it.
+    pub fn overlay(&self) -> PathBuf {
+        self.named("_overlay.png")
+    }
+
+    /// The record.
+    pub fn json(&self) -> PathBuf {
+        self.named(".json")
+    }
+
+    /// The picture of ids.
+    pub fn ids(&self) -> PathBuf {
+        self.named("_ids.png")
+    }
+
+    /// The folder of masks.
+    pub fn masks(&self) -> PathBuf {
+        self.named("_masks")
+    }
+
+    /// Everything that `sam3` wrote there earlier and that is in the folder of masks now.
+    pub fn earlier_masks(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.masks()).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| stamp::is_ours(path)).collect()
+    }
+
+    fn named(&self, suffix: &str) -> PathBuf {
+        self.folder.join(format!("{}{suffix}", self.stem))
+    }
+}
+
+/// A place for each picture.
+///
+/// No two share a name, not even on a drive that takes `A` and `a` for one, such as a FAT stick. The first picture of a
+/// name keeps it; each other one gets the first number that makes a name which no picture has.
+pub fn assign(output: &Path, inputs: &[Input]) -> Vec<Place> {
+    let key = |folder: &Path, stem: &str| (folder.to_string_lossy().to_lowercase(), stem.to_lowercase());
+    let mut taken: HashSet<_> = inputs.iter().map(|input| key(&input.folder, &input.stem())).collect();
+    let mut seen = HashMap::new();
+    let place = |input: &Input| {
+        let mut stem = input.stem();
+        let number = seen.entry(key(&input.folder, &stem)).or_insert(0u32);
+        *number += 1;
+        if *number > 1 {
+            let first = stem.clone();
+            while !taken.insert(key(&input.folder, &stem)) {
+                stem = format!("{first}_{number}");
+                *number += 1;
+            }
+            *number -= 1;
+        }
+        Place {
+            folder: output.join(&input.folder),
+            stem,
+        }
+    };
+    inputs.iter().map(place).collect()
+}
+
+/// What may be replaced.
+pub struct Guard {
+    force: bool,
+    /// Files that this run reads.
+    inputs: HashSet<FileId>,
+}
+
+impl Guard {
+    /// `read` are the files that this run reads.
+    pub fn new<'a>(force: bool, read: impl Iterator<Item = &'a Path>) -> Self {
+        Self {
+            force,
+            inputs: read.filter_map(FileId::of).collect(),
+        }
+    }
+
+    /// Whether this run reads the file.
+    pub fn is_input(&self, path: &Path) -> bool {
+        FileId::of(path).is_some_and(|id| self.inputs.contains(&id))
+    }
+
+    /// Whether the file may be replaced, where there is one.
+    pub fn may_replace(&self, path: &Path) -> bool {
+        !self.is_input(path) && (self.force || stamp::is_ours(path))
+    }
+
+    /// What is in the way of this run's results, as one error.
+    ///
+    /// # Errors
+    /// Where a file that this run reads would be replaced, or one that `sam3` did not write and there is no `--force`.
+    pub fn check<'a>(&self, targets: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
+        let (mut read, mut foreign) = (Vec::new(), Vec::new());
+        for target in targets.filter(|target| target.symlink_metadata().is_ok()) {
+            if self.is_input(target) {
+                read.push(target);
+            } else if !self.may_replace(target) {
+                foreign.push(target);
+            }
+        }
+        if let [first, ..] = read[..] {
+            return Err(Failure::usage(
+                format!(
+                    "{}: this run reads it and would replace it{}",
+                    first.display(),
+                    and_others(read.len())
+                ),
+                "choose another folder with --output",
+            ));
+        }
+        if let [first, ..] = foreign[..] {
+            return Err(Failure::usage(
+                format!(
+                    "{} exists already, and sam3 did not write it{}",
+                    first.display(),
+                    and_others(foreign.len())
+                ),
+                "pass --force to replace it, or choose another folder with --output",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn and_others(count: usize) -> String {
+    match count {
+        1 => String::new(),
+        2 => "; another file is like it".to_owned(),
+        _ => format!("; {} other files are like it", count - 1),
+    }
+}
+
+/// The files that a picture's results would replace; `prefixes` are those of the masks' names.
+///
+/// # Errors
+/// When a name cannot be: it is too long for the file system, or a folder is in its place.
+pub fn targets(place: &Place, wanted: Wanted, prefixes: &[String]) -> Result<Vec<PathBuf>, Error> {
+    let mut targets = vec![place.json(), place.overlay()];
+    if wanted.ids {
+        targets.push(place.ids());
+    }
+    for target in &targets {
+        look_at(target, false)?;
+    }
+    if wanted.masks {
+        look_at(&place.masks(), true)?;
+        for prefix in prefixes {
+            look_at(&place.masks().join(mask_name(prefix, 999)), false)?;
+        }
+        let entries = fs::read_dir(place.masks()).into_iter().flatten().flatten();
+        let in_the_way = entries.filter(|entry| is_mask_name(prefixes, &entry.file_name().to_string_lossy()));
+        targets.extend(in_the_way.map(|entry| entry.path()));
+    }
+    Ok(targets)
+}
+
+/// The name of a prompt's mask; `number` counts from 1.
+pub fn mask_name(prefix: &str, number: usize) -> String {
+    format!("{prefix}_{number:03}.png")
+}
+
+/// Whether [`mask_name`] could make this name, on a drive that takes upper and lower case for the same.
+fn is_mask_name(prefixes: &[String], name: &str) -> bool {
+    let name = name.to_lowercase();
+    let Some((prefix, number)) = name.strip_suffix(".png").and_then(|stem| stem.rsplit_once('_')) else {
+        return false;
+    };
+    number.len() >= 3
+        && number.bytes().all(|digit| digit.is_ascii_digit())
+        && prefixes.iter().any(|own| own.to_lowercase() == prefix)
+}
+
+/// Refuses a name that cannot be written.
+fn look_at(path: &Path, folder: bool) -> Result<(), Error> {
+    let refused = |source| Error::Output {
+        path: path.to_owned(),
+        source,
+    };
+    match path.symlink_metadata() {
+        Ok(_) if path.is_dir() == folder => Ok(()),
+        Ok(_) if folder => Err(refused(io::ErrorKind::NotADirectory.into())),
+        Ok(_) if path.is_dir() => Err(refused(io::ErrorKind::IsADirectory.into())),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stems(paths: &[&str]) -> Vec<String> {
+        let inputs: Vec<Input> = paths
+            .iter()
+            .map(|path| Input {
+                path: path.into(),
+                folder: PathBuf::new(),
+            })
+            .collect();
+        assign(Path::new("out"), &inputs)
+            .into_iter()
+            .map(|place| place.stem)
+            .collect()
+    }
+
+    #[test]
+    fn no_two_pictures_share_a_name() {
+        assert_eq!(stems(&["x/a.png", "y/a.jpg", "z/a_2.png"]), ["a", "a_3", "a_2"]);
+        assert_eq!(
+            stems(&["a_2.png", "x/a.png", "y/a.png", "z/a.png"]),
+            ["a_2", "a", "a_3", "a_4"]
+        );
+        assert_eq!(
+            stems(&["A.png", "a.jpg", "x/a_2.png", "y/A_2.png"]),
+            ["A", "a_3", "a_2", "A_2_2"]
+        );
+        assert_eq!(stems(&["É.png", "é.png"]), ["É", "é_2"]);
+        assert_eq!(stems(&["-", "stdin.png"]), ["stdin", "stdin_2"]);
+    }
+
+    #[test]
+    fn sub_folders_are_kept_and_keep_names_apart() {
+        let input = |folder: &str| Input {
+            path: Path::new("in").join(folder).join("a.png"),
+            folder: folder.into(),
+        };
+        let places = assign(Path::new("out"), &[input("x"), input("y"), input("")]);
+        let jsons: Vec<PathBuf> = places.iter().map(Place::json).collect();
+        assert_eq!(jsons, ["out/x/a.json", "out/y/a.json", "out/a.json"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn names_of_masks_are_told_from_others() {
+        let prefixes = ["boat".to_owned(), "2_Red_car".to_owned()];
+        for name in ["boat_001.png", "BOAT_1000.PNG", "2_red_car_017.png"] {
+            assert!(is_mask_name(&prefixes, name), "{name}");
+        }
+        for name in [
+            "boat.png",
+            "boat_01.png",
+            "boat_0a1.png",
+            "boat_001.jpg",
+            "car_001.png",
+            ".boat_001.png",
+        ] {
+            assert!(!is_mask_name(&prefixes, name), "{name}");
+        }
+    }
+}

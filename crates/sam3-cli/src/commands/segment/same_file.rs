@@ -1,0 +1,21 @@
+//! Whether two paths lead to one file.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+/// What a file system knows a file by, whatever path leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file at the end of `path`, links followed; none where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! How `sam3` knows its own results again: `generator` in the JSON, `Software` in a PNG, the names in raw outputs.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use serde::Deserialize;
+
+/// The program and its version.
+pub const GENERATOR: &str = concat!("sam3 ", env!("CARGO_PKG_VERSION"));
+/// What every version's begins with.
+const PROGRAM: &str = "sam3 ";
+/// PNG's keyword for the program that made a picture.
+const KEYWORD: &[u8] = b"Software\0";
+const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// The signature and the header, which has to come first: 13 bytes between a length, a name and a checksum.
+const HEADER: usize = SIGNATURE.len() + 4 + 4 + 13 + 4;
+/// No text chunk of ours is longer.
+const MAX_TEXT: u32 = 100;
+
+/// A PNG's bytes with the program's name in a text chunk behind the header.
+pub fn png(mut png: Vec<u8>) -> Vec<u8> {
+    let mut chunk = b"tEXt".to_vec();
+    chunk.extend(KEYWORD);
+    chunk.extend(GENERATOR.as_bytes());
+    let length = (chunk.len() - 4) as u32;
+    let checksum = crc32fast::hash(&chunk);
+    let framed = [&length.to_be_bytes()[..], &chunk, &checksum.to_be_bytes()].concat();
+    png.splice(HEADER..HEADER, framed);
+    png
+}
+
+/// Whether a file is a result of some version of this program; false where it cannot be read.
+///
+/// An empty file counts too: it is what a power cut leaves of a result, and has nothing to lose.
+pub fn is_ours(path: &Path) -> bool {
+    let Ok(mut file) = File::open(path) else {
+        return false;
+    };
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
+    let mut start = Vec::new();
+    if file.by_ref().take(8).read_to_end(&mut start).is_err() || file.rewind().is_err() {
+        return false;
+    }
+    match path.extension().and_then(|extension| extension.to_str()) {
+        _ if start.is_empty() => true,
+        Some("safetensors") => holds_raw_outputs(&mut file).unwrap_or(false),
+        _ if start == SIGNATURE => is_stamped_png(&mut BufReader::new(file)).unwrap_or(false),
+        _ => is_stamped_json(BufReader::new(file)),
+    }
+}
+
+fn is_stamped_json(json: impl Read) -> bool {
+    #[derive(Deserialize)]
+    struct Stamp {
+        generator: String,
+    }
+    serde_json::from_reader(json).is_ok_and(|stamp: Stamp| stamp.generator.starts_with(PROGRAM))
+}
+
+/// Looks through the chunks before the pixels.
+fn is_stamped_png(png: &mut (impl Read + Seek)) -> io::Result<bool> {
+    png.seek(SeekFrom::Start(SIGNATURE.len() as u64))?;
+    loop {
+        let mut head = [0; 8];
+        png.read_exact(&mut head)?;
+        let [a, b, c, d, name @ ..] = head;
+        let length = u32::from_be_bytes([a, b, c, d]);
+        if &name == b"IDAT" {
+            return Ok(false);
+        }
+        if &name == b"tEXt" && length <= MAX_TEXT {
+            let mut text = vec![0; length as usize];
+            png.read_exact(&mut text)?;
+            let ours = text.strip_prefix(KEYWORD);
+            if ours.is_some_and(|program| program.starts_with(PROGRAM.as_bytes())) {
+                return Ok(true);
+            }
+            png.seek_relative(4)?;
+        } else {
+            png.seek_relative(i64::from(length) + 4)?;
+        }
+    }
+}
+
+/// Raw outputs have names that no checkpoint has.
+fn holds_raw_outputs(file: &mut impl Read) -> io::Result<bool> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut header = Vec::new();
+    file.take(length.min(10_000)).read_to_end(&mut header)?;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header)?;
+    Ok(["pred_masks", "pred_logits", "presence_logits"]
+        .iter()
+        .all(|name| header.contains_key(*name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use sam3_model::masks::Mask;
+
+    use super::*;
+
+    #[test]
+    fn own_results_are_known_again_and_others_are_not() {
+        let folder = std::env::temp_dir().join(format!("sam3-stamp-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let plain = Mask::new(70, 3).to_png();
+        let stamped = png(plain.clone());
+        assert_eq!(sam3_model::image::Image::decode(&stamped).unwrap().width, 70);
+        for (name, bytes, ours) in [
+            ("a.png", &stamped[..], true),
+            ("a.png", &plain, false),
+            ("a.png", &stamped[..HEADER + 3], false),
+            ("a.png", b"", true),
+            ("a.json", b"{\"generator\": \"sam3 0.1.0\", \"more\": [1]}", true),
+            ("a.json", b"{\"generator\": \"labeller\"}", false),
+            ("a.json", b"{\"generator\": \"sam3 0.1.0\"", false),
+            ("a.json", b"[]", false),
+            ("a.json", &stamped, true),
+            ("a.safetensors", b"\x02\0\0\0\0\0\0\0{}", false),
+        ] {
+            let path = folder.join(name);
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(is_ours(&path), ours, "{name}: {}", String::from_utf8_lossy(bytes));
+        }
+        assert!(!is_ours(&folder) && !is_ours(&folder.join("none.png")));
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
