@@ -110,6 +110,33 @@ fn results_inside_the_folder_are_no_pictures_of_it() {
 }
 
 #[test]
+fn a_sub_folder_named_like_masks_keeps_its_results() {
+    let folder = Folder::new();
+    scene(&folder, "in/b.png");
+    scene(&folder, "in/b_masks/c.png");
+    let input = folder.path("in");
+    let flags = ["--prompt", "boat", "--recursive", "--masks", "--image", text(&input)];
+    for more in [
+        &[][..],
+        &["--skip-existing"],
+        &["--skip-existing", "--threshold", "0.6"],
+    ] {
+        let (code, _, said) = segment(&folder, &[&flags[..], more].concat(), b"");
+        assert_eq!(code, 0, "{said}");
+        let found = files(&folder.path("out"));
+        for name in [
+            "b.json",
+            "b_masks/boat_001.png",
+            "b_masks/c.json",
+            "b_masks/c_masks/boat_001.png",
+            "b_masks/c_overlay.png",
+        ] {
+            assert!(found.iter().any(|own| own == name), "{name} in {found:?}");
+        }
+    }
+}
+
+#[test]
 fn a_bad_picture_or_folder_does_not_stop_the_others() {
     let folder = Folder::new();
     let good = scene(&folder, "in/b.png");

@@ -117,3 +117,31 @@ fn a_picture_or_a_device_that_is_not_there_ends_it_before_the_work() {
         &["shows nothing"],
     );
 }
+
+#[test]
+fn several_prompts_are_tested_together() {
+    let folder = Folder::new();
+    let output = folder.path("x.pth");
+    let fixed = [
+        "package",
+        "--no-tarball",
+        "--checkpoint-path",
+        text(&trained().checkpoint),
+        "--output",
+        text(&output),
+    ];
+    let test = [
+        "--test-image",
+        text(&trained().scene),
+        "--test-prompt",
+        r"boat, square, cup\, saucer",
+    ];
+    let said = check(&[&fixed[..], &test].concat(), 0, &[r"boat, square, cup\\, saucer"]);
+    assert!(said.contains("the source found 5, the package 5, matched 5"), "{said}");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("x_metadata.json")).unwrap()).unwrap();
+    assert_eq!(
+        metadata["test"]["prompts"],
+        serde_json::json!(["boat", "square", "cup, saucer"])
+    );
+}

@@ -42,7 +42,7 @@ pub struct Args {
     /// Which tensors go along
     #[arg(long, value_enum, default_value = "all")]
     components: Parts,
-    /// Encode these prompts here and leave the text encoder behind: "boat, buoy" (\\, is a comma), or a file with one a line
+    /// Encode these prompts here and leave the text encoder behind: "boat, buoy" (\, is a comma), or a file with one a line
     #[arg(long, value_name = "TEXTS|FILE")]
     bake_prompts: Option<String>,
     /// How the archive is compressed; zst is for devices that unpack with tar --zstd
@@ -69,7 +69,7 @@ pub struct Args {
     /// Segment this image with the source and with the package, and record how they compare
     #[arg(long, value_name = "FILE", requires = "test_prompt")]
     test_image: Option<PathBuf>,
-    /// What to look for in it: "boat, buoy"; \\, is a comma
+    /// What to look for in it: "boat, buoy"; \, is a comma
     #[arg(long, value_name = "TEXTS", requires = "test_image")]
     test_prompt: Option<String>,
     #[command(flatten)]

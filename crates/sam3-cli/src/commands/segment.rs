@@ -52,7 +52,7 @@ pub struct Args {
     /// Read the sub-folders of folders too; the results keep them
     #[arg(long)]
     recursive: bool,
-    /// What to look for: noun phrases between commas, such as "boat, red car"; \\, is a comma
+    /// What to look for: noun phrases between commas, such as "boat, red car"; \, is a comma
     #[arg(long, short, value_name = "TEXTS", num_args = 1..)]
     prompt: Vec<String>,
     /// A checkpoint or a package of it
@@ -245,8 +245,10 @@ impl Args {
             .iter()
             .filter(|input| !input.is_stdin())
             .map(|input| input.path.as_path());
-        let others = [Some(self.checkpoint_path.as_path()), self.image_list.as_deref()];
-        Guard::new(self.force, pictures.chain(others.into_iter().flatten()))
+        let config = self.checkpoint_path.with_file_name("config.json");
+        let others = [Some(&self.checkpoint_path), Some(&config), self.image_list.as_ref()];
+        let others = others.into_iter().flatten().map(PathBuf::as_path);
+        Guard::new(self.force, pictures.chain(others))
     }
 }
 

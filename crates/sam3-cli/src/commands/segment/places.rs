@@ -57,11 +57,15 @@ impl Place {
         self.named("_masks")
     }
 
-    /// Everything that `sam3` wrote there earlier and that is in the folder of masks now.
+    /// The masks that `sam3` wrote there earlier, of whatever prompts.
     pub fn earlier_masks(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.masks()).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        paths.filter(|path| stamp::is_ours(path)).collect()
+        // The results of a sub-folder of that name may be there too.
+        let masks = entries.filter(|entry| prefix_of(&entry.file_name().to_string_lossy()).is_some());
+        masks
+            .map(|entry| entry.path())
+            .filter(|path| stamp::is_ours(path))
+            .collect()
     }
 
     fn named(&self, suffix: &str) -> PathBuf {
@@ -199,13 +203,15 @@ pub fn mask_name(prefix: &str, number: usize) -> String {
 
 /// Whether [`mask_name`] could make this name, on a drive that takes upper and lower case for the same.
 fn is_mask_name(prefixes: &[String], name: &str) -> bool {
+    prefix_of(name).is_some_and(|prefix| prefixes.iter().any(|own| own.to_lowercase() == prefix))
+}
+
+/// The prefix, in lower case, of a name as [`mask_name`] makes them.
+fn prefix_of(name: &str) -> Option<String> {
     let name = name.to_lowercase();
-    let Some((prefix, number)) = name.strip_suffix(".png").and_then(|stem| stem.rsplit_once('_')) else {
-        return false;
-    };
-    number.len() >= 3
-        && number.bytes().all(|digit| digit.is_ascii_digit())
-        && prefixes.iter().any(|own| own.to_lowercase() == prefix)
+    let (prefix, number) = name.strip_suffix(".png")?.rsplit_once('_')?;
+    let is_number = number.len() >= 3 && number.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then(|| prefix.to_owned())
 }
 
 /// Refuses a name that cannot be written.
