@@ -1,9 +1,11 @@
 //! `X.tar.gz` or `X.tar.zst`: the package and its metadata in one file that plain `tar` reads.
 
+mod ahead;
 mod bits;
 mod deflate;
 mod gzip;
 mod huffman;
+mod layers;
 mod pieces;
 mod tar;
 #[cfg(test)]
@@ -14,11 +16,10 @@ mod zstd;
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
     path::{Path, PathBuf},
 };
 
-use flate2::read::MultiGzDecoder;
+use layers::Form;
 use pieces::Pieces;
 
 use crate::{Error, Progress, Result};
@@ -42,17 +43,6 @@ impl Compression {
         match self {
             Self::Gzip => ".tar.gz",
             Self::Zstd => ".tar.zst",
-        }
-    }
-
-    /// What a file that begins so is compressed with.
-    fn of(magic: &[u8]) -> Option<Self> {
-        if magic.starts_with(&[0x1f, 0x8b]) {
-            Some(Self::Gzip)
-        } else if magic.starts_with(&zstd::MAGIC) {
-            Some(Self::Zstd)
-        } else {
-            None
         }
     }
 }
@@ -107,20 +97,11 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// As [`files`].
 pub(crate) fn damaged_parts<'a>(path: &Path, digest: impl Fn(&Path) -> Option<&'a str>) -> Result<Option<Vec<String>>> {
-    if path.extension().is_none_or(|end| end != "sha256") || !volumes::is_part(path) {
+    if path.extension().is_none_or(|end| !end.eq_ignore_ascii_case("sha256")) || !volumes::is_part(path) {
         return Ok(None);
     }
     let wrong = Volumes::find(path)?.compare(|part| digest(part).map(str::to_owned));
     Ok(Some(wrong).filter(|wrong| !wrong.is_empty()))
-}
-
-/// The tar of an archive, decompressed.
-fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Box<dyn Read + 'a>> {
-    let source = BufReader::with_capacity(1 << 20, volumes.open(progress)?);
-    Ok(match compression(volumes.first()) {
-        Some(Compression::Zstd) => Box::new(zstd::Frames::new(source)),
-        _ => Box::new(MultiGzDecoder::new(source)),
-    })
 }
 
 /// What kind of archive it is, for people: `tar.gz`, `tar.zst in 3 parts`.
@@ -129,28 +110,17 @@ fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Bo
 /// As [`files`].
 pub fn kind(path: &Path) -> Result<String> {
     let volumes = Volumes::find(path)?;
-    let compression = compression(volumes.first()).unwrap_or_default();
-    let kind = compression.suffix().trim_start_matches('.');
+    let kind = Form::of_file(volumes.first()).map_or("tar", Form::name);
     Ok(match volumes.parts() {
         0 | 1 => kind.to_owned(),
         parts => format!("{kind} in {parts} parts"),
     })
 }
 
-/// True for a file that begins like gzip or Zstandard, and for what is named like a part of an archive.
+/// True for a file that begins like gzip, Zstandard or a tar, and for what is named like a part of an archive.
 pub fn is_archive(path: &Path) -> bool {
     let Ok(volumes) = Volumes::find(path) else {
         return volumes::is_part(path);
     };
-    compression(volumes.first()).is_some()
-}
-
-fn compression(first: &Path) -> Option<Compression> {
-    // Opening a pipe would wait for its writer.
-    if !first.is_file() {
-        return None;
-    }
-    let mut magic = [0; 4];
-    let length = File::open(first).and_then(|mut file| file.read(&mut magic));
-    Compression::of(&magic[..length.ok()?])
+    Form::of_file(volumes.first()).is_some()
 }

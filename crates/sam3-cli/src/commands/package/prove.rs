@@ -49,6 +49,20 @@ impl<'a> Test<'a> {
         })
     }
 
+    /// What will be recorded, but for what the test finds.
+    pub fn planned(&self) -> TestRun {
+        TestRun {
+            image: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            prompt: self.prompt.to_owned(),
+            device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
+            source_instances: 0,
+            package_instances: 0,
+            matched: 0,
+            worst_mask_iou: None,
+            largest_score_difference: None,
+        }
+    }
+
     /// Segments with the source's model, then with the draft of the package.
     pub fn run(&self, source: &Segmenter, draft: &Draft, output: &Output) -> anyhow::Result<TestRun> {
         let expected = self.segment(source, "source", output)?;
@@ -58,14 +72,12 @@ impl<'a> Test<'a> {
         let comparison = Comparison::of(&expected, &found);
         let is_any = comparison.matched > 0;
         Ok(TestRun {
-            image: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            prompt: self.prompt.to_owned(),
-            device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
             source_instances: expected.len() as u64,
             package_instances: found.len() as u64,
             matched: comparison.matched as u64,
             worst_mask_iou: comparison.worst_iou,
             largest_score_difference: is_any.then_some(f64::from(comparison.score_difference)),
+            ..self.planned()
         })
     }
 
