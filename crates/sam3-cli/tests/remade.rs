@@ -72,7 +72,10 @@ fn what_follows_the_end_of_gzip_does_not_matter() {
     }
     for rest in [&b"<!-- cached -->"[..], b"\0\0\0more", b"\x1fx"] {
         let said = made.is_read(&behind(rest));
-        assert!(said.contains("warning: ") && said.contains("ignored, as gzip does"), "{said}");
+        assert!(
+            said.contains("warning: ") && said.contains("ignored, as gzip does"),
+            "{said}"
+        );
         check(&["verify", text(&made.folder.path("behind.tar.gz"))], 0, &["warning: "]);
     }
     // In the place of what is missing, the same is damage.
@@ -95,7 +98,10 @@ fn an_archive_is_known_by_what_it_holds() {
     for (name, bytes) in [
         ("plain.tar.gz", tar.clone()),
         ("plain.tar", tar.clone()),
-        ("members.tar.gz", [gzip(&tar[..100_000]), gzip(&tar[100_000..])].concat()),
+        (
+            "members.tar.gz",
+            [gzip(&tar[..100_000]), gzip(&tar[100_000..])].concat(),
+        ),
         ("twice.tar.gz", gzip(&gzip(&tar))),
         ("both.tar.gz", gzip(&zstd(&tar, 20))),
         ("x.tar.zst", zstd(&tar, 27)),
@@ -107,7 +113,10 @@ fn an_archive_is_known_by_what_it_holds() {
         check(&["inspect", text(&path)], 0, &["fp16", "of a package"]);
     }
     let path = made.write("wide.tar.zst", &zstd(&tar, 28));
-    made.is_refused(&path, &["wide.tar.zst", "window of 268435456 bytes", "zstd -d --long=31"]);
+    made.is_refused(
+        &path,
+        &["wide.tar.zst", "window of 268435456 bytes", "zstd -d --long=31"],
+    );
     let path = made.write("thrice.tar.gz", &gzip(&gzip(&gzip(&tar))));
     made.is_refused(&path, &["thrice.tar.gz", "not a tar"]);
     let mut damaged = tar;
@@ -162,22 +171,41 @@ fn a_third_file_is_refused_and_takes_nothing_s_place() {
     let again = |entry: &Entry<'_>| Entry(entry.0, entry.1, entry.2, entry.3, entry.4);
     let third = |name| Entry(name, b'0', "", made.metadata.len() as u64, &made.metadata);
     let other = |name| Entry(name, b'0', "", made.package.len() as u64, &made.package);
-    let there = [("y.pth", &b"another"[..]), ("y_metadata.json", b"{}"), ("x.pth", b"an older one")];
+    let there = [
+        ("y.pth", &b"another"[..]),
+        ("y_metadata.json", b"{}"),
+        ("x.pth", b"an older one"),
+    ];
     for (entries, name) in [
-        (vec![again(beside), again(x), third("y_metadata.json")], "y_metadata.json"),
-        (vec![third("y_metadata.json"), again(beside), again(x)], "x_metadata.json"),
+        (
+            vec![again(beside), again(x), third("y_metadata.json")],
+            "y_metadata.json",
+        ),
+        (
+            vec![third("y_metadata.json"), again(beside), again(x)],
+            "x_metadata.json",
+        ),
         (vec![again(x), third("y_metadata.json")], "y_metadata.json"),
         (vec![third("y_metadata.json"), again(x)], "x.pth"),
         (vec![again(beside), again(x), other("y.pth")], "y.pth"),
         (vec![again(beside), other("y.pth")], "y.pth"),
         (vec![again(beside), again(x), third("config.json")], "config.json"),
-        (vec![again(beside), again(x), third("a/x_metadata.json")], "a/x_metadata.json"),
+        (
+            vec![again(beside), again(x), third("a/x_metadata.json")],
+            "a/x_metadata.json",
+        ),
     ] {
         let path = made.write("third.tar.gz", &gzip(&tar(&entries)));
         made.is_refused(&path, &["third.tar.gz", name, "one package and its metadata"]);
         let out = Folder::new();
-        there.iter().for_each(|(name, bytes)| fs::write(out.path(name), bytes).unwrap());
-        check(&["unpack", "--force", text(&path), "-C", text(&out.path(""))], 1, &[name]);
+        there
+            .iter()
+            .for_each(|(name, bytes)| fs::write(out.path(name), bytes).unwrap());
+        check(
+            &["unpack", "--force", text(&path), "-C", text(&out.path(""))],
+            1,
+            &[name],
+        );
         for (name, bytes) in there {
             assert_eq!(fs::read(out.path(name)).unwrap(), bytes, "{name}");
         }
@@ -218,7 +246,11 @@ fn volumes_of_7_zip_and_names_in_upper_case_are_parts_too() {
     check(&["inspect", text(&volumes[1])], 0, &["tar.gz in 3 parts"]);
     let drive = made.folder.path("drive");
     fs::create_dir(&drive).unwrap();
-    check(&["copy", text(&volumes[2]), text(&drive)], 0, &["v.tar.gz.001", "v.tar.gz.002", "v.tar.gz.003"]);
+    check(
+        &["copy", text(&volumes[2]), text(&drive)],
+        0,
+        &["v.tar.gz.001", "v.tar.gz.002", "v.tar.gz.003"],
+    );
     fs::remove_file(&volumes[1]).unwrap();
     made.is_refused(&volumes[0], &["v.tar.gz.002", "part 2 of 3 is missing"]);
 
@@ -244,16 +276,28 @@ fn a_list_in_upper_case_names_the_part_at_fault() {
         fs::rename(folder.path(&name), folder.path(&name.to_ascii_uppercase())).unwrap();
     }
     let first = folder.path("X.TAR.GZ.000");
-    check(&["verify", text(&first), text(&folder.path("X.TAR.GZ.SHA256"))], 0, &["verified"]);
+    check(
+        &["verify", text(&first), text(&folder.path("X.TAR.GZ.SHA256"))],
+        0,
+        &["verified"],
+    );
     let drive = folder.path("drive");
     fs::create_dir(&drive).unwrap();
-    check(&["copy", text(&first), text(&drive)], 0, &["X.TAR.GZ.SHA256", "X.TAR.GZ.001"]);
+    check(
+        &["copy", text(&first), text(&drive)],
+        0,
+        &["X.TAR.GZ.SHA256", "X.TAR.GZ.001"],
+    );
     let second = folder.path("X.TAR.GZ.001");
     let mut bytes = fs::read(&second).unwrap();
     bytes[100] ^= 1;
     fs::write(&second, bytes).unwrap();
     check(&["verify", text(&first)], 1, &["X.TAR.GZ.001: expected sha256"]);
-    check(&["copy", "--force", text(&first), text(&drive)], 1, &["X.TAR.GZ.001: expected sha256"]);
+    check(
+        &["copy", "--force", text(&first), text(&drive)],
+        1,
+        &["X.TAR.GZ.001: expected sha256"],
+    );
 }
 
 /// FAT without long names, and some tools, turn a name into upper case: the metadata is beside the package all the same.
@@ -264,11 +308,23 @@ fn a_package_in_upper_case_keeps_its_metadata() {
     let (package, beside) = (folder.path("SAM3.PTH"), folder.path("SAM3_METADATA.JSON"));
     fs::rename(folder.path("sam3.pth"), &package).unwrap();
     fs::rename(folder.path("sam3_metadata.json"), &beside).unwrap();
-    check(&["verify", text(&package)], 0, &["SAM3_METADATA.JSON equal to the metadata inside"]);
+    check(
+        &["verify", text(&package)],
+        0,
+        &["SAM3_METADATA.JSON equal to the metadata inside"],
+    );
     let drive = folder.path("drive");
     fs::create_dir(&drive).unwrap();
-    check(&["copy", text(&package), text(&drive)], 0, &["SAM3.PTH", "SAM3_METADATA.JSON"]);
-    check(&["verify", text(&drive.join("SAM3.PTH"))], 0, &["equal to the metadata inside"]);
+    check(
+        &["copy", text(&package), text(&drive)],
+        0,
+        &["SAM3.PTH", "SAM3_METADATA.JSON"],
+    );
+    check(
+        &["verify", text(&drive.join("SAM3.PTH"))],
+        0,
+        &["equal to the metadata inside"],
+    );
     let segment = [
         "segment",
         "--checkpoint-path",
@@ -288,9 +344,17 @@ fn a_package_in_upper_case_keeps_its_metadata() {
     let archive = folder.path("SAM3.TAR.GZ");
     let entries = [file("SAM3.PTH", &bytes), file("SAM3_METADATA.JSON", &metadata)];
     fs::write(&archive, gzip(&tar(&entries))).unwrap();
-    check(&["verify", text(&archive)], 0, &["SAM3_METADATA.JSON equal to the metadata inside"]);
+    check(
+        &["verify", text(&archive)],
+        0,
+        &["SAM3_METADATA.JSON equal to the metadata inside"],
+    );
     let out = folder.path("unpacked");
-    check(&["unpack", text(&archive), "-C", text(&out)], 0, &["SAM3.PTH", "SAM3_METADATA.JSON"]);
+    check(
+        &["unpack", text(&archive), "-C", text(&out)],
+        0,
+        &["SAM3.PTH", "SAM3_METADATA.JSON"],
+    );
 
     fs::write(&beside, String::from_utf8(metadata).unwrap().replace("fp16", "bf16")).unwrap();
     check(&["verify", text(&package)], 1, &["SAM3_METADATA.JSON", "differs"]);
@@ -301,4 +365,48 @@ fn a_package_in_upper_case_keeps_its_metadata() {
         1,
         &["SAM3_METADATA.JSON", "differs"],
     );
+}
+
+/// A login page, a pointer, a picture: named by content, whatever the name is, and not carried under a package's name.
+#[test]
+fn what_is_no_archive_is_named_with_the_next_step() {
+    let folder = Folder::new();
+    let (drive, out) = (folder.path("drive"), folder.path("out"));
+    fs::create_dir(&drive).unwrap();
+    for (content, words) in [
+        (
+            &b"<!DOCTYPE html>\n<title>Sign in</title>"[..],
+            ["a web page", "needs a login"],
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            ["a git-lfs pointer", "git lfs pull"],
+        ),
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            ["a HEIC picture", "is expected here"],
+        ),
+    ] {
+        for name in ["x.tar.gz", "x.tar.zst.000", "X.TAR.GZ", "x.pth"] {
+            let path = folder.path(name);
+            fs::write(&path, content).unwrap();
+            let words = [name, words[0], words[1]];
+            check(&["unpack", text(&path), "-C", text(&out)], 1, &words);
+            check(&["copy", text(&path), text(&drive)], 1, &words);
+            check(&["verify", text(&path)], 1, &[name]);
+        }
+        let path = folder.path("notes.txt");
+        fs::write(&path, content).unwrap();
+        check(&["copy", "--force", text(&path), text(&drive)], 0, &["read back"]);
+    }
+    assert!(!out.exists());
+    for (content, word) in [
+        (&b""[..], "it is empty"),
+        (&[0; 5000], "begins with zeros"),
+        (b"what", "expected a .tar.gz"),
+    ] {
+        let path = folder.path("x.tar.gz");
+        fs::write(&path, content).unwrap();
+        check(&["unpack", text(&path), "-C", text(&out)], 1, &["x.tar.gz", word]);
+    }
 }

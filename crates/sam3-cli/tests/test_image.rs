@@ -117,3 +117,19 @@ fn a_picture_or_a_device_that_is_not_there_ends_it_before_the_work() {
         &["shows nothing"],
     );
 }
+
+/// The metadata in a .safetensors stands before the tensors, where the prompt needs its room.
+#[test]
+fn a_prompt_of_any_length_fits_the_metadata() {
+    let folder = Folder::new();
+    let prompt = "boat ".repeat(8000);
+    let flags = [
+        "--test-image",
+        text(&trained().scene),
+        "--test-prompt",
+        &prompt,
+        "--no-tarball",
+    ];
+    support::package_trained(&folder, "x.safetensors", &flags);
+    check(&["verify", text(&folder.path("x.safetensors"))], 0, &["verified"]);
+}

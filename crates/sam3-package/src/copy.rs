@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Progress, Result, archive,
+    checkpoint::foreign,
     digest::{self, hex},
     drive,
     package::{is_package_name, metadata_path},
@@ -178,6 +179,7 @@ fn refuse_beyond_fat(jobs: &[Job]) -> Result<()> {
 /// The file, and what is of no use without it or it without.
 fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
     let parts = archive::files(file)?;
+    refuse_foreign(&parts[0])?;
     if parts.len() > 1 {
         return Ok(parts);
     }
@@ -187,6 +189,18 @@ fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
         .into_iter()
         .chain(beside.then_some(metadata))
         .collect())
+}
+
+/// Refuses what is named like a package or an archive and is something else: a web page in its place, say.
+fn refuse_foreign(file: &Path) -> Result<()> {
+    const ENOUGH: usize = 512;
+    if !is_package_name(file) && !archive::is_archive_name(file) {
+        return Ok(());
+    }
+    match foreign(&regular::head(file, ENOUGH)) {
+        Some(foreign) => Err(Error::invalid(file, foreign.to_string())),
+        None => Ok(()),
+    }
 }
 
 impl Job {

@@ -39,7 +39,10 @@ mod tests {
             Ok(())
         });
         // FIPS 180-2, appendix B.3.
-        assert_eq!(digest.unwrap(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+        assert_eq!(
+            digest.unwrap(),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+        );
         assert_eq!(total, 1_000_000);
         assert!(hash(&b"abc"[..], |_| Err(io::ErrorKind::Interrupted.into())).is_err());
     }

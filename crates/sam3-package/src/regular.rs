@@ -24,6 +24,16 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|source| Error::io("open", path, source))
 }
 
+/// The first `count` bytes of a regular file; fewer where it has no more, none where it cannot be read.
+pub(crate) fn head(path: &Path, count: usize) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(file) = open(path) {
+        // What was read before an error tells as much as there is to tell.
+        let _ = file.take(count as u64).read_to_end(&mut head);
+    }
+    head
+}
+
 /// `path`, or where there is none the file beside it whose name differs in nothing but the case of letters: FAT changes
 /// that on the way.
 pub(crate) fn existing(path: &Path) -> PathBuf {

@@ -201,7 +201,10 @@ pub(crate) fn commit_all(files: Vec<Staged>, sync: bool, clear: impl FnOnce() ->
     for mut file in others.into_iter().chain(metadata) {
         if let Err(error) = file.take_name() {
             // What was replaced cannot come back.
-            named.iter_mut().filter(|file| !file.force).for_each(Staged::give_name_up);
+            named
+                .iter_mut()
+                .filter(|file| !file.force)
+                .for_each(Staged::give_name_up);
             return Err(error);
         }
         named.push(file);
@@ -267,7 +270,9 @@ fn is_at(_: &File, path: &Path) -> bool {
 /// Says before the work that a name is longer than the file system takes.
 pub(crate) fn check_name(path: &Path) -> Result<()> {
     match path.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(Error::NameTooLong { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+            Err(Error::NameTooLong { path: path.to_owned() })
+        }
         _ => Ok(()),
     }
 }
@@ -277,7 +282,9 @@ fn temporary_name(name: &OsStr) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = name.to_string_lossy();
-    let shown = (0..=name.len().min(SHOWN)).rev().find(|end| name.is_char_boundary(*end));
+    let shown = (0..=name.len().min(SHOWN))
+        .rev()
+        .find(|end| name.is_char_boundary(*end));
     let shown = &name[..shown.unwrap_or(0)];
     format!(".{shown}{MARK}{}-{count}", std::process::id())
 }
@@ -407,7 +414,10 @@ mod tests {
             let named = files.pop().unwrap().commit();
             assert_eq!(named.is_ok(), force);
             assert!(force || matches!(named, Err(Error::Exists { path }) if path == target));
-            assert_eq!(fs::read(&target).unwrap(), if force { &b"x.pth"[..] } else { b"another's" });
+            assert_eq!(
+                fs::read(&target).unwrap(),
+                if force { &b"x.pth"[..] } else { b"another's" }
+            );
             assert_eq!(names(&folder), ["x.pth"]);
         }
         fs::remove_dir_all(folder).unwrap();
@@ -422,7 +432,10 @@ mod tests {
             fs::write(&from, "new").unwrap();
             fs::write(&to, "old").unwrap();
             assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-            assert_eq!((fs::read(&from).unwrap(), fs::read(&to).unwrap()), (b"new".into(), b"old".into()));
+            assert_eq!(
+                (fs::read(&from).unwrap(), fs::read(&to).unwrap()),
+                (b"new".into(), b"old".into())
+            );
             fs::remove_file(&to).unwrap();
             rename(&from, &to).unwrap();
             assert_eq!(names(&folder), ["to"]);
@@ -482,7 +495,10 @@ mod tests {
         for force in [false, true] {
             let won = thread::scope(|scope| {
                 let runs: Vec<_> = (0..8).map(|number| scope.spawn(move || run(number, force))).collect();
-                runs.into_iter().map(|run| run.join().unwrap()).filter(Result::is_ok).count()
+                runs.into_iter()
+                    .map(|run| run.join().unwrap())
+                    .filter(Result::is_ok)
+                    .count()
             });
             assert_eq!(won, if force { 8 } else { 1 });
             let [package, metadata, archive] = written();

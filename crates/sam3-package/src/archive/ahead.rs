@@ -123,7 +123,11 @@ impl Trailing {
 
 impl fmt::Display for Trailing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "its compressed data ends at byte {}, and other data follows", self.at)
+        write!(
+            f,
+            "its compressed data ends at byte {}, and other data follows",
+            self.at
+        )
     }
 }
 

@@ -4,12 +4,12 @@
 //! a stream is, is decided by its first bytes, and decided again for what it decompresses to.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
 };
 
 use super::{Compression, ahead::Ahead, gzip, tar, zstd};
+use crate::regular;
 
 /// Compressors over each other; each may take memory for a window of its own.
 const MAX_LAYERS: usize = 2;
@@ -35,15 +35,7 @@ impl Form {
 
     /// What a file is; `None` where it is no archive, or cannot be read.
     pub fn of_file(path: &Path) -> Option<Self> {
-        // Opening a pipe would wait for its writer.
-        if !path.is_file() {
-            return None;
-        }
-        let mut head = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(tar::BLOCK as u64).read_to_end(&mut head))
-            .ok()?;
-        Self::of(&head)
+        Self::of(&regular::head(path, tar::BLOCK))
     }
 
     /// How such a file is named, for people.

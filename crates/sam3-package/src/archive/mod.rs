@@ -22,10 +22,10 @@ use std::{
 use layers::Form;
 use pieces::Pieces;
 
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, checkpoint::foreign, regular};
 pub use unpack::{Unpacked, metadata, unpack, verify};
 use volumes::Volumes;
-pub(crate) use volumes::{Output, first_part, remove_superseded};
+pub(crate) use volumes::{Output, first_part, is_archive_name, remove_superseded};
 
 /// How an archive is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,4 +123,20 @@ pub fn is_archive(path: &Path) -> bool {
         return volumes::is_part(path);
     };
     Form::of_file(volumes.first()).is_some()
+}
+
+/// Names a file that is no archive by its content, with the next step.
+fn what_it_is(path: &Path) -> String {
+    let head = regular::head(path, tar::BLOCK);
+    if let Some(foreign) = foreign(&head) {
+        return foreign.to_string();
+    }
+    if head.is_empty() {
+        "it is empty: copy or download it again"
+    } else if head.iter().all(|byte| *byte == 0) {
+        "it begins with zeros: the copy or download was interrupted"
+    } else {
+        "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks a package that is unpacked already"
+    }
+    .to_owned()
 }

@@ -343,7 +343,12 @@ mod tests {
             let Err(Stop::Refused(reason)) = pax(records, None) else {
                 panic!("{:?} was taken", String::from_utf8_lossy(records));
             };
-            assert!(["malformed", "no number", "sparse"].iter().any(|word| reason.contains(word)), "{reason}");
+            assert!(
+                ["malformed", "no number", "sparse"]
+                    .iter()
+                    .any(|word| reason.contains(word)),
+                "{reason}"
+            );
         }
     }
 
@@ -355,7 +360,11 @@ mod tests {
         assert!(!is_tar(&block("sys_info", b'0', 5, 0)));
         let mut old = head;
         old[257..265].fill(0);
-        let sum: u32 = old.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+        let sum: u32 = old
+            .iter()
+            .enumerate()
+            .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) })
+            .sum();
         old[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         assert!(is_tar(&old));
         old[0] ^= 1;

@@ -13,13 +13,15 @@ use std::{
 };
 
 use super::{
-    layers::tar_in,
+    layers::{Form, tar_in},
     tar::{self, Kind},
     volumes::Volumes,
+    what_it_is,
 };
 use crate::{
     Error, Progress, Result, drive,
     package::{MAX_METADATA_BYTES, Metadata, PACKAGE_ENDS, Verified, conclude, verify_streamed},
+    regular,
     staged::{Staged, commit_all},
 };
 use names::{Role, is_metadata_of, role};
@@ -42,9 +44,10 @@ pub struct Unpacked {
 /// As [`crate::package::verify`], and [`Error::Exists`] where a file is there and `force` is false.
 pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     let volumes = Volumes::find(path)?;
-    if volumes.first().exists() && !super::is_archive(path) {
-        let reason = "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks a package that is unpacked already";
-        return Err(Error::invalid(path, reason));
+    // Another kind of file is named before a folder is made for it.
+    regular::open(volumes.first())?;
+    if Form::of_file(volumes.first()).is_none() {
+        return Err(Error::invalid(path, what_it_is(volumes.first())));
     }
     extract(path, &volumes, folder, force, progress).map_err(|error| volumes.explain(error))
 }
@@ -94,7 +97,10 @@ fn refuse_metadata_of_another(staged: &[Staged]) -> Result<()> {
         let package = targets.iter().find(|package| is_metadata_of(metadata, package));
         let others = PACKAGE_ENDS.iter().filter_map(|end| Some(package?.with_extension(end)));
         let is_another = |other: &PathBuf| {
-            other.exists() && !targets.iter().any(|target| target.as_os_str().eq_ignore_ascii_case(other))
+            other.exists()
+                && !targets
+                    .iter()
+                    .any(|target| target.as_os_str().eq_ignore_ascii_case(other))
         };
         if let Some(other) = others.into_iter().find(is_another) {
             let reason = format!(
@@ -177,7 +183,10 @@ impl Found {
             verify_streamed(&name, streamed).map_err(|error| in_archive(path, error))?;
         let beside = outside.as_ref().map(|(name, _)| name.clone());
         if let Some((name, _)) = outside.filter(|(_, text)| *text != inside) {
-            mismatches.push(format!("  {}: differs from the metadata inside the package", name.display()));
+            mismatches.push(format!(
+                "  {}: differs from the metadata inside the package",
+                name.display()
+            ));
         }
         let verified = conclude(path, metadata, beside, mismatches)?;
         Ok(Verified {

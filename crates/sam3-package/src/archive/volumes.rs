@@ -20,6 +20,7 @@ use crate::{
     Error, Progress, Result, digest,
     staged::{Staged, check_name, remove_old},
 };
+pub(crate) use read::is_archive_name;
 pub(super) use read::{Volumes, is_part};
 
 /// Three digits count them.

@@ -318,12 +318,25 @@ mod tests {
         out
     }
 
+    /// `zstd --long=27 -19` of noise, 20 MiB of zeros and the same noise, which is a match from beyond 16 MiB.
+    #[test]
+    fn matches_from_afar_are_found() {
+        let noise = noise(4096, 7);
+        let data = [&noise[..], &vec![0; 20 << 20], &noise].concat();
+        let coded = include_bytes!("../../tests/fixtures/far_match.zst");
+        assert!(coded.len() < noise.len() * 3 / 2, "the second noise is not a match");
+        assert!(decode(coded).unwrap() == data);
+    }
+
     #[test]
     fn windows_are_decoded_up_to_those_of_long_27() {
         assert_eq!(decode(&with_window(27, b"far")).unwrap(), b"far");
         let error = decode(&with_window(28, b"far")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         let error = error.to_string();
-        assert!(error.contains("268435456 bytes") && error.contains("zstd -d --long=31"), "{error}");
+        assert!(
+            error.contains("268435456 bytes") && error.contains("zstd -d --long=31"),
+            "{error}"
+        );
     }
 }

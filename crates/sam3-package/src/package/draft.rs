@@ -352,3 +352,6 @@ fn file_length(file: &Staged) -> Result<u64> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -291,7 +291,9 @@ mod tests {
             let zeros = vec![0; 4096];
             file.write_at(&zeros, layout.offset(0)).unwrap();
             let crc = crc32fast::hash(&zeros);
-            texts.iter().for_each(|text| layout.finish(&file, &[crc], [0; 16], text).unwrap());
+            texts
+                .iter()
+                .for_each(|text| layout.finish(&file, &[crc], [0; 16], text).unwrap());
             std::fs::read(file.temporary()).unwrap()
         });
         assert!(files[0] == files[1]);

@@ -163,10 +163,9 @@ fn read_rest(reader: &mut impl Read, path: &Path) -> Result<Option<String>> {
         )),
         Ok(_) => Ok(None),
         // The package is whole and its digests tell whether it is right: gzip, too, warns and goes on.
-        Err(error) if Trailing::of(&error).is_some() => Ok(Some(format!(
-            "{}: {error}: ignored, as gzip does",
-            path.display()
-        ))),
+        Err(error) if Trailing::of(&error).is_some() => {
+            Ok(Some(format!("{}: {error}: ignored, as gzip does", path.display())))
+        }
         Err(error) => Err(unreadable(path, error)),
     }
 }

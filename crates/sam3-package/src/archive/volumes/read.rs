@@ -45,7 +45,11 @@ impl Volumes {
         } else {
             BTreeMap::new()
         };
-        let first = if path == part_path(&shared, 0) { 0 } else { first_number(&found) };
+        let first = if path == part_path(&shared, 0) {
+            0
+        } else {
+            first_number(&found)
+        };
         if named.is_none() && !found.contains_key(&first) {
             return Ok(Self {
                 paths: vec![path.to_owned()],
@@ -57,7 +61,12 @@ impl Volumes {
         let first = list.as_ref().map_or(first, |list| list.first);
         let last = found.last_key_value().map_or(first, |(last, _)| *last);
         let count = list.as_ref().map_or(last + 1 - first, |list| list.digests.len());
-        let path_of = |number| found.get(&number).cloned().unwrap_or_else(|| part_path(&shared, number));
+        let path_of = |number| {
+            found
+                .get(&number)
+                .cloned()
+                .unwrap_or_else(|| part_path(&shared, number))
+        };
         let paths: Vec<PathBuf> = (first..first + count).map(path_of).collect();
         if let Some(missing) = paths.iter().position(|path| !path.exists()) {
             let reason = format!("part {} of {count} is missing: {AGAIN}", missing + 1);
@@ -149,10 +158,23 @@ pub(in crate::archive) fn is_part(path: &Path) -> bool {
 /// `X.tar.gz` of `X.tar.gz.000` and `X.tar.gz.sha256`; the same for the other archives, and in upper case.
 fn shared_name(path: &Path) -> Option<PathBuf> {
     let (shared, last) = path.file_name()?.to_str()?.rsplit_once('.')?;
-    let lower = shared.to_ascii_lowercase();
-    let is_archive = [".gz", ".tgz", ".zst", ".tzst", ".tar"].iter().any(|end| lower.ends_with(end));
     let is_part = number_of(last).is_some() || last.eq_ignore_ascii_case("sha256");
-    (is_archive && is_part).then(|| path.with_file_name(shared))
+    (is_part && ends_as_archive(shared)).then(|| path.with_file_name(shared))
+}
+
+/// True for the name of an archive or of a part of one.
+pub(crate) fn is_archive_name(path: &Path) -> bool {
+    let is_whole = path
+        .file_name()
+        .is_some_and(|name| ends_as_archive(&name.to_string_lossy()));
+    is_whole || is_part(path)
+}
+
+fn ends_as_archive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".gz", ".tgz", ".zst", ".tzst", ".tar"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// The number that a part's name ends in.
@@ -169,7 +191,9 @@ fn parts_of(shared: &Path) -> BTreeMap<usize, PathBuf> {
         let Some((stem, end)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
             continue;
         };
-        let is_ours = shared.file_name().is_some_and(|shared| shared.eq_ignore_ascii_case(stem));
+        let is_ours = shared
+            .file_name()
+            .is_some_and(|shared| shared.eq_ignore_ascii_case(stem));
         if let Some(number) = number_of(end).filter(|_| is_ours) {
             let is_exact = shared.file_name().is_some_and(|shared| shared == stem);
             let path = shared.with_file_name(&name);
