@@ -67,7 +67,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = package_error(error) {
         return match error {
-            Error::Exists { .. } | Error::TooManyParts { .. } => USAGE,
+            Error::Exists { .. } | Error::NameTooLong { .. } | Error::TooManyParts { .. } => USAGE,
             error if error.is_input() => INPUT,
             _ => ENVIRONMENT,
         };
@@ -126,6 +126,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     }
     let hint = match package_error(error)? {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",
+        Error::NameTooLong { .. } => {
+            "choose a shorter one: most file systems take 255 bytes, and X_metadata.json and X.tar.gz.sha256 are made of it"
+        }
         Error::TooManyParts { .. } => "pass a larger --split",
         Error::Mismatch { .. } => {
             "the file is damaged or was changed: copy it again from where it was packaged, or package it again"

@@ -108,8 +108,11 @@ fn package_under_way(folder: &Folder, source: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let temporary = folder.path(&format!(".x.pth.sam3-tmp-{}", child.id()));
-    while fs::metadata(&temporary).map_or(0, |meta| meta.len()) < 1 << 20 {
+    let start = format!(".x.pth.sam3-tmp-{}-", child.id());
+    let has_grown = |name: &String| {
+        name.starts_with(&start) && fs::metadata(folder.path(name)).is_ok_and(|metadata| metadata.len() >= 1 << 20)
+    };
+    while !folder.names().iter().any(has_grown) {
         thread::yield_now();
     }
     child

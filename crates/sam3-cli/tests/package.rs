@@ -309,10 +309,39 @@ fn outputs_in_the_way_are_told_before_the_work() {
     assert_eq!(folder.names(), ["src", "x.tar.gz"]);
 }
 
+/// The metadata's name is longer than the package's, and that of an archive's list is known last.
+#[test]
+fn names_that_become_too_long_are_told_before_the_work() {
+    let folder = Folder::new();
+    let source = checkpoint(&folder);
+    let run = |stem: usize, more: &[&str], code, words: &[&str]| {
+        let output = folder.path(&("x".repeat(stem) + ".pth"));
+        let fixed = ["package", "--checkpoint-path", text(&source), "--output", text(&output)];
+        check(&[&fixed[..], more].concat(), code, words);
+    };
+    run(
+        242,
+        &[],
+        2,
+        &["_metadata.json: the name is too long", "choose a shorter one"],
+    );
+    run(252, &[], 2, &[".pth: the name is too long"]);
+    let split = ["--split", "200K", "--archive", "zst"];
+    run(241, &split, 2, &[".tar.zst.sha256: the name is too long"]);
+    assert_eq!(folder.names(), ["src"]);
+    run(240, &split, 0, &[".tar.zst.sha256"]);
+    let package = folder.path(&("x".repeat(240) + ".pth"));
+    check(
+        &["verify", text(&package)],
+        0,
+        &["_metadata.json equal to the metadata inside"],
+    );
+}
+
 #[test]
 fn a_killed_run_s_temporary_file_is_removed_by_the_next() {
     let folder = Folder::new();
-    fs::write(folder.path(".x.pth.sam3-tmp-999999"), "half").unwrap();
+    fs::write(folder.path(".x.pth.sam3-tmp-999999-3"), "half").unwrap();
     package(&folder, "x.pth", "fp16");
     assert_eq!(folder.names(), ["src", "x.pth", "x.tar.gz", "x_metadata.json"]);
 }

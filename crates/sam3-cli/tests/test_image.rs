@@ -145,3 +145,19 @@ fn several_prompts_are_tested_together() {
         serde_json::json!(["boat", "square", "cup, saucer"])
     );
 }
+
+/// The metadata in a .safetensors stands before the tensors, where the prompt needs its room.
+#[test]
+fn a_prompt_of_any_length_fits_the_metadata() {
+    let folder = Folder::new();
+    let prompt = "boat ".repeat(8000);
+    let flags = [
+        "--test-image",
+        text(&trained().scene),
+        "--test-prompt",
+        &prompt,
+        "--no-tarball",
+    ];
+    support::package_trained(&folder, "x.safetensors", &flags);
+    check(&["verify", text(&folder.path("x.safetensors"))], 0, &["verified"]);
+}

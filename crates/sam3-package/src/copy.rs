@@ -9,15 +9,19 @@ use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Error, Progress, Result, archive, drive,
-    package::{hex, is_package_name, metadata_path},
+    Error, Progress, Result, archive,
+    checkpoint::foreign,
+    digest::{self, hex},
+    drive,
+    package::{is_package_name, metadata_path},
     regular,
-    staged::{lock_patiently, sync_folder},
+    staged::{check_name, lock_patiently, rename_new, sync_folder},
 };
 
 /// Bytes read and written at a time.
@@ -36,6 +40,8 @@ pub struct Copied {
     pub sha256: String,
     /// Bytes of it that were there before: of an interrupted copy, or all.
     pub found: u64,
+    /// True where the system let go of what memory held of it before it was read back.
+    pub is_from_drive: bool,
 }
 
 /// Copies files into a folder. Of an archive in parts all parts go along, with a package its metadata.
@@ -59,7 +65,8 @@ pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progre
     Ok(copied)
 }
 
-/// Parts arrived as they were; whether that is as they were made, their list tells for nothing.
+/// The copies match their sources. The list of parts, where there is one, also tells whether the sources are as they
+/// were made, and their digests are known by now.
 fn refuse_damaged(jobs: &[Job], copied: &[Copied]) -> Result<()> {
     for job in jobs {
         let Some(lines) = archive::damaged_parts(&job.source, |part| {
@@ -125,6 +132,7 @@ fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
                 "another file of the same name is to be copied too",
             ));
         }
+        check_name(&folder.join(name))?;
         jobs.push(Job {
             target: folder.join(name),
             partial: folder.join(partial_name(name)),
@@ -135,10 +143,17 @@ fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// `.NAME.sam3-copy`.
+/// `.NAME.sam3-copy`; of a name that leaves no room for that its beginning and its digest.
 fn partial_name(name: &OsStr) -> OsString {
+    const ROOM: usize = 240;
     let mut partial = OsString::from(".");
-    partial.push(name);
+    if name.len() <= ROOM {
+        partial.push(name);
+    } else {
+        let beginning: String = name.to_string_lossy().chars().take(ROOM / 8).collect();
+        let digest = hex(&Sha256::digest(name.as_encoded_bytes()));
+        partial.push(format!("{beginning}-{digest}"));
+    }
     partial.push(".sam3-copy");
     partial
 }
@@ -164,15 +179,28 @@ fn refuse_beyond_fat(jobs: &[Job]) -> Result<()> {
 /// The file, and what is of no use without it or it without.
 fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
     let parts = archive::files(file)?;
+    refuse_foreign(&parts[0])?;
     if parts.len() > 1 {
         return Ok(parts);
     }
-    let metadata = metadata_path(file);
+    let metadata = regular::existing(&metadata_path(file));
     let beside = is_package_name(file) && metadata.exists();
     Ok([file.to_owned()]
         .into_iter()
         .chain(beside.then_some(metadata))
         .collect())
+}
+
+/// Refuses what is named like a package or an archive and is something else: a web page in its place, say.
+fn refuse_foreign(file: &Path) -> Result<()> {
+    const ENOUGH: usize = 512;
+    if !is_package_name(file) && !archive::is_archive_name(file) {
+        return Ok(());
+    }
+    match foreign(&regular::head(file, ENOUGH)) {
+        Some(foreign) => Err(Error::invalid(file, foreign.to_string())),
+        None => Ok(()),
+    }
 }
 
 impl Job {
@@ -206,10 +234,12 @@ impl Job {
             if there.is_file() && there.len() == self.bytes {
                 progress.stage("comparing", 2 * self.bytes);
                 let source = hash(regular::open(&self.source)?, &self.source, progress)?;
-                if hash(regular::open(&self.target)?, &self.target, progress)? == source {
+                let target = regular::open(&self.target)?;
+                let is_from_drive = drive::forget_cached(&target);
+                if hash(target, &self.target, progress)? == source {
                     // Of a copy that was interrupted before the file came some other way.
                     let _ = fs::remove_file(&self.partial);
-                    return Ok(self.copied(source, self.bytes));
+                    return Ok(self.copied(source, self.bytes, is_from_drive));
                 }
             }
             if !force {
@@ -225,14 +255,14 @@ impl Job {
         let mut start = there.saturating_sub(SYNC_EVERY) / PIECE * PIECE;
         loop {
             let sha256 = self.write(&mut file, start, progress)?;
-            drive::forget_cached(&file);
+            let is_from_drive = drive::forget_cached(&file);
             progress.stage("reading back", self.bytes);
             file.rewind().map_err(refused)?;
             let found = hash(file.try_clone().map_err(refused)?, &self.partial, progress)?;
             if found == sha256 {
                 drop(file);
-                fs::rename(&self.partial, &self.target).map_err(refused)?;
-                return Ok(self.copied(sha256, start));
+                self.name(force)?;
+                return Ok(self.copied(sha256, start, is_from_drive));
             }
             if start == 0 {
                 // Its bytes are wrong: going on from them cannot help.
@@ -249,12 +279,28 @@ impl Job {
         }
     }
 
-    fn copied(&self, sha256: String, found: u64) -> Copied {
+    /// Gives the complete file its name; what took it meanwhile is replaced only by force.
+    fn name(&self, force: bool) -> Result<()> {
+        let named = if force {
+            fs::rename(&self.partial, &self.target)
+        } else {
+            rename_new(&self.partial, &self.target)
+        };
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists if !force => Error::Exists {
+                path: self.target.clone(),
+            },
+            _ => self.refused(error),
+        })
+    }
+
+    fn copied(&self, sha256: String, found: u64, is_from_drive: bool) -> Copied {
         Copied {
             path: self.target.clone(),
             bytes: self.bytes,
             sha256,
             found,
+            is_from_drive,
         }
     }
 
@@ -289,13 +335,15 @@ impl Job {
         progress.stage("copying", self.bytes);
         let refused = |source| self.refused(source);
         let mut source = regular::open(&self.source)?;
+        let before = state(&source, &self.source)?;
         let (mut sha, mut buffer, mut at, mut synced) = (Sha256::new(), vec![0; PIECE as usize], 0, start);
         file.seek(SeekFrom::Start(start)).map_err(refused)?;
         while at < self.bytes {
             let piece = &mut buffer[..PIECE.min(self.bytes - at) as usize];
-            source
-                .read_exact(piece)
-                .map_err(|error| Error::io("read", &self.source, error))?;
+            match source.read_exact(piece) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                read => read.map_err(|error| Error::io("read", &self.source, error))?,
+            }
             sha.update(&piece);
             if at >= start {
                 file.write_all(piece).map_err(refused)?;
@@ -307,25 +355,33 @@ impl Job {
             }
             progress.advance(piece.len() as u64);
         }
+        let after = state(&source, &self.source)?;
+        if at < self.bytes || after != before || after.0 != self.bytes {
+            let reason = format!(
+                "it was written to while it was copied: it had {} bytes, now it has {}; copy it again once it is complete",
+                self.bytes, after.0
+            );
+            return Err(Error::invalid(&self.source, reason));
+        }
         file.set_len(self.bytes).map_err(refused)?;
         file.sync_all().map_err(refused)?;
         Ok(hex(&sha.finalize()))
     }
 }
 
+/// A file's length and when it was written last.
+fn state(file: &File, path: &Path) -> Result<(u64, Option<SystemTime>)> {
+    let metadata = file.metadata().map_err(|source| Error::io("read", path, source))?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
 /// Hashes from where the file stands to its end.
-fn hash(mut file: File, path: &Path, progress: &dyn Progress) -> Result<String> {
-    let (mut sha, mut buffer) = (Sha256::new(), vec![0; PIECE as usize]);
-    loop {
-        let read = file
-            .read(&mut buffer)
-            .map_err(|source| Error::io("read", path, source))?;
-        if read == 0 {
-            return Ok(hex(&sha.finalize()));
-        }
-        sha.update(&buffer[..read]);
-        progress.advance(read as u64);
-    }
+fn hash(file: File, path: &Path, progress: &dyn Progress) -> Result<String> {
+    let advance = |bytes| {
+        progress.advance(bytes);
+        Ok(())
+    };
+    digest::hash(file, advance).map_err(|source| Error::io("read", path, source))
 }
 
 #[cfg(test)]

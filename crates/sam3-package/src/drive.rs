@@ -1,4 +1,8 @@
-//! What a drive can take, where the system tells: free space, and FAT's limit on a file's size.
+//! What a drive can take and whether it is asked again, where the system tells: free space, FAT's limit on a file's size,
+//! what memory holds of a file.
+//!
+//! Free space is known on Unix. The rest is Linux's: elsewhere a file too large for FAT fails while it is written, and
+//! [`forget_cached`] says that it did nothing.
 
 use std::{fs::File, path::Path};
 
@@ -24,7 +28,12 @@ pub(crate) fn check_room(folder: &Path, needed: u64) -> Result<()> {
 /// Bytes that may be written to the drive of a folder.
 #[cfg(unix)]
 fn free(folder: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
+    available(&rustix::fs::statvfs(folder).ok()?)
+}
+
+/// What is free for everybody: some file systems keep a part for root.
+#[cfg(unix)]
+fn available(stat: &rustix::fs::StatVfs) -> Option<u64> {
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
@@ -33,6 +42,7 @@ fn free(_: &Path) -> Option<u64> {
     None
 }
 
+/// True where the drive of a folder is known to be formatted as FAT.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_fat(folder: &Path) -> bool {
     const MSDOS_SUPER_MAGIC: i64 = 0x4d44;
@@ -44,19 +54,30 @@ pub(crate) fn is_fat(_: &Path) -> bool {
     false
 }
 
-/// Lets go of what memory holds of a file, so that reading it again asks the drive.
-#[cfg(target_os = "linux")]
-pub(crate) fn forget_cached(file: &File) {
-    // Where it is refused, the file is read from memory and only the copy in it is proved.
-    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+/// Lets go of what memory holds of a file that is on disk, so that reading it asks the drive. False where the system
+/// was not asked or refused: what is read then may come from memory.
+pub(crate) fn forget_cached(file: &File) -> bool {
+    #[cfg(test)]
+    tests::FORGOTTEN.set(tests::FORGOTTEN.get() + 1);
+    #[cfg(target_os = "linux")]
+    return rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn forget_cached(_: &File) {}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// Files that this thread let go of.
+        pub static FORGOTTEN: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn more_than_the_drive_has_is_refused() {
@@ -64,5 +85,16 @@ mod tests {
             let error = check_room(&std::env::temp_dir(), 1 << 60).unwrap_err().to_string();
             assert!(error.contains("1152921504606846976 bytes are needed"), "{error}");
         }
+    }
+
+    /// ext4 keeps one block in twenty for root.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_kept_for_root_is_not_free() {
+        let mut stat = rustix::fs::statvfs(&std::env::temp_dir()).unwrap();
+        (stat.f_frsize, stat.f_blocks, stat.f_bfree, stat.f_bavail) = (4096, 100, 50, 45);
+        assert_eq!(available(&stat), Some(45 * 4096));
+        stat.f_bavail = u64::MAX;
+        assert_eq!(available(&stat), None);
     }
 }

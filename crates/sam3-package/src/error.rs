@@ -54,6 +54,12 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// An output whose name, or one made from it, is longer than the file system takes.
+    #[error("{}: the name is too long for its file system", path.display())]
+    NameTooLong {
+        /// The output.
+        path: PathBuf,
+    },
     /// Parts so small that three digits do not count them.
     #[error("{}: it would take more than {limit} parts", path.display())]
     TooManyParts {
@@ -120,6 +126,7 @@ impl Error {
             | Self::Drive { .. }
             | Self::Hub { .. }
             | Self::Exists { .. }
+            | Self::NameTooLong { .. }
             | Self::TooManyParts { .. } => false,
         }
     }

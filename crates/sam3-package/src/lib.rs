@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod checkpoint;
 mod copy;
+mod digest;
 mod drive;
 mod error;
 mod hub;

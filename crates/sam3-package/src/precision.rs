@@ -346,6 +346,21 @@ mod tests {
         assert_eq!(codes, [127, 0, 2, 2, 0, -2, -126, -127]);
     }
 
+    /// The scale is the largest magnitude over 127, 1 for zeros, and no number that a fast unit takes for zero.
+    #[test]
+    fn int8_scales_follow_the_rules() {
+        for (row, expected) in [
+            (&[0.0, -0.0, 0.0][..], 1.0),
+            (&[2.0, -254.0, 3.0], 2.0),
+            (&[1e-42, -1e-43], f32::MIN_POSITIVE),
+            (&[], 1.0),
+        ] {
+            let mut codes = Vec::new();
+            assert_eq!(quantise_row(row, &mut codes, &mut Cost::default()), expected, "{row:?}");
+            assert_eq!(codes.len(), row.len());
+        }
+    }
+
     #[test]
     fn int8_rows_come_back_within_half_a_step() {
         for row in [

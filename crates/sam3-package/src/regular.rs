@@ -4,10 +4,10 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, staged::folder_of};
 
 /// Opens a regular file.
 ///
@@ -22,6 +22,29 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         return Err(Error::invalid(path, reason));
     }
     File::open(path).map_err(|source| Error::io("open", path, source))
+}
+
+/// The first `count` bytes of a regular file; fewer where it has no more, none where it cannot be read.
+pub(crate) fn head(path: &Path, count: usize) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(file) = open(path) {
+        // What was read before an error tells as much as there is to tell.
+        let _ = file.take(count as u64).read_to_end(&mut head);
+    }
+    head
+}
+
+/// `path`, or where there is none the file beside it whose name differs in nothing but the case of letters: FAT changes
+/// that on the way.
+pub(crate) fn existing(path: &Path) -> PathBuf {
+    let (folder, Some(name)) = (folder_of(path), path.file_name().filter(|_| !path.exists())) else {
+        return path.to_owned();
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name())
+        .find(|found| found.eq_ignore_ascii_case(name))
+        .map_or_else(|| path.to_owned(), |found| path.with_file_name(found))
 }
 
 /// Reads a regular file of at most `limit` bytes; `None` where there is none.

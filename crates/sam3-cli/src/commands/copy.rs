@@ -40,8 +40,22 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .collect();
     let files: Vec<_> = copied
         .iter()
-        .map(|file| json!({"path": plain(&file.path), "bytes": file.bytes, "sha256": file.sha256, "found": file.found}))
+        .map(|file| {
+            json!({
+                "path": plain(&file.path),
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+                "found": file.found,
+                "read_from_drive": file.is_from_drive,
+            })
+        })
         .collect();
+    if copied.iter().any(|file| !file.is_from_drive) {
+        output.warn(
+            "this system may have read the copies back from its memory, not from the drive: connect the drive again \
+             and run `sam3 verify` there",
+        );
+    }
     let total = copied.iter().map(|file| file.bytes).sum();
     let text = format!(
         "{}{} on the drive and read back in {seconds:.1} s\n",

@@ -155,6 +155,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         force: args.force,
         sync: args.sync,
         created,
+        test: test.as_ref().map(Test::planned),
         ..Options::new(args.output.clone(), args.quantize.into())
     };
     let checkpoint = match &args.checkpoint_path {

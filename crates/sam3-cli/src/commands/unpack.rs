@@ -11,7 +11,7 @@ use crate::output::{Output, plain, size, table};
 /// Files appear under their names only after every digest was right.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive, X.tar.gz or X.tar.zst, or one of its parts, X.tar.gz.000
+    /// The archive, X.tar.gz, X.tar.zst or X.tar, or one of its parts, X.tar.gz.000
     #[arg(value_name = "FILE")]
     archive: PathBuf,
     /// The folder to extract into, made if it is not there
@@ -35,19 +35,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .map(|(path, bytes)| json!({"path": plain(path), "bytes": bytes}))
         .collect();
     let archive = args.archive.display().to_string();
-    let checks: Vec<_> = unpacked
-        .packages
-        .iter()
-        .map(|verified| report(&archive, verified))
-        .collect();
+    let checks = [report(&archive, &unpacked.verified)];
     let rows: Vec<_> = unpacked
         .files
         .iter()
         .map(|(path, bytes)| vec![path.display().to_string(), size(*bytes)])
         .collect();
-    let mut text = table(&rows);
-    for verified in &unpacked.packages {
-        text += &format!("{}\n", sentence(verified, seconds));
+    for warning in &unpacked.verified.warnings {
+        output.warn(warning);
     }
+    let text = format!("{}{}\n", table(&rows), sentence(&unpacked.verified, seconds));
     output.result(&json!({"files": files, "seconds": seconds, "verified": checks}), &text)
 }

@@ -13,7 +13,7 @@ use crate::{
 /// Checks what is inside and the metadata file beside it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Packages (.pth, .safetensors) or archives (.tar.gz, .tar.zst, or any part of one)
+    /// Packages (.pth, .safetensors) or archives (.tar.gz, .tar.zst, .tar, or any part of one)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -30,6 +30,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         drop(progress);
         match verified {
             Ok(verified) => {
+                for warning in &verified.warnings {
+                    output.warn(warning);
+                }
                 all.push(report(&file.display().to_string(), &verified));
                 text += &format!(
                     "{}: {}\n",

@@ -1,9 +1,11 @@
 //! `X.tar.gz` or `X.tar.zst`: the package and its metadata in one file that plain `tar` reads.
 
+mod ahead;
 mod bits;
 mod deflate;
 mod gzip;
 mod huffman;
+mod layers;
 mod pieces;
 mod tar;
 #[cfg(test)]
@@ -14,17 +16,16 @@ mod zstd;
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
     path::{Path, PathBuf},
 };
 
-use flate2::read::MultiGzDecoder;
+use layers::Form;
 use pieces::Pieces;
 
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, checkpoint::foreign, regular};
 pub use unpack::{Unpacked, metadata, unpack, verify};
 use volumes::Volumes;
-pub(crate) use volumes::{Output, first_part, remove_superseded};
+pub(crate) use volumes::{Output, first_part, is_archive_name, remove_superseded};
 
 /// How an archive is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,17 +43,6 @@ impl Compression {
         match self {
             Self::Gzip => ".tar.gz",
             Self::Zstd => ".tar.zst",
-        }
-    }
-
-    /// What a file that begins so is compressed with.
-    fn of(magic: &[u8]) -> Option<Self> {
-        if magic.starts_with(&[0x1f, 0x8b]) {
-            Some(Self::Gzip)
-        } else if magic.starts_with(&zstd::MAGIC) {
-            Some(Self::Zstd)
-        } else {
-            None
         }
     }
 }
@@ -107,20 +97,11 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// As [`files`].
 pub(crate) fn damaged_parts<'a>(path: &Path, digest: impl Fn(&Path) -> Option<&'a str>) -> Result<Option<Vec<String>>> {
-    if path.extension().is_none_or(|end| end != "sha256") || !volumes::is_part(path) {
+    if path.extension().is_none_or(|end| !end.eq_ignore_ascii_case("sha256")) || !volumes::is_part(path) {
         return Ok(None);
     }
     let wrong = Volumes::find(path)?.compare(|part| digest(part).map(str::to_owned));
     Ok(Some(wrong).filter(|wrong| !wrong.is_empty()))
-}
-
-/// The tar of an archive, decompressed.
-fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Box<dyn Read + 'a>> {
-    let source = BufReader::with_capacity(1 << 20, volumes.open(progress)?);
-    Ok(match compression(volumes.first()) {
-        Some(Compression::Zstd) => Box::new(zstd::Frames::new(source)),
-        _ => Box::new(MultiGzDecoder::new(source)),
-    })
 }
 
 /// What kind of archive it is, for people: `tar.gz`, `tar.zst in 3 parts`.
@@ -129,28 +110,33 @@ fn decompress<'a>(volumes: &'a Volumes, progress: &'a dyn Progress) -> Result<Bo
 /// As [`files`].
 pub fn kind(path: &Path) -> Result<String> {
     let volumes = Volumes::find(path)?;
-    let compression = compression(volumes.first()).unwrap_or_default();
-    let kind = compression.suffix().trim_start_matches('.');
+    let kind = Form::of_file(volumes.first()).map_or("tar", Form::name);
     Ok(match volumes.parts() {
         0 | 1 => kind.to_owned(),
         parts => format!("{kind} in {parts} parts"),
     })
 }
 
-/// True for a file that begins like gzip or Zstandard, and for what is named like a part of an archive.
+/// True for a file that begins like gzip, Zstandard or a tar, and for what is named like a part of an archive.
 pub fn is_archive(path: &Path) -> bool {
     let Ok(volumes) = Volumes::find(path) else {
         return volumes::is_part(path);
     };
-    compression(volumes.first()).is_some()
+    Form::of_file(volumes.first()).is_some()
 }
 
-fn compression(first: &Path) -> Option<Compression> {
-    // Opening a pipe would wait for its writer.
-    if !first.is_file() {
-        return None;
+/// Names a file that is no archive by its content, with the next step.
+fn what_it_is(path: &Path) -> String {
+    let head = regular::head(path, tar::BLOCK);
+    if let Some(foreign) = foreign(&head) {
+        return foreign.to_string();
     }
-    let mut magic = [0; 4];
-    let length = File::open(first).and_then(|mut file| file.read(&mut magic));
-    Compression::of(&magic[..length.ok()?])
+    if head.is_empty() {
+        "it is empty: copy or download it again"
+    } else if head.iter().all(|byte| *byte == 0) {
+        "it begins with zeros: the copy or download was interrupted"
+    } else {
+        "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks a package that is unpacked already"
+    }
+    .to_owned()
 }

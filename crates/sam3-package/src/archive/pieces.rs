@@ -5,9 +5,11 @@
 
 use std::{
     fs::File,
+    io,
+    panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{
-        Condvar, Mutex,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -75,6 +77,17 @@ struct Turn<S> {
     failed: bool,
 }
 
+/// What the threads share.
+struct Work<'a, C: Codec> {
+    pieces: &'a Pieces,
+    files: &'a [(File, &'a Path)],
+    out: &'a Output,
+    progress: &'a dyn Progress,
+    next: AtomicUsize,
+    turn: Mutex<Turn<C::Sum>>,
+    changed: Condvar,
+}
+
 /// Compresses the pieces into one file.
 pub(super) fn compress<C: Codec>(
     pieces: &Pieces,
@@ -83,60 +96,134 @@ pub(super) fn compress<C: Codec>(
     progress: &dyn Progress,
 ) -> Result<()> {
     out.write_at(C::HEADER, 0)?;
-    let start = Turn {
-        next: 0,
-        offset: C::HEADER.len() as u64,
-        sum: C::Sum::default(),
-        failed: false,
+    let work = Work::<C> {
+        pieces,
+        files,
+        out,
+        progress,
+        next: AtomicUsize::new(0),
+        turn: Mutex::new(Turn {
+            next: 0,
+            offset: C::HEADER.len() as u64,
+            sum: C::Sum::default(),
+            failed: false,
+        }),
+        changed: Condvar::new(),
     };
-    let (turn, changed, next) = (Mutex::new(start), Condvar::new(), AtomicUsize::new(0));
-    let work = |_: rayon::BroadcastContext<'_>| -> Result<()> {
+    rayon::broadcast(|_| work.run()).into_iter().collect::<Result<()>>()?;
+    let turn = work.turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+    out.write_at(&C::trailer(turn.sum, pieces.total), turn.offset)
+}
+
+impl<C: Codec> Work<'_, C> {
+    /// Compresses pieces until none is left or one fails, here or elsewhere.
+    fn run(&self) -> Result<()> {
+        // A thread that only panicked would leave the others waiting for its turn to end.
+        let done = panic::catch_unwind(AssertUnwindSafe(|| self.pieces()));
+        let done = done.unwrap_or_else(|_| {
+            let source = io::Error::other("a thread panicked, its message is above; please report it");
+            Err(Error::io("compress", self.out.target(), source))
+        });
+        if done.is_err() {
+            self.lock().failed = true;
+            self.changed.notify_all();
+        }
+        done
+    }
+
+    fn pieces(&self) -> Result<()> {
         let (mut input, mut output) = (Vec::new(), Vec::new());
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(piece) = pieces.list.get(index) else {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = self.pieces.list.get(index) else {
                 return Ok(());
             };
-            let bytes = match piece {
-                Piece::Bytes(bytes) => Ok(&bytes[..]),
-                Piece::Range { file, offset, length } => {
-                    input.resize(*length as usize, 0);
-                    let (file, path) = &files[*file];
-                    positioned::read_exact_at(file, &mut input, *offset)
-                        .map(|()| &input[..])
-                        .map_err(|source| Error::io("read", path, source))
-                }
-            };
+            let bytes = self.read(piece, &mut input)?;
             output.clear();
-            let sum = bytes
-                .as_ref()
-                .map(|bytes| C::compress(bytes, &mut output))
-                .unwrap_or_default();
-            let mut turn_now = turn.lock().expect("no thread panicked");
-            while turn_now.next != index && !turn_now.failed {
-                turn_now = changed.wait(turn_now).expect("no thread panicked");
-            }
-            if turn_now.failed {
+            let sum = C::compress(bytes, &mut output);
+            let Some(offset) = self.place(index, output.len() as u64, &sum) else {
                 return Ok(());
-            }
-            turn_now.failed = bytes.is_err();
-            let offset = turn_now.offset;
-            turn_now.next += 1;
-            turn_now.offset += output.len() as u64;
-            C::join(&mut turn_now.sum, &sum);
-            drop(turn_now);
-            changed.notify_all();
-            let length = bytes?.len() as u64;
-            let written = out.write_at(&output, offset);
-            if written.is_err() {
-                turn.lock().expect("no thread panicked").failed = true;
-                changed.notify_all();
-            }
-            written?;
-            progress.advance(length);
+            };
+            self.out.write_at(&output, offset)?;
+            self.progress.advance(bytes.len() as u64);
         }
-    };
-    rayon::broadcast(work).into_iter().collect::<Result<()>>()?;
-    let Turn { offset, sum, .. } = turn.into_inner().expect("no thread panicked");
-    out.write_at(&C::trailer(sum, pieces.total), offset)
+    }
+
+    fn read<'b>(&'b self, piece: &'b Piece, input: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        match piece {
+            Piece::Bytes(bytes) => Ok(bytes),
+            Piece::Range { file, offset, length } => {
+                input.resize(*length as usize, 0);
+                let (file, path) = &self.files[*file];
+                positioned::read_exact_at(file, input, *offset).map_err(|source| Error::io("read", path, source))?;
+                Ok(input)
+            }
+        }
+    }
+
+    /// Waits for the piece's turn and returns its place in the file; `None` where another piece failed.
+    fn place(&self, index: usize, length: u64, sum: &C::Sum) -> Option<u64> {
+        let mut turn = self.lock();
+        while turn.next != index && !turn.failed {
+            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        if turn.failed {
+            return None;
+        }
+        let offset = turn.offset;
+        turn.next += 1;
+        turn.offset += length;
+        C::join(&mut turn.sum, sum);
+        drop(turn);
+        self.changed.notify_all();
+        Some(offset)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn<C::Sum>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Compression, *};
+
+    /// Copies, but panics on a piece of one length.
+    struct Panics;
+
+    impl Codec for Panics {
+        type Sum = ();
+        const HEADER: &'static [u8] = b"<";
+
+        fn compress(piece: &[u8], out: &mut Vec<u8>) {
+            assert_ne!(piece.len(), 7, "this piece panics, as the test wants");
+            out.extend(piece);
+        }
+
+        fn join((): &mut (), (): &()) {}
+
+        fn trailer((): (), _: u64) -> Vec<u8> {
+            b">".to_vec()
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_the_work_with_an_error() {
+        let folder = std::env::temp_dir().join(format!("sam3-pieces-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for panics in [None, Some(0), Some(40), Some(99)] {
+            let mut pieces = Pieces::default();
+            (0..100).for_each(|number| pieces.bytes(vec![b'x'; if Some(number) == panics { 7 } else { 3 }]));
+            let out = Output::create(&folder.join("x.tar.gz"), Compression::Gzip, None, false).unwrap();
+            let done = compress::<Panics>(&pieces, &[], &out, &());
+            match panics {
+                None => done.unwrap(),
+                Some(_) => {
+                    let error = done.unwrap_err().to_string();
+                    assert!(error.contains("x.tar.gz") && error.contains("panicked"), "{error}");
+                }
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

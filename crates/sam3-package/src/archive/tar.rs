@@ -7,9 +7,9 @@ use std::io::{self, Read};
 
 /// Unit of the format.
 pub(super) const BLOCK: usize = 512;
-/// Longest name taken from a GNU or pax header, and most bytes of a pax header.
+/// Longest name taken from a GNU or pax header, and most bytes of a pax header: macOS puts a file's attributes there.
 const MAX_NAME: u64 = 4096;
-const MAX_PAX: u64 = 1 << 16;
+const MAX_PAX: u64 = 1 << 20;
 /// Headers before one entry's own; tar writes two at most.
 const MAX_EXTENSIONS: usize = 8;
 
@@ -96,6 +96,24 @@ fn refuse<T>(reason: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Refused(reason.into()))
 }
 
+/// True for the first block of a tar. PyTorch's own tar, of before version 0.2, is a checkpoint and no archive.
+pub(super) fn is_tar(head: &[u8]) -> bool {
+    let Some(head) = head.first_chunk::<BLOCK>() else {
+        return false;
+    };
+    const PYTORCH: [&[u8]; 4] = [b"sys_info", b"pickle", b"storages", b"tensors"];
+    // Before POSIX's magic the checksum alone told; of nothing but zeros it is one, too.
+    let is_header = &head[257..262] == b"ustar" || (head[0] != 0 && has_checksum(head));
+    is_header && !PYTORCH.contains(&until_zero(&head[..100]))
+}
+
+/// True where a header's checksum is that of its bytes.
+fn has_checksum(head: &[u8; BLOCK]) -> bool {
+    let counted = |(i, byte): (usize, &u8)| u32::from(if (148..156).contains(&i) { b' ' } else { *byte });
+    let sum: u32 = head.iter().enumerate().map(counted).sum();
+    parse_number(&head[148..156]) == Some(u64::from(sum))
+}
+
 /// Reads the next entry's head, or `None` at the end. The caller has read the previous entry and its padding.
 pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> {
     let (mut long_name, mut long_size) = (None, None);
@@ -105,12 +123,7 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
         if head == [0; BLOCK] {
             return Ok(None);
         }
-        let sum: u32 = head
-            .iter()
-            .enumerate()
-            .map(|(i, b)| u32::from(if (148..156).contains(&i) { b' ' } else { *b }))
-            .sum();
-        if parse_number(&head[148..156]) != Some(u64::from(sum)) {
+        if !has_checksum(&head) {
             return refuse("a tar header's checksum is wrong: the archive is damaged or not a tar");
         }
         let Some(size) = parse_number(&head[124..136]) else {
@@ -118,7 +131,8 @@ pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> 
         };
         match head[156] {
             b'L' => long_name = Some(text(until_zero(&body(reader, size, MAX_NAME)?))?),
-            b'x' => (long_name, long_size) = pax(&body(reader, size, MAX_PAX)?, long_name)?,
+            // `X` is Solaris' letter for it.
+            b'x' | b'X' => (long_name, long_size) = pax(&body(reader, size, MAX_PAX)?, long_name)?,
             b'g' => drop(body(reader, size, MAX_PAX)?),
             kind => {
                 let name = match long_name {
@@ -308,13 +322,52 @@ mod tests {
 
     #[test]
     fn pax_paths_and_sizes_are_read() {
-        let (name, size) = pax(b"15 path=a/b.pth\n13 size=12345\n10 mtime=1\n", None)
-            .map_err(|_| ())
-            .unwrap_or_default();
-        // "15 path=a/b.pth\n" counts 16 bytes: a wrong length is refused, a right one read.
-        assert_eq!((name, size), (None, None));
         let records = b"16 path=a/b.pth\n14 size=12345\n11 mtime=1\n";
         let (name, size) = pax(records, None).unwrap();
         assert_eq!((name.as_deref(), size), (Some("a/b.pth"), Some(12345)));
+    }
+
+    /// "15 path=a/b.pth\n" has 16 bytes; the others lack a length, a line end, an equals sign or a number.
+    #[test]
+    fn malformed_pax_headers_are_refused() {
+        for records in [
+            &b"15 path=a/b.pth\n13 size=12345\n"[..],
+            b"path=a\n",
+            b"9 path=a.",
+            b"7 path\n",
+            b"99 path=a\n",
+            b"0 path=a\n",
+            b"10 size=1x\n",
+            b"22 GNU.sparse.major=1\n",
+        ] {
+            let Err(Stop::Refused(reason)) = pax(records, None) else {
+                panic!("{:?} was taken", String::from_utf8_lossy(records));
+            };
+            assert!(
+                ["malformed", "no number", "sparse"]
+                    .iter()
+                    .any(|word| reason.contains(word)),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tar_is_known_by_its_first_block() {
+        let head = block("x_metadata.json", b'0', 5, 0);
+        assert!(is_tar(&head) && is_tar(&[&head[..], b"more"].concat()));
+        assert!(!is_tar(&head[..511]) && !is_tar(&[0; BLOCK]) && !is_tar(&[b'x'; BLOCK]));
+        assert!(!is_tar(&block("sys_info", b'0', 5, 0)));
+        let mut old = head;
+        old[257..265].fill(0);
+        let sum: u32 = old
+            .iter()
+            .enumerate()
+            .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) })
+            .sum();
+        old[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert!(is_tar(&old));
+        old[0] ^= 1;
+        assert!(!is_tar(&old));
     }
 }

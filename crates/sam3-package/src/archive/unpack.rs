@@ -3,34 +3,37 @@
 //! Files get their final names only after every digest was right. Entries that would leave the folder, links,
 //! devices, duplicates and sizes beyond what the metadata promises are refused.
 
+mod names;
 mod walk;
 
 use std::{
-    collections::HashMap,
     fs,
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use super::{
-    decompress,
+    layers::{Form, tar_in},
     tar::{self, Kind},
     volumes::Volumes,
+    what_it_is,
 };
 use crate::{
     Error, Progress, Result, drive,
-    package::{MAX_METADATA_BYTES, Metadata, Verified, conclude, metadata_path, verify_streamed},
+    package::{MAX_METADATA_BYTES, Metadata, PACKAGE_ENDS, Verified, conclude, verify_streamed},
+    regular,
     staged::{Staged, commit_all},
 };
-use walk::{Content, Found, MAX_ENTRIES, check_claim, most, stopped, unreadable, walk};
+use names::{Role, is_metadata_of, role};
+use walk::{Content, Found, MAX_ENTRIES, check_claim, most, pass_over, stopped, unreadable, walk};
 
 /// What [`unpack`] wrote.
 #[derive(Clone, Debug)]
 pub struct Unpacked {
     /// Each file with its size, in the archive's order.
     pub files: Vec<(PathBuf, u64)>,
-    /// The check of each package among them.
-    pub packages: Vec<Verified>,
+    /// The check of the package among them.
+    pub verified: Verified,
 }
 
 /// Extracts an archive into `folder`, which is made if it is not there, and verifies it.
@@ -41,9 +44,10 @@ pub struct Unpacked {
 /// As [`crate::package::verify`], and [`Error::Exists`] where a file is there and `force` is false.
 pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     let volumes = Volumes::find(path)?;
-    if volumes.first().exists() && !super::is_archive(path) {
-        let reason = "expected a .tar.gz or .tar.zst, found neither gzip nor Zstandard; `sam3 verify` checks a package that is unpacked already";
-        return Err(Error::invalid(path, reason));
+    // Another kind of file is named before a folder is made for it.
+    regular::open(volumes.first())?;
+    if Form::of_file(volumes.first()).is_none() {
+        return Err(Error::invalid(path, what_it_is(volumes.first())));
     }
     extract(path, &volumes, folder, force, progress).map_err(|error| volumes.explain(error))
 }
@@ -80,9 +84,33 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         .zip(&found.files)
         .map(|(staged, file)| (staged.target().to_owned(), file.size))
         .collect();
-    let packages = found.judge(path)?;
-    commit_all(staged, true)?;
-    Ok(Unpacked { files, packages })
+    let verified = found.judge(path)?;
+    refuse_metadata_of_another(&staged)?;
+    commit_all(staged, true, || Ok(()))?;
+    Ok(Unpacked { files, verified })
+}
+
+/// `X.pth` and `X.safetensors` would share their metadata: what is extracted must not take it from a package that is there.
+fn refuse_metadata_of_another(staged: &[Staged]) -> Result<()> {
+    let targets: Vec<&Path> = staged.iter().map(Staged::target).collect();
+    for metadata in targets.iter().filter(|target| target.exists()) {
+        let package = targets.iter().find(|package| is_metadata_of(metadata, package));
+        let others = PACKAGE_ENDS.iter().filter_map(|end| Some(package?.with_extension(end)));
+        let is_another = |other: &PathBuf| {
+            other.exists()
+                && !targets
+                    .iter()
+                    .any(|target| target.as_os_str().eq_ignore_ascii_case(other))
+        };
+        if let Some(other) = others.into_iter().find(is_another) {
+            let reason = format!(
+                "it is the metadata of {}, too: unpack into another folder, or move that package away",
+                other.display()
+            );
+            return Err(Error::invalid(metadata, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Checks an archive without writing anything.
@@ -93,10 +121,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     let volumes = Volumes::find(path)?;
     walk(path, &volumes, progress, |_, _, _| Ok(None))
         .and_then(|found| found.judge(path))
-        .map_err(|error| volumes.explain(error))?
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::NotAPackage { path: path.to_owned() })
+        .map_err(|error| volumes.explain(error))
 }
 
 /// Reads the metadata of an archive, which stands first in those that this crate writes.
@@ -106,20 +131,17 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 pub fn metadata(path: &Path) -> Result<Metadata> {
     let volumes = Volumes::find(path)?;
     let size = volumes.size()?;
-    let mut reader = decompress(&volumes, &())?;
+    let mut reader = tar_in(volumes.open(&())?).map_err(|error| unreadable(path, error))?;
     for _ in 0..MAX_ENTRIES {
         let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? else {
             break;
         };
         check_claim(path, &entry, most(size))?;
-        let padded = entry.size.next_multiple_of(tar::BLOCK as u64);
-        let is_metadata = entry.name.ends_with("_metadata.json");
-        if is_metadata {
-            check_claim(path, &entry, MAX_METADATA_BYTES)?;
-        } else {
-            io::copy(&mut (&mut reader).take(padded), &mut io::sink()).map_err(|error| unreadable(path, error))?;
+        if role(Path::new(&entry.name)) != Role::Metadata {
+            pass_over(&mut reader, path, &entry)?;
             continue;
         }
+        check_claim(path, &entry, MAX_METADATA_BYTES)?;
         let mut text = vec![0; entry.size as usize];
         reader.read_exact(&mut text).map_err(|error| unreadable(path, error))?;
         return Metadata::from_json(&text).map_err(|reason| Error::invalid(path, reason));
@@ -144,37 +166,33 @@ fn inside(archive: &Path, folder: &Path, name: &Path) -> Result<PathBuf> {
 }
 
 impl Found {
-    /// Compares every package with its metadata, and that with the metadata file beside it.
-    fn judge(self, path: &Path) -> Result<Vec<Verified>> {
-        let mut packages = Vec::new();
-        let mut outside = HashMap::new();
+    /// Compares the package with its metadata, and that with the metadata file beside it.
+    fn judge(self, path: &Path) -> Result<Verified> {
+        let (mut package, mut outside) = (None, None);
         for file in self.files {
             match file.content {
-                Content::Package(streamed) => packages.push((file.name, streamed)),
-                Content::Metadata(text) => _ = outside.insert(file.name, text),
+                Content::Package(streamed) => package = Some((file.name, streamed)),
+                Content::Metadata(text) => outside = Some((file.name, text)),
             }
         }
-        let mut verified = Vec::new();
-        for (name, streamed) in packages {
-            let (metadata, inside, mut mismatches) =
-                verify_streamed(&name, streamed).map_err(|error| in_archive(path, error))?;
-            let beside = metadata_path(&name);
-            let outside = outside.get(&beside);
-            if outside.is_some_and(|text| *text != inside) {
-                mismatches.push(format!(
-                    "  {}: differs from the metadata inside the package",
-                    beside.display()
-                ));
-            }
-            verified.push(conclude(path, metadata, outside.map(|_| beside), mismatches)?);
-        }
-        if verified.is_empty() {
-            return Err(Error::invalid(
-                path,
-                "the archive holds no .pth, .pt or .safetensors package",
+        let Some((name, streamed)) = package else {
+            let reason = "the archive holds no .pth, .pt or .safetensors package";
+            return Err(Error::invalid(path, reason));
+        };
+        let (metadata, inside, mut mismatches) =
+            verify_streamed(&name, streamed).map_err(|error| in_archive(path, error))?;
+        let beside = outside.as_ref().map(|(name, _)| name.clone());
+        if let Some((name, _)) = outside.filter(|(_, text)| *text != inside) {
+            mismatches.push(format!(
+                "  {}: differs from the metadata inside the package",
+                name.display()
             ));
         }
-        Ok(verified)
+        let verified = conclude(path, metadata, beside, mismatches)?;
+        Ok(Verified {
+            warnings: self.warnings,
+            ..verified
+        })
     }
 }
 

@@ -8,26 +8,23 @@
 mod read;
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::RwLock,
 };
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::{Compression, zstd};
 use crate::{
-    Error, Progress, Result,
-    package::hex,
-    positioned,
-    staged::{Staged, remove_old},
+    Error, Progress, Result, digest,
+    staged::{Staged, check_name, remove_old},
 };
+pub(crate) use read::is_archive_name;
 pub(super) use read::{Volumes, is_part};
 
 /// Three digits count them.
 const MAX_PARTS: usize = 1000;
-/// Bytes hashed at a time.
-const PIECE: usize = 1 << 20;
 /// gzip's magic, deflate, FCOMMENT, no time, no level, unknown system; a line break that parts the list from it.
 const LIST_HEAD: [u8; 11] = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 255, b'\n'];
 /// What is a comment to `sha256sum`; the gzip comment's end, an empty last block, and the checksum and length of nothing.
@@ -62,6 +59,10 @@ impl Output {
                 return Err(Error::Exists { path });
             }
         }
+        if split.is_some() {
+            // It is written last, and its name is the longest.
+            check_name(&list_path(target))?;
+        }
         output.grow(1)?;
         Ok(output)
     }
@@ -69,6 +70,11 @@ impl Output {
     /// How the archive is to be compressed.
     pub fn compression(&self) -> Compression {
         self.compression
+    }
+
+    /// The archive's name, without a part's number.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Writes at a position of the joined archive, from any thread.
@@ -124,10 +130,9 @@ impl Output {
             progress.stage("hashing", lengths.iter().sum());
             let lines: Vec<String> = files
                 .par_iter()
-                .zip(&lengths)
-                .map(|(file, length)| {
+                .map(|file| {
                     let name = file.target().file_name().unwrap_or_default().to_string_lossy();
-                    Ok(format!("{}  {name}\n", hash(file, *length, progress)?))
+                    Ok(format!("{}  {name}\n", hash(file, progress)?))
                 })
                 .collect::<Result<_>>()?;
             let bytes = framed(self.compression, &lines.concat());
@@ -151,16 +156,14 @@ fn framed(compression: Compression, lines: &str) -> Vec<u8> {
     }
 }
 
-fn hash(file: &Staged, length: u64, progress: &dyn Progress) -> Result<String> {
-    let (mut sha, mut buffer) = (Sha256::new(), vec![0; PIECE]);
-    for offset in (0..length).step_by(PIECE) {
-        let piece = &mut buffer[..PIECE.min((length - offset) as usize)];
-        positioned::read_exact_at(file.file(), piece, offset)
-            .map_err(|source| Error::io("read", file.temporary(), source))?;
-        sha.update(&piece);
-        progress.advance(piece.len() as u64);
-    }
-    Ok(hex(&sha.finalize()))
+fn hash(file: &Staged, progress: &dyn Progress) -> Result<String> {
+    let advance = |bytes| {
+        progress.advance(bytes);
+        Ok(())
+    };
+    File::open(file.temporary())
+        .and_then(|open| digest::hash(open, advance))
+        .map_err(|source| Error::io("read", file.temporary(), source))
 }
 
 /// Removes the parts of an earlier archive of this name and their list: joined with new ones, they would spoil them.

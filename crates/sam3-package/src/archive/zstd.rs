@@ -9,7 +9,7 @@ mod literals;
 
 use std::{
     hash::Hasher,
-    io::{self, BufRead, Read},
+    io::{self, Read},
 };
 
 use ruzstd::{
@@ -21,19 +21,20 @@ use ruzstd::{
 };
 use twox_hash::XxHash64;
 
-use super::{deflate::repeats, pieces::Codec};
+use super::{ahead::Ahead, deflate::repeats, pieces::Codec};
 
-pub(super) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Of the frames that decoders skip, the first kind.
 pub(super) const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 /// Content size in four bytes, a single segment, a checksum at the end.
 const DESCRIPTOR: u8 = 0b1010_0100;
 /// Bytes under one set of codes, as in deflate.
 const BLOCK: usize = 64 << 10;
-/// A frame that wants more memory than this to be decoded is none of ours; `zstd -19` stays below.
-const MAX_WINDOW: u64 = 16 << 20;
-/// Bytes decoded at a time.
-const DECODED: usize = 256 << 10;
+/// The largest window that is decoded: what `zstd -d` takes by default, `--long=27` and `--ultra -22` write. It is the
+/// memory that such a frame costs here; ours cost 1 MiB.
+const MAX_WINDOW: u64 = 128 << 20;
+/// Bytes decoded at a time. One block more fits what the decoder keeps beside the window; two would double its memory.
+const DECODED: usize = 128 << 10;
 
 /// `tar --zstd -x` reads it.
 pub(super) struct Zstd;
@@ -108,15 +109,20 @@ fn patch(at: usize, is_last: bool, kind: Block, size: usize, out: &mut [u8]) {
     out[at..at + 3].copy_from_slice(&header);
 }
 
+/// True for the head of a frame, also of one that decoders skip.
+pub(super) fn is_frame(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
 /// Decodes frame after frame, checks their checksums and skips what is skippable.
 pub(super) struct Frames<R> {
-    source: R,
+    source: Ahead<R>,
     decoder: FrameDecoder,
     is_inside: bool,
 }
 
-impl<R: BufRead> Frames<R> {
-    pub fn new(source: R) -> Self {
+impl<R: Read> Frames<R> {
+    pub fn new(source: Ahead<R>) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
         Self {
@@ -128,7 +134,7 @@ impl<R: BufRead> Frames<R> {
 
     /// Goes to the next frame; false at the end of the source.
     fn next_frame(&mut self) -> io::Result<bool> {
-        while !self.source.fill_buf()?.is_empty() {
+        while is_frame(self.source.peek(4)?) || self.source.goes_on(&[&MAGIC])? {
             match self.decoder.reset(&mut self.source) {
                 Ok(()) => {
                     self.is_inside = true;
@@ -140,6 +146,13 @@ impl<R: BufRead> Frames<R> {
                     if skipped < length {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
+                }
+                Err(FrameDecoderError::WindowSizeTooBig { requested, .. }) => {
+                    let reason = format!(
+                        "decoding it takes a window of {requested} bytes, at most {MAX_WINDOW} are given: run \
+                         `zstd -d --long=31` on it and take the .tar that it writes, or compress again with --long=27"
+                    );
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
                 }
                 Err(error) => return Err(damaged(&error)),
             }
@@ -162,7 +175,7 @@ impl<R: BufRead> Frames<R> {
     }
 }
 
-impl<R: BufRead> Read for Frames<R> {
+impl<R: Read> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -203,11 +216,11 @@ fn damaged(error: &(dyn std::error::Error + 'static)) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::testing::noise;
+    use crate::archive::{ahead::Trailing, testing::noise};
 
     fn decode(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        Frames::new(bytes).read_to_end(&mut out).map(|_| out)
+        Frames::new(Ahead::new(bytes)).read_to_end(&mut out).map(|_| out)
     }
 
     fn check(name: &str, data: &[u8]) -> usize {
@@ -282,6 +295,9 @@ mod tests {
         assert!(decode(&with_list).unwrap() == data);
         with_list.pop();
         assert_eq!(decode(&with_list).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(decode(&[&coded, &b"\0\0\n"[..]].concat()).unwrap() == data);
+        let error = decode(&[&coded, &b"else"[..]].concat()).unwrap_err();
+        assert_eq!(Trailing::of(&error).unwrap().at, coded.len() as u64);
         for length in [1, 3, 8, 20, coded.len() / 2, coded.len() - 1] {
             let error = decode(&coded[..length]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length}: {error}");
@@ -291,5 +307,36 @@ mod tests {
             damaged[at] ^= 4;
             assert!(decode(&damaged).is_err(), "byte {at}");
         }
+    }
+
+    /// A frame without content size whose descriptor asks for a window of 2^`log` bytes.
+    fn with_window(log: u8, data: &[u8]) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend([0, (log - 10) << 3]);
+        block_header(true, Block::Raw, data.len(), &mut out);
+        out.extend(data);
+        out
+    }
+
+    /// `zstd --long=27 -19` of noise, 20 MiB of zeros and the same noise, which is a match from beyond 16 MiB.
+    #[test]
+    fn matches_from_afar_are_found() {
+        let noise = noise(4096, 7);
+        let data = [&noise[..], &vec![0; 20 << 20], &noise].concat();
+        let coded = include_bytes!("../../tests/fixtures/far_match.zst");
+        assert!(coded.len() < noise.len() * 3 / 2, "the second noise is not a match");
+        assert!(decode(coded).unwrap() == data);
+    }
+
+    #[test]
+    fn windows_are_decoded_up_to_those_of_long_27() {
+        assert_eq!(decode(&with_window(27, b"far")).unwrap(), b"far");
+        let error = decode(&with_window(28, b"far")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        let error = error.to_string();
+        assert!(
+            error.contains("268435456 bytes") && error.contains("zstd -d --long=31"),
+            "{error}"
+        );
     }
 }

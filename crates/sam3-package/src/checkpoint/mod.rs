@@ -2,6 +2,7 @@
 //!
 //! Names are the file's own here; [`crate::layout`] turns them into official ones.
 
+mod foreign;
 mod pickle;
 mod pth;
 pub(crate) mod safetensors;
@@ -19,6 +20,7 @@ use std::{
 use memmap2::Mmap;
 
 use crate::{Error, Result};
+pub(crate) use foreign::foreign;
 pub use tensor::{Dtype, TensorView};
 pub(crate) use tensor::{Stored, byte_len, gather};
 

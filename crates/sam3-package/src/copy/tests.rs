@@ -1,5 +1,7 @@
 //! Copies that were interrupted, that meet other files, that come in parts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 fn scratch(name: &str) -> PathBuf {
@@ -13,6 +15,101 @@ fn bytes(count: usize) -> Vec<u8> {
     (0..count as u64)
         .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
         .collect()
+}
+
+/// Calls back at every stage, by its name, and at every piece.
+struct Watch<F>(F);
+
+impl<F: Fn(&str) + Sync> Progress for Watch<F> {
+    fn stage(&self, what: &str, _: u64) {
+        (self.0)(what);
+    }
+
+    fn advance(&self, _: u64) {
+        (self.0)("piece");
+    }
+}
+
+#[test]
+fn a_source_that_is_written_meanwhile_is_told() {
+    let folder = scratch("written");
+    let (source, drive) = (folder.join("x.bin"), folder.join("drive"));
+    let all = bytes(3 * PIECE as usize);
+    for length in [all.len() as u64 + 1, 2 * PIECE, 0] {
+        fs::write(&source, &all).unwrap();
+        let resized = AtomicBool::new(false);
+        let watch = Watch(|what: &str| {
+            if what == "piece" && !resized.swap(true, Ordering::Relaxed) {
+                OpenOptions::new()
+                    .write(true)
+                    .open(&source)
+                    .unwrap()
+                    .set_len(length)
+                    .unwrap();
+            }
+        });
+        let error = copy(std::slice::from_ref(&source), &drive, false, &watch).unwrap_err();
+        let expected = format!("it had {} bytes, now it has {length}", all.len());
+        assert!(error.is_input() && error.to_string().contains(&expected), "{error}");
+        assert!(!drive.join("x.bin").exists());
+    }
+    fs::write(&source, &all).unwrap();
+    let copied = copy(std::slice::from_ref(&source), &drive, false, &()).unwrap();
+    assert_eq!(copied[0].bytes, all.len() as u64);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// What is in memory proves nothing of the drive.
+#[test]
+fn memory_is_let_go_of_before_a_file_is_read_back() {
+    let folder = scratch("cached");
+    let (source, drive) = (folder.join("x.bin"), folder.join("drive"));
+    fs::write(&source, "x").unwrap();
+    for found in [0, 1] {
+        let before = drive::tests::FORGOTTEN.get();
+        let copied = copy(std::slice::from_ref(&source), &drive, false, &()).unwrap();
+        assert_eq!(copied[0].found, found);
+        assert_eq!(copied[0].is_from_drive, cfg!(target_os = "linux"));
+        assert_eq!(drive::tests::FORGOTTEN.get() - before, 1);
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_comes_while_a_copy_runs_is_replaced_by_force_alone() {
+    let folder = scratch("comes");
+    let (source, target) = (folder.join("x.bin"), folder.join("drive/x.bin"));
+    fs::write(&source, "new").unwrap();
+    let watch = Watch(|what: &str| {
+        if what == "reading back" {
+            fs::write(&target, "another's").unwrap();
+        }
+    });
+    let run = |force| copy(std::slice::from_ref(&source), &folder.join("drive"), force, &watch);
+    assert!(matches!(run(false), Err(Error::Exists { path }) if path == target));
+    assert_eq!(fs::read(&target).unwrap(), b"another's");
+    run(true).unwrap();
+    assert_eq!(fs::read(&target).unwrap(), b"new");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A copy under way has a longer name than the file.
+#[test]
+fn the_longest_names_are_copied() {
+    let folder = scratch("long");
+    let files = ["a", "b"].map(|end| folder.join("n".repeat(254) + end));
+    files
+        .iter()
+        .for_each(|file| fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap());
+    copy(&files, &folder.join("drive"), false, &()).unwrap();
+    for file in &files {
+        let copied = folder.join("drive").join(file.file_name().unwrap());
+        assert_eq!(fs::read(copied).unwrap(), fs::read(file).unwrap());
+    }
+    let names = files.each_ref().map(|file| partial_name(file.file_name().unwrap()));
+    assert!(names[0] != names[1] && names.iter().all(|name| name.len() <= 255));
+    assert_eq!(partial_name(OsStr::new("x.pth")), ".x.pth.sam3-copy");
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -121,15 +218,24 @@ fn a_file_in_the_way_is_told_before_the_first_is_copied() {
 fn what_belongs_together_goes_together() {
     let folder = scratch("together");
     let drive = folder.join("drive");
-    for name in ["x.pth", "x_metadata.json", "x.tar.gz.000", "x.tar.gz.001"] {
+    let files = [
+        "SAM3.PTH",
+        "SAM3_METADATA.JSON",
+        "x.pth",
+        "x.tar.gz.000",
+        "x.tar.gz.001",
+        "x_metadata.json",
+    ];
+    for name in files {
         fs::write(folder.join(name), name).unwrap();
     }
-    copy(&[folder.join("x.pth"), folder.join("x.tar.gz.000")], &drive, false, &()).unwrap();
+    let named = ["x.pth", "x.tar.gz.000", "SAM3.PTH"].map(|name| folder.join(name));
+    copy(&named, &drive, false, &()).unwrap();
     let mut names: Vec<_> = fs::read_dir(&drive)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["x.pth", "x.tar.gz.000", "x.tar.gz.001", "x_metadata.json"]);
+    assert_eq!(names, files);
     fs::remove_dir_all(folder).unwrap();
 }

@@ -1,6 +1,9 @@
 //! A package on its way: every tensor is written, under a temporary name, and can be tried before it gets its own.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -8,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Format, Metadata, Options, Report, Source, TensorRecord, TestRun, archive_path,
     compressed_tensors::quantization_config,
-    format_of, hex,
+    format_of,
     metadata::check_size,
     metadata_path,
     plan::{Plan, Stored},
@@ -18,6 +21,7 @@ use super::{
 use crate::{
     Error, Progress, Result, StateDict,
     archive::{self, Compression, Entry},
+    digest::hex,
     precision::Precision,
     staged::{Staged, commit_all},
 };
@@ -105,16 +109,25 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
         Format::Pth => Layout::Pth(pth::Layout::new(&stem(&options.output), &plan.stored)),
         Format::Safetensors => {
             let unknown = vec![Written::default(); plan.stored.len()];
-            let draft = describe(Source::unread(source.path(), files, origin.clone()), &unknown);
+            let mut draft = describe(Source::unread(source.path(), files, origin.clone()), &unknown);
+            draft.test = options.test.clone();
             Layout::Safetensors(safetensors::Layout::new(&plan.stored, &draft.to_json()))
         }
     };
-    let read_source = || Source::read(source.path(), files, origin, progress);
     let offset = |tensor| match &layout {
         Layout::Pth(layout) => layout.offset(tensor),
         Layout::Safetensors(layout) => layout.offset(tensor),
     };
-    let (written, source_info) = write::tensors(source, &plan, &package, offset, progress, read_source)?;
+    let stop = AtomicBool::new(false);
+    let read_source = || {
+        let read = Source::read(source.path(), files, origin, progress, &stop);
+        read.inspect_err(|_| stop.store(true, Ordering::Relaxed))
+    };
+    let (source_info, written) = rayon::join(read_source, || {
+        write::tensors(source, &plan, &package, offset, progress, &stop)
+    });
+    // Of the two the one that failed by itself: a hash that was stopped is an error, too, tensors that were stopped are not.
+    let (written, source_info) = (written?, source_info?);
     let warnings = judge_losses(source, &plan, options.precision, &written)?;
     let draft = Draft {
         options: options.clone(),
@@ -160,7 +173,8 @@ impl Draft {
         self.package.temporary()
     }
 
-    /// Records in the metadata what trying the package gave.
+    /// Records in the metadata what trying the package gave. A `.safetensors` has room for it where [`Options::test`] said
+    /// what comes.
     ///
     /// # Errors
     /// [`Error::Output`].
@@ -181,6 +195,8 @@ impl Draft {
             }
             Layout::Safetensors(layout) => layout.finish(&self.package, &json)?,
         }
+        // It may have become shorter.
+        self.metadata_file.set_len(json.len() as u64)?;
         self.metadata_file.write_at(&json, 0)
     }
 
@@ -222,12 +238,17 @@ impl Draft {
             .collect();
         warnings.extend(other_archives(&options.output, &files));
         let mut outputs: Vec<Staged> = outputs.into_iter().map(|(file, _)| file).collect();
-        if let (Some(compression), Some(_)) = (options.archive, options.split) {
-            archive::remove_superseded(&archive_path(&options.output, compression))?;
+        let is_split = options.archive.is_some() && options.split.is_some();
+        if is_split {
             // Named first, the list tells which parts a run that was killed has not named.
             outputs[2..].rotate_right(1);
         }
-        commit_all(outputs, options.sync)?;
+        commit_all(outputs, options.sync, || match options.archive {
+            Some(compression) if is_split && options.force => {
+                archive::remove_superseded(&archive_path(&options.output, compression))
+            }
+            _ => Ok(()),
+        })?;
         Ok(Report {
             files,
             metadata,
@@ -331,3 +352,6 @@ fn file_length(file: &Staged) -> Result<u64> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

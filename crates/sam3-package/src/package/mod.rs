@@ -19,6 +19,8 @@ use std::{
 
 use serde_json::Value;
 
+// The Hub's client asks for it here.
+pub(crate) use crate::digest::hex;
 use crate::{Progress, Result, StateDict, archive::Compression, precision::Precision};
 pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
@@ -26,9 +28,8 @@ pub use metadata::{
     FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord, TestRun, WorstTensor,
 };
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
-pub(crate) use source::hex;
 pub use source::{Shard, Source};
-pub(crate) use stream::{MAX_KEPT, PackageHasher, Streamed};
+pub(crate) use stream::{PackageHasher, Streamed};
 pub use verify::{Verified, verify, verify_structure};
 pub(crate) use verify::{conclude, verify_streamed};
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub created: u64,
     /// Model config for the metadata, in the schema of transformers' `config.json`.
     pub config: Option<Value>,
+    /// The test that [`Draft::set_test`] will record, as far as it is known: a `.safetensors` keeps room for it.
+    pub test: Option<TestRun>,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Options {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             config: None,
+            test: None,
         }
     }
 }
@@ -102,6 +106,12 @@ fn stem(package: &Path) -> String {
     package.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// True for the name of a package's metadata, in any case: FAT changes it on the way.
+pub(crate) fn is_metadata_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.to_ascii_lowercase().ends_with("_metadata.json")
+}
+
 /// True for a name that [`write()`] knows how to write.
 pub fn is_package_name(path: &Path) -> bool {
     format_of(path).is_some()
@@ -113,12 +123,15 @@ enum Format {
     Safetensors,
 }
 
+/// What a package's name may end in.
+pub(crate) const PACKAGE_ENDS: [&str; 3] = ["pth", "pt", "safetensors"];
+
 fn format_of(path: &Path) -> Option<Format> {
-    match path.extension()?.to_str()? {
-        "pth" | "pt" => Some(Format::Pth),
-        "safetensors" => Some(Format::Safetensors),
-        _ => None,
-    }
+    let end = path.extension()?.to_str()?.to_ascii_lowercase();
+    PACKAGE_ENDS.contains(&&*end).then_some(match &*end {
+        "safetensors" => Format::Safetensors,
+        _ => Format::Pth,
+    })
 }
 
 /// Packages a checkpoint: writes all the files that `options` asks for, or none.

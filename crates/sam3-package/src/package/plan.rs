@@ -298,6 +298,9 @@ mod tests {
             (&format!("{decoder}.boxRPB_embed_x.layers.0.weight"), &[256, 2], F32, F32, F32),
             (&format!("{decoder}.presence_token.weight"), &[1, 256], F32, F16, F16),
             (&format!("{decoder}.bbox_embed.layers.0.weight"), &[256, 256], F32, F16, I8),
+            // A scale a row is worth it from 16384 elements on.
+            (&format!("{decoder}.bbox_embed.layers.1.weight"), &[128, 128], F32, F16, I8),
+            (&format!("{decoder}.bbox_embed.layers.2.weight"), &[1, 16_383], F32, F16, F16),
             ("detector.geometry_encoder.boxes_direct_project.weight", &[256, 4], F32, F16, F16),
             ("tracker.sam_mask_decoder.mask_tokens.weight", &[128, 256], F32, F16, F16),
             ("tracker.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", &[2, 128], F32, F32, F32),

@@ -64,8 +64,7 @@ impl Layout {
     }
 
     /// Writes everything but the tensors' bytes. `crcs` are the tensors' CRC-32, `identity` any 16 bytes that
-    /// tell this content from another, for PyTorch's `serialization_id`. A second time replaces the first, where the
-    /// metadata has not become shorter.
+    /// tell this content from another, for PyTorch's `serialization_id`. A second time replaces the first.
     pub fn finish(&self, file: &Staged, crcs: &[u32], identity: [u8; 16], metadata: &[u8]) -> Result<()> {
         let mut directory = Vec::new();
         let (mut records, mut cursor) = (0u64, self.cursor);
@@ -97,7 +96,9 @@ impl Layout {
         }
         let directory_size = directory.len() as u64;
         directory.extend(end_of_archive(records, cursor, directory_size));
-        file.write_at(&directory, cursor)
+        file.write_at(&directory, cursor)?;
+        // Of longer metadata before.
+        file.set_len(cursor + directory.len() as u64)
     }
 }
 
@@ -276,5 +277,26 @@ mod tests {
             assert_eq!(record.start % 64, 0);
         }
         assert_eq!(layout.data[1].header, layout.data[0].start + 48 + 16);
+    }
+
+    /// What the directory at the end says must be the last that the file holds.
+    #[test]
+    fn shorter_metadata_replaces_longer() {
+        let folder = std::env::temp_dir().join(format!("sam3-pth-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let stored = tensors(1, 1);
+        let layout = Layout::new("x", &stored);
+        let files = [&[&b"{}"[..]][..], &[&vec![b' '; 100_000], b"{}"]].map(|texts| {
+            let file = Staged::create(&folder.join("x.pth"), false).unwrap();
+            let zeros = vec![0; 4096];
+            file.write_at(&zeros, layout.offset(0)).unwrap();
+            let crc = crc32fast::hash(&zeros);
+            texts
+                .iter()
+                .for_each(|text| layout.finish(&file, &[crc], [0; 16], text).unwrap());
+            std::fs::read(file.temporary()).unwrap()
+        });
+        assert!(files[0] == files[1]);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -62,7 +62,7 @@ impl Layout {
         let room = (self.start - 8) as usize;
         if header.len() > room {
             let reason = format!(
-                "the header needs {} bytes, {room} were kept for it; please report this",
+                "the header needs {} bytes, {room} were kept for it: write a .pth; please report this",
                 header.len()
             );
             return Err(Error::invalid(file.target(), reason));

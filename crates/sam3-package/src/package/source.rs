@@ -1,11 +1,20 @@
 //! Where a package's tensors come from: name, size and SHA-256 of the source, and whether it is a published file.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Progress, Result, checkpoint::SourceFile};
+use crate::{
+    Error, Progress, Result,
+    checkpoint::SourceFile,
+    digest::{hash, hex},
+};
 
 /// The origin of a package.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,16 +93,26 @@ impl Source {
         }
     }
 
-    /// Reads and hashes the files of a checkpoint opened at `path`.
+    /// Reads and hashes the files of a checkpoint opened at `path`; fails early once `stop` is set.
     pub(super) fn read(
         path: &Path,
         files: &[SourceFile],
         origin: Option<Self>,
         progress: &dyn Progress,
+        stop: &AtomicBool,
     ) -> Result<Self> {
+        let advance = |bytes| {
+            progress.advance(bytes);
+            match stop.load(Ordering::Relaxed) {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => Ok(()),
+            }
+        };
         let mut shards = Vec::with_capacity(files.len());
         for file in files {
-            let sha256 = hash_file(&file.path, progress)?;
+            let sha256 = File::open(&file.path)
+                .and_then(|open| hash(open, advance))
+                .map_err(|source| Error::io("read", &file.path, source))?;
             shards.push(Shard {
                 file: file_name(&file.path),
                 bytes: file.bytes,
@@ -130,24 +149,4 @@ fn file_name(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
-}
-
-/// Hashes through a buffer, not a map, so that the pages do not count as this process's memory.
-fn hash_file(path: &Path, progress: &dyn Progress) -> Result<String> {
-    let failed = |source| Error::io("read", path, source);
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut buffer).map_err(failed)?;
-        if read == 0 {
-            return Ok(hex(&sha.finalize()));
-        }
-        sha.update(&buffer[..read]);
-        progress.advance(read as u64);
-    }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -12,9 +12,9 @@ use crate::checkpoint::{
 };
 
 const LOCAL_HEADER: usize = 30;
-/// What the packages of an archive hold beside their tensors may take so much memory: metadata, and a page between any two
-/// tensors. A full package takes 8 MB.
-pub(crate) const MAX_KEPT: u64 = 24 << 20;
+/// What a package holds beside its tensors may take so much memory: metadata, and a page between any two tensors. A full
+/// package takes 8 MB.
+const MAX_KEPT: u64 = 24 << 20;
 /// What memory comes in.
 const PAGE: u64 = 4096;
 
@@ -25,8 +25,6 @@ pub(crate) struct Streamed {
     pub map: Mmap,
     /// First byte, length and SHA-256 of each tensor's bytes.
     pub digests: Vec<(u64, u64, [u8; 32])>,
-    /// Memory that the map takes.
-    pub kept: u64,
 }
 
 /// Takes a package's bytes in order.
@@ -39,9 +37,8 @@ pub(crate) struct PackageHasher {
     map: MmapMut,
     /// Bytes taken.
     at: u64,
-    /// Memory of those that are kept, how much it may be, and the first page without any.
+    /// Memory of those that are kept, and the first page without any.
     kept: u64,
-    most_kept: u64,
     empty_from: u64,
     digests: Vec<(u64, u64, [u8; 32])>,
 }
@@ -77,8 +74,8 @@ enum Then {
 }
 
 impl PackageHasher {
-    /// For a package of so many bytes; what lies beside its tensors may take `most_kept` bytes of memory.
-    pub fn new(length: u64, most_kept: u64) -> Result<Self, String> {
+    /// For a package of so many bytes.
+    pub fn new(length: u64) -> Result<Self, String> {
         // Pages that are never written cost nothing, and swap need not be set aside for them.
         let map = usize::try_from(length)
             .map_err(|error| error.to_string())
@@ -98,7 +95,6 @@ impl PackageHasher {
             map,
             at: 0,
             kept: 0,
-            most_kept,
             empty_from: 0,
             digests: Vec::new(),
         })
@@ -143,10 +139,9 @@ impl PackageHasher {
         let end = (self.at + bytes.len() as u64).div_ceil(PAGE);
         self.kept += PAGE * end.saturating_sub(self.empty_from.max(self.at / PAGE));
         self.empty_from = self.empty_from.max(end);
-        if self.kept > self.most_kept {
+        if self.kept > MAX_KEPT {
             return Err(format!(
-                "what it holds beside its tensors takes more than {} bytes: not a package",
-                self.most_kept
+                "what it holds beside its tensors takes more than {MAX_KEPT} bytes: not a package"
             ));
         }
         self.map[self.at as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -162,7 +157,6 @@ impl PackageHasher {
         Ok(Streamed {
             map,
             digests: self.digests,
-            kept: self.kept,
         })
     }
 

@@ -11,10 +11,9 @@ use sha2::{Digest, Sha256};
 use super::{
     metadata::{MAX_BYTES, Metadata, Tallies, TensorRecord},
     metadata_path,
-    source::hex,
     stream::Streamed,
 };
-use crate::{Checkpoint, Error, Progress, Result, archive, regular};
+use crate::{Checkpoint, Error, Progress, Result, archive, digest::hex, regular};
 
 /// A package whose every digest was right.
 #[derive(Clone, Debug)]
@@ -27,6 +26,8 @@ pub struct Verified {
     pub beside: Option<PathBuf>,
     /// What the package says about itself.
     pub metadata: Metadata,
+    /// Sentences the user should read.
+    pub warnings: Vec<String>,
 }
 
 /// Checks every tensor of a `.pth`, `.safetensors` or `.tar.gz` package.
@@ -148,7 +149,7 @@ fn differs(record: &TensorRecord, found: &str) -> Option<String> {
 
 /// `X_metadata.json` beside `X.pth` must hold the same bytes as the metadata inside.
 fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> Result<Option<PathBuf>> {
-    let beside = metadata_path(package);
+    let beside = regular::existing(&metadata_path(package));
     match regular::read(&beside, MAX_BYTES)? {
         None => Ok(None),
         Some(text) if text == inside => Ok(Some(beside)),
@@ -218,5 +219,6 @@ pub(crate) fn conclude(
         bytes: metadata.total.bytes,
         beside,
         metadata,
+        warnings: Vec::new(),
     })
 }

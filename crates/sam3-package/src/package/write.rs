@@ -7,7 +7,7 @@ use std::{
     borrow::Cow,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -32,62 +32,47 @@ pub(super) struct Written {
     pub cost: Cost,
 }
 
-/// Writes every tensor of the plan and, meanwhile, does `first` on one of the threads.
-///
-/// Returns what was written, in the plan's order, and the result of `first`.
-pub(super) fn tensors<T: Send>(
+/// Writes every tensor of the plan and returns what was written, in the plan's order. Ends early, with an error or with
+/// tensors missing, once `stop` is set; sets it where it fails.
+pub(super) fn tensors(
     source: &StateDict,
     plan: &Plan,
     file: &Staged,
     offset: impl Fn(usize) -> u64 + Sync,
     progress: &dyn Progress,
-    first: impl FnOnce() -> Result<T> + Send,
-) -> Result<(Vec<Written>, T)> {
+    stop: &AtomicBool,
+) -> Result<Vec<Written>> {
     let next = AtomicUsize::new(0);
-    let first = Mutex::new(Some(first));
     let written = Mutex::new(vec![Written::default(); plan.stored.len()]);
-    let first_result = Mutex::new(None);
-    let baked = Mutex::new(plan.baked.as_deref());
     let worker = |_: rayon::BroadcastContext<'_>| -> Result<()> {
-        let job = first.lock().expect("no thread panicked").take();
-        if let Some(job) = job {
-            let result = job()?;
-            *first_result.lock().expect("no thread panicked") = Some(result);
-        }
         let mut scratch = Scratch::new();
-        if let Some(bytes) = baked.lock().expect("no thread panicked").take() {
-            let last = plan.stored.len() - 1;
-            let mut slot = Slot::new(file, offset(last), progress);
-            slot.write(bytes)?;
-            written.lock().expect("no thread panicked")[last] = slot.finish();
-        }
-        loop {
+        while !stop.load(Ordering::Relaxed) {
             let Some(step) = plan.steps.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                return Ok(());
+                break;
             };
             let mut slots = vec![Slot::new(file, offset(step.output), progress)];
             if step.makes_scale {
                 slots.push(Slot::new(file, offset(step.output + 1), progress));
             }
             let result = store(source, *step, &plan.stored[step.output], &mut scratch, &mut slots);
-            if result.is_err() {
-                // The others need not go on with a package that will not be.
-                next.store(plan.steps.len(), Ordering::Relaxed);
-            }
-            let cost = result?;
+            // The others need not go on with a package that will not be.
+            let cost = result.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut written = written.lock().expect("no thread panicked");
             for (index, slot) in slots.into_iter().enumerate() {
                 written[step.output + index] = slot.finish();
             }
             written[step.output].cost = cost;
         }
+        Ok(())
     };
     rayon::broadcast(worker).into_iter().collect::<Result<()>>()?;
-    let first = first_result
-        .into_inner()
-        .expect("no thread panicked")
-        .expect("one worker took the first job");
-    Ok((written.into_inner().expect("no thread panicked"), first))
+    let mut written = written.into_inner().expect("no thread panicked");
+    if let (Some(bytes), Some(last)) = (&plan.baked, written.last_mut()) {
+        let mut slot = Slot::new(file, offset(plan.stored.len() - 1), progress);
+        slot.write(bytes)?;
+        *last = slot.finish();
+    }
+    Ok(written)
 }
 
 /// Stores one tensor; `slots` are its place and, for a weight that becomes int8 here, that of its scales.

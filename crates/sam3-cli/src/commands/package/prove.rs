@@ -52,6 +52,27 @@ impl<'a> Test<'a> {
         })
     }
 
+    /// What will be recorded, but for what the test finds.
+    pub fn planned(&self) -> TestRun {
+        TestRun {
+            image: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            prompt: match &self.prompts[..] {
+                [prompt] => prompt.clone(),
+                prompts => prompts::join(prompts),
+            },
+            prompts: match &self.prompts[..] {
+                [_] => Vec::new(),
+                prompts => prompts.to_vec(),
+            },
+            device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
+            source_instances: 0,
+            package_instances: 0,
+            matched: 0,
+            worst_mask_iou: None,
+            largest_score_difference: None,
+        }
+    }
+
     /// Segments with the source's model, then with the draft of the package.
     pub fn run(&self, source: &Segmenter, draft: &Draft, output: &Output) -> anyhow::Result<TestRun> {
         let expected = self.segment(source, "source", output)?;
@@ -64,21 +85,12 @@ impl<'a> Test<'a> {
         });
         let [source_instances, package_instances] = comparison.instances.map(|count| count as u64);
         Ok(TestRun {
-            image: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            prompt: match &self.prompts[..] {
-                [prompt] => prompt.clone(),
-                prompts => prompts::join(prompts),
-            },
-            prompts: match &self.prompts[..] {
-                [_] => Vec::new(),
-                prompts => prompts.to_vec(),
-            },
-            device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
             source_instances,
             package_instances,
             matched: comparison.matched as u64,
             worst_mask_iou: comparison.worst_iou,
             largest_score_difference: (comparison.matched > 0).then_some(f64::from(comparison.score_difference)),
+            ..self.planned()
         })
     }
 

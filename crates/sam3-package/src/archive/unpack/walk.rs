@@ -9,14 +9,18 @@ use std::{
     thread,
 };
 
-use super::super::{
-    decompress,
-    tar::{self, Kind, Stop},
-    volumes::Volumes,
+use super::{
+    super::{
+        ahead::Trailing,
+        layers::tar_in,
+        tar::{self, Kind, Stop},
+        volumes::Volumes,
+    },
+    names::{Role, refuse_third, role},
 };
 use crate::{
     Error, Progress, Result,
-    package::{MAX_KEPT, MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed, is_package_name},
+    package::{MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed},
 };
 
 /// Bytes handed from the decompressing to the hashing thread at a time, and how many such pieces may wait.
@@ -30,8 +34,11 @@ const MAX_SIZE: u64 = 64 << 30;
 const SPARE: u64 = 64 << 20;
 
 /// What went by.
+#[derive(Default)]
 pub(super) struct Found {
     pub files: Vec<FoundFile>,
+    /// Sentences the user should read.
+    pub warnings: Vec<String>,
 }
 
 pub(super) struct FoundFile {
@@ -70,12 +77,10 @@ pub(super) fn walk(
 ) -> Result<Found> {
     let size = volumes.size()?;
     progress.stage("unpacking", size);
-    let mut reader = decompress(volumes, progress)?;
-    let mut found = Found { files: Vec::new() };
+    let mut reader = tar_in(volumes.open(progress)?).map_err(|error| unreadable(path, error))?;
+    let mut found = Found::default();
     let (mut names, mut entries) = (HashSet::new(), 0);
     let mut promised = None;
-    // Of all the archive's files: a thousand small ones are no way around.
-    let (mut text_left, mut kept_left) = (MAX_METADATA_BYTES, MAX_KEPT);
     while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
         let name = safe_name(path, &entry.name)?;
         // Lower case, as FAT and macOS would take them for one file.
@@ -89,29 +94,29 @@ pub(super) fn walk(
                 format!("it has more than {MAX_ENTRIES} files and folders: not a package"),
             ));
         }
-        let is_metadata = entry.name.ends_with("_metadata.json");
-        let limit = match (is_metadata, promised) {
-            (true, _) => text_left,
-            (false, Some(promised)) => promised,
-            (false, None) => most(size),
+        let role = role(&name);
+        let limit = match (role, promised) {
+            (Role::Metadata, _) => MAX_METADATA_BYTES,
+            (_, Some(promised)) => promised,
+            (_, None) => most(size),
         };
         check_claim(path, &entry, limit)?;
         if name.as_os_str().is_empty() {
             continue; // "./"
         }
-        if entry.kind == Kind::File && !is_metadata && !is_package_name(&name) {
-            let reason = format!(
-                "entry {:?} is neither a package nor its metadata, so nothing tells whether it is right: not extracted; tar would",
-                entry.name
-            );
-            return Err(Error::invalid(path, reason));
+        if role == Role::Companion {
+            pass_over(&mut reader, path, &entry)?;
+            continue;
+        }
+        if entry.kind == Kind::File {
+            let before: Vec<&Path> = found.files.iter().map(|file| &*file.name).collect();
+            refuse_third(path, &name, &before)?;
         }
         let mut output = open(&name, entry.kind, entry.size)?.map(|file| (file, name.clone()));
         if entry.kind == Kind::Folder {
             continue;
         }
-        let content = if is_metadata {
-            text_left -= entry.size;
+        let content = if role == Role::Metadata {
             let mut text = Vec::with_capacity(entry.size as usize);
             copy(&mut reader, entry.size, path, &mut output, |piece| text.extend(piece))?;
             // What it promises only bounds sizes; whether it is right is compared later.
@@ -121,9 +126,8 @@ pub(super) fn walk(
             });
             Content::Metadata(text)
         } else {
-            let streamed = copy_and_hash(&mut reader, entry.size, kept_left, path, &mut output)?
+            let streamed = copy_and_hash(&mut reader, entry.size, path, &mut output)?
                 .map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?;
-            kept_left -= streamed.kept;
             Content::Package(streamed)
         };
         let padding = (entry.size.next_multiple_of(tar::BLOCK as u64) - entry.size) as usize;
@@ -136,15 +140,34 @@ pub(super) fn walk(
             content,
         });
     }
-    // gzip's own checksum stands behind the last byte.
-    let rest = io::copy(&mut (&mut reader).take(SPARE), &mut io::sink()).map_err(|error| unreadable(path, error))?;
-    if rest == SPARE {
-        return Err(Error::invalid(
+    found.warnings.extend(read_rest(&mut reader, path)?);
+    Ok(found)
+}
+
+/// Skips an entry's bytes and their padding.
+pub(super) fn pass_over(reader: &mut impl Read, path: &Path, entry: &tar::Entry) -> Result<()> {
+    let padded = entry.size.next_multiple_of(tar::BLOCK as u64);
+    let passed = io::copy(&mut reader.take(padded), &mut io::sink()).map_err(|error| unreadable(path, error))?;
+    if passed < padded {
+        return Err(unreadable(path, io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
+/// Reads what stands behind the tar: gzip's checksum is there, behind the last byte. Returns what the user should know.
+fn read_rest(reader: &mut impl Read, path: &Path) -> Result<Option<String>> {
+    match io::copy(&mut reader.take(SPARE), &mut io::sink()) {
+        Ok(SPARE) => Err(Error::invalid(
             path,
             "it goes on after the end of its tar: not a package",
-        ));
+        )),
+        Ok(_) => Ok(None),
+        // The package is whole and its digests tell whether it is right: gzip, too, warns and goes on.
+        Err(error) if Trailing::of(&error).is_some() => {
+            Ok(Some(format!("{}: {error}: ignored, as gzip does", path.display())))
+        }
+        Err(error) => Err(unreadable(path, error)),
     }
-    Ok(found)
 }
 
 /// A relative path of plain names.
@@ -194,7 +217,6 @@ fn copy(
 fn copy_and_hash(
     reader: &mut impl Read,
     size: u64,
-    most_kept: u64,
     archive: &Path,
     output: &mut Option<(File, PathBuf)>,
 ) -> Result<Result<Streamed, String>> {
@@ -202,7 +224,7 @@ fn copy_and_hash(
     let (empty, emptied) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
         let hashing = scope.spawn(move || {
-            let mut hasher = PackageHasher::new(size, most_kept)?;
+            let mut hasher = PackageHasher::new(size)?;
             for piece in filled {
                 hasher.update(&piece)?;
                 // The other side is gone once it has read everything.
@@ -256,6 +278,7 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
             path,
             format!("the archive is damaged ({error}); copy it again from where it was made"),
         ),
+        io::ErrorKind::Unsupported => Error::invalid(path, error.to_string()),
         _ => Error::io("read", path, error),
     }
 }

@@ -1,15 +1,14 @@
 //! Reading an archive through all its parts, and telling which part is at fault when it cannot be read.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
-use super::{LIST_HEAD, MAX_PARTS, PIECE, list_path, part_path, zstd};
-use crate::{Error, Progress, Result, package::hex, regular};
+use super::{super::layers::Form, LIST_HEAD, MAX_PARTS, list_path, part_path, zstd};
+use crate::{Error, Progress, Result, digest, regular, staged::folder_of};
 
 /// A list of 1000 parts has 0.1 MB.
 const MAX_LIST: u64 = 1 << 20;
@@ -19,8 +18,17 @@ const AGAIN: &str = "copy it again from where it was made";
 #[derive(Debug)]
 pub(in crate::archive) struct Volumes {
     paths: Vec<PathBuf>,
-    /// SHA-256 of each, where a list stands beside them.
-    digests: Option<Vec<String>>,
+    /// The number of the first, where they are parts: 0 in ours, 1 in 7-Zip's.
+    first: usize,
+    list: Option<List>,
+}
+
+/// The digests of the parts, in their order.
+#[derive(Debug)]
+struct List {
+    path: PathBuf,
+    first: usize,
+    digests: Vec<String>,
 }
 
 impl Volumes {
@@ -30,25 +38,41 @@ impl Volumes {
     /// # Errors
     /// [`Error::Invalid`] naming a part that is missing or a list that cannot be read.
     pub fn find(path: &Path) -> Result<Self> {
-        let shared = match shared_name(path) {
-            Some(shared) => shared,
-            None if !path.exists() && part_path(path, 0).exists() => path.to_owned(),
-            None => {
-                return Ok(Self {
-                    paths: vec![path.to_owned()],
-                    digests: None,
-                });
-            }
+        let named = shared_name(path);
+        let shared = named.clone().unwrap_or_else(|| path.to_owned());
+        let found = if named.is_some() || !path.exists() {
+            parts_of(&shared)
+        } else {
+            BTreeMap::new()
         };
-        let digests = read_list(&list_path(&shared))?;
-        let present = (0..MAX_PARTS).rev().find(|number| part_path(&shared, *number).exists());
-        let count = digests.as_ref().map_or(present.map_or(1, |last| last + 1), Vec::len);
-        let paths: Vec<PathBuf> = (0..count).map(|number| part_path(&shared, number)).collect();
+        let first = if path == part_path(&shared, 0) {
+            0
+        } else {
+            first_number(&found)
+        };
+        if named.is_none() && !found.contains_key(&first) {
+            return Ok(Self {
+                paths: vec![path.to_owned()],
+                first: 0,
+                list: None,
+            });
+        }
+        let list = List::read(&regular::existing(&list_path(&shared)))?;
+        let first = list.as_ref().map_or(first, |list| list.first);
+        let last = found.last_key_value().map_or(first, |(last, _)| *last);
+        let count = list.as_ref().map_or(last + 1 - first, |list| list.digests.len());
+        let path_of = |number| {
+            found
+                .get(&number)
+                .cloned()
+                .unwrap_or_else(|| part_path(&shared, number))
+        };
+        let paths: Vec<PathBuf> = (first..first + count).map(path_of).collect();
         if let Some(missing) = paths.iter().position(|path| !path.exists()) {
             let reason = format!("part {} of {count} is missing: {AGAIN}", missing + 1);
             return Err(Error::invalid(&paths[missing], reason));
         }
-        Ok(Self { paths, digests })
+        Ok(Self { paths, first, list })
     }
 
     /// The file that the archive begins in.
@@ -63,13 +87,7 @@ impl Volumes {
 
     /// Every file of the archive and, where there is one, the list of its parts.
     pub fn files(mut self) -> Vec<PathBuf> {
-        if self.digests.is_some() {
-            self.paths.extend(
-                self.paths[0]
-                    .file_stem()
-                    .map(|shared| list_path(&self.paths[0].with_file_name(shared))),
-            );
-        }
+        self.paths.extend(self.list.map(|list| list.path));
         self.paths
     }
 
@@ -113,7 +131,7 @@ impl Volumes {
 
     /// A line for each part that is not what the list says, as far as `digest` knows what it is; none without a list.
     pub fn compare(&self, digest: impl Fn(&Path) -> Option<String>) -> Vec<String> {
-        let digests = self.digests.as_deref().unwrap_or_default();
+        let digests = self.list.as_ref().map_or(&[][..], |list| &list.digests);
         let mut wrong = Vec::new();
         for (path, expected) in self.paths.iter().zip(digests) {
             let Some(found) = digest(path).filter(|found| found != expected) else {
@@ -121,7 +139,10 @@ impl Volumes {
             };
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             wrong.push(match digests.iter().position(|digest| *digest == found) {
-                Some(other) => format!("  {name}: holds part .{other:03}; the parts were swapped or renamed"),
+                Some(other) => {
+                    let other = self.first + other;
+                    format!("  {name}: holds part .{other:03}; the parts were swapped or renamed")
+                }
                 None => format!("  {name}: expected sha256 {expected}, found {found}; {AGAIN}"),
             });
         }
@@ -134,62 +155,116 @@ pub(in crate::archive) fn is_part(path: &Path) -> bool {
     shared_name(path).is_some()
 }
 
-/// `X.tar.gz` of `X.tar.gz.000` and `X.tar.gz.sha256`; the same for Zstandard.
+/// `X.tar.gz` of `X.tar.gz.000` and `X.tar.gz.sha256`; the same for the other archives, and in upper case.
 fn shared_name(path: &Path) -> Option<PathBuf> {
     let (shared, last) = path.file_name()?.to_str()?.rsplit_once('.')?;
-    let numbered = last.len() == 3 && last.bytes().all(|digit| digit.is_ascii_digit());
-    let compressed = [".gz", ".tgz", ".zst", ".tzst"].iter().any(|end| shared.ends_with(end));
-    (compressed && (numbered || last == "sha256")).then(|| path.with_file_name(shared))
+    let is_part = number_of(last).is_some() || last.eq_ignore_ascii_case("sha256");
+    (is_part && ends_as_archive(shared)).then(|| path.with_file_name(shared))
 }
 
-/// The digests of a list in the order of the parts, or `None` where there is no list.
-fn read_list(path: &Path) -> Result<Option<Vec<String>>> {
-    let Some(bytes) = regular::read(path, MAX_LIST)? else {
-        return Ok(None);
-    };
-    // A list that `sha256sum` wrote has nothing around it.
-    let text = match &bytes[..] {
-        [a, b, c, d, _, _, _, _, b'\n', text @ ..] if [*a, *b, *c, *d] == zstd::SKIPPABLE => text,
-        bytes => bytes.strip_prefix(&LIST_HEAD).unwrap_or(bytes),
-    };
-    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-    let text = String::from_utf8_lossy(text);
-    let mut digests = Vec::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let fields = line.split_once(|c: char| c.is_ascii_whitespace());
-        let named = fields.filter(|(digest, name)| {
-            digest.len() == 64
-                && digest.bytes().all(|digit| digit.is_ascii_hexdigit())
-                && name.ends_with(&format!(".{:03}", digests.len()))
-        });
-        let Some((digest, _)) = named else {
-            let reason = format!(
-                "expected a SHA-256 and the name of part .{:03}, found {line:?}: {AGAIN}",
-                digests.len()
-            );
-            return Err(Error::invalid(path, reason));
+/// True for the name of an archive or of a part of one.
+pub(crate) fn is_archive_name(path: &Path) -> bool {
+    let is_whole = path
+        .file_name()
+        .is_some_and(|name| ends_as_archive(&name.to_string_lossy()));
+    is_whole || is_part(path)
+}
+
+fn ends_as_archive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".gz", ".tgz", ".zst", ".tzst", ".tar"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// The number that a part's name ends in.
+fn number_of(end: &str) -> Option<usize> {
+    let is_number = end.len() == 3 && end.bytes().all(|digit| digit.is_ascii_digit());
+    end.parse().ok().filter(|_| is_number)
+}
+
+/// The parts of an archive that exist, by their numbers. FAT may have changed the case of some names.
+fn parts_of(shared: &Path) -> BTreeMap<usize, PathBuf> {
+    let entries = fs::read_dir(folder_of(shared)).into_iter().flatten().flatten();
+    let mut parts = BTreeMap::new();
+    for name in entries.map(|entry| entry.file_name()) {
+        let Some((stem, end)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
+            continue;
         };
-        digests.push(digest.to_ascii_lowercase());
+        let is_ours = shared
+            .file_name()
+            .is_some_and(|shared| shared.eq_ignore_ascii_case(stem));
+        if let Some(number) = number_of(end).filter(|_| is_ours) {
+            let is_exact = shared.file_name().is_some_and(|shared| shared == stem);
+            let path = shared.with_file_name(&name);
+            if is_exact {
+                parts.insert(number, path);
+            } else {
+                parts.entry(number).or_insert(path);
+            }
+        }
     }
-    if digests.is_empty() || digests.len() > MAX_PARTS {
-        return Err(Error::invalid(
-            path,
-            format!("it lists {} parts: {AGAIN}", digests.len()),
-        ));
+    parts
+}
+
+/// Where counting begins: 7-Zip's parts begin with 1, and so do ours where the first is missing, but only 7-Zip's begin
+/// as an archive does.
+fn first_number(found: &BTreeMap<usize, PathBuf>) -> usize {
+    let begins = |path: &PathBuf| Form::of_file(path).is_some();
+    usize::from(!found.contains_key(&0) && found.get(&1).is_some_and(begins))
+}
+
+impl List {
+    /// Reads a list; `None` where there is none.
+    fn read(path: &Path) -> Result<Option<Self>> {
+        let Some(bytes) = regular::read(path, MAX_LIST)? else {
+            return Ok(None);
+        };
+        // A list that `sha256sum` wrote has nothing around it.
+        let text = match &bytes[..] {
+            [a, b, c, d, _, _, _, _, b'\n', text @ ..] if [*a, *b, *c, *d] == zstd::SKIPPABLE => text,
+            bytes => bytes.strip_prefix(&LIST_HEAD).unwrap_or(bytes),
+        };
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        let text = String::from_utf8_lossy(text);
+        let mut list = Self {
+            path: path.to_owned(),
+            first: 0,
+            digests: Vec::new(),
+        };
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            list.add(line)?;
+        }
+        if list.digests.is_empty() || list.digests.len() > MAX_PARTS {
+            return Err(Error::invalid(
+                path,
+                format!("it lists {} parts: {AGAIN}", list.digests.len()),
+            ));
+        }
+        Ok(Some(list))
     }
-    Ok(Some(digests))
+
+    /// Takes a line: the digest and the name of the next part.
+    fn add(&mut self, line: &str) -> Result<()> {
+        let (digest, name) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or_default();
+        let number = name.rsplit_once('.').and_then(|(_, end)| number_of(end));
+        if self.digests.is_empty() && number == Some(1) {
+            self.first = 1;
+        }
+        let next = self.first + self.digests.len();
+        let is_digest = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if !is_digest || number != Some(next) {
+            let reason = format!("expected a SHA-256 and the name of part .{next:03}, found {line:?}: {AGAIN}");
+            return Err(Error::invalid(&self.path, reason));
+        }
+        self.digests.push(digest.to_ascii_lowercase());
+        Ok(())
+    }
 }
 
 /// None where it cannot be read.
 fn hash(path: &Path) -> Option<String> {
-    let (mut file, mut sha, mut buffer) = (regular::open(path).ok()?, Sha256::new(), vec![0; PIECE]);
-    loop {
-        let read = file.read(&mut buffer).ok()?;
-        if read == 0 {
-            return Some(hex(&sha.finalize()));
-        }
-        sha.update(&buffer[..read]);
-    }
+    digest::hash(regular::open(path).ok()?, |_| Ok(())).ok()
 }
 
 /// One file after the other; the progress hears of every byte.
