@@ -31,7 +31,7 @@ use crate::{
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Images: JPEG, PNG, WebP or BMP
+    /// Images: JPEG, PNG, WebP, BMP, GIF or TIFF
     #[arg(long, short, value_name = "FILE", required = true, num_args = 1..)]
     image: Vec<PathBuf>,
     /// What to look for: noun phrases such as "boat" or "red car"
@@ -211,8 +211,8 @@ pub fn segment_image<'a>(
     Ok((
         Report {
             path,
-            width: image.width,
-            height: image.height,
+            width: image.width(),
+            height: image.height(),
             loaded,
             timings,
             found,
