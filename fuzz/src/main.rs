@@ -2,9 +2,11 @@
 //!
 //! A seeded mutator on stable Rust rather than libFuzzer, which needs nightly and a C++ compiler; what coverage would
 //! find is made up for by starting from real files of every form. It stops at the first panic, at an input that takes
-//! over a second, or when memory passes the input's size plus 64 MB, and leaves the input in `fuzz-TARGET.bin`.
+//! over a second, or when memory passes the input's size plus 64 MB (more of both for pictures, whose size is a number in
+//! the file), and leaves the input in `fuzz-TARGET.bin`.
 
 mod archives;
+mod pictures;
 
 use std::{
     fs,
@@ -17,7 +19,7 @@ use std::{
 
 use sam3_package::StateDict;
 
-const TARGETS: [(&str, &[&str]); 4] = [
+const TARGETS: [(&str, &[&str]); 5] = [
     (
         "pth",
         &[
@@ -34,6 +36,7 @@ const TARGETS: [(&str, &[&str]); 4] = [
     ("safetensors", &["transformers.safetensors"]),
     ("metadata", &["package.safetensors"]),
     ("archive", &["package.tar", "package.tar.zst"]),
+    ("picture", &[]),
 ];
 
 /// What an input may cost beyond its own size.
@@ -44,12 +47,12 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let target = args.first().and_then(|name| TARGETS.iter().find(|t| t.0 == name));
     let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok())) else {
-        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive SECONDS [SEED]");
+        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive|picture SECONDS [SEED]");
         return ExitCode::from(2);
     };
     let seed = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(1);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sam3-package/fixtures");
-    let corpus: Vec<Vec<u8>> = seeds
+    let mut corpus: Vec<Vec<u8>> = seeds
         .iter()
         .map(|s| match *s {
             "package.tar" => archives::seeds(&made("transformers.safetensors").expect("it is made"))[0].clone(),
@@ -57,12 +60,20 @@ fn main() -> ExitCode {
             s => made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()),
         })
         .collect();
+    if *name == "picture" {
+        corpus = pictures::seeds();
+    }
     run(name, &corpus, Duration::from_secs(seconds), Random(seed | 1))
 }
 
 fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> ExitCode {
     let path = std::env::temp_dir().join(format!("sam3-fuzz-{name}-{}.bin", std::process::id()));
     std::panic::set_hook(Box::new(|_| {}));
+    let (memory, limit) = if name == "picture" {
+        (pictures::MEMORY, pictures::TIME)
+    } else {
+        (MEMORY, TIME)
+    };
     let (start, before) = (Instant::now(), peak());
     let (mut runs, mut opened) = (0u64, 0u64);
     while start.elapsed() < time {
@@ -89,24 +100,24 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         fs::write(&path, &input).expect("write the input");
         let attempt = || {
             let began = Instant::now();
-            let open = if name == "archive" {
-                archives::try_open
-            } else {
-                try_open
+            let open = match name {
+                "archive" => archives::try_open,
+                "picture" => pictures::try_open,
+                _ => try_open,
             };
             (catch_unwind(|| open(&path)), began.elapsed())
         };
         // A busy machine is slow once, a bad input every time.
         let (result, mut took) = attempt();
         for _ in 0..3 {
-            if took > TIME {
+            if took > limit {
                 took = took.min(attempt().1);
             }
         }
         let fault = match result {
             Err(_) => Some("a panic".to_owned()),
-            Ok(_) if took > TIME => Some(format!("{took:?}")),
-            Ok(_) if peak() > before + MEMORY + input.len() as u64 => {
+            Ok(_) if took > limit => Some(format!("{took:?}")),
+            Ok(_) if peak() > before + memory + input.len() as u64 => {
                 Some(format!("{} bytes of memory", peak() - before))
             }
             Ok(ok) => {

@@ -1,13 +1,17 @@
 //! Pictures: reading files into 8-bit RGB, and what the model is given and gives back in pixels.
 
+mod exif;
+mod foreign;
+mod jpeg;
+mod orientation;
+mod png;
+mod read;
 mod resize;
+mod samples;
+mod tiff;
 mod upsample;
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
-
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError as DecodeError, ImageFormat, ImageReader};
 
 pub(crate) use resize::Weights;
 pub use resize::{preprocess, resize};
@@ -15,17 +19,17 @@ pub(crate) use upsample::between;
 pub use upsample::upsample_threshold;
 
 /// The most pixels an image may have: where Pillow, too, takes a file for a decompression bomb.
+///
+/// Reading takes the file and at most 20 bytes a pixel, which is what a progressive JPEG in CMYK needs; most take 6.
 pub const MAX_PIXELS: u64 = 178_956_970;
 
-/// An 8-bit RGB picture.
+/// An 8-bit RGB picture of at least one pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels in a row.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
+    width: u32,
+    height: u32,
     /// `[height, width, 3]`, row by row.
-    pub rgb: Vec<u8>,
+    rgb: Vec<u8>,
 }
 
 /// Why a picture could not be read or written.
@@ -53,16 +57,53 @@ pub enum ImageError {
 }
 
 impl Image {
-    /// Reads a JPEG, PNG, WebP or BMP file, whatever its name says, turned upright as its EXIF orientation asks.
+    /// A picture of these pixels: red, green and blue of each, row by row.
+    ///
+    /// # Errors
+    /// It has no pixels, more than [`MAX_PIXELS`], or `rgb` is not three bytes for each.
+    pub fn new(width: u32, height: u32, rgb: Vec<u8>) -> Result<Self, ImageError> {
+        let invalid = |reason| ImageError::Invalid {
+            name: "image".to_owned(),
+            reason,
+        };
+        let pixels = samples::pixels(width, height).map_err(invalid)?;
+        if rgb.len() != 3 * pixels {
+            let expected = 3 * pixels;
+            return Err(invalid(format!(
+                "expected {expected} bytes of RGB for {width}x{height} pixels, found {}",
+                rgb.len()
+            )));
+        }
+        Ok(Self { width, height, rgb })
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// `[height, width, 3]`, row by row.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// [`Image::rgb`], to draw in.
+    pub fn rgb_mut(&mut self) -> &mut [u8] {
+        &mut self.rgb
+    }
+
+    /// Reads a JPEG, PNG, WebP, BMP, GIF or TIFF file, whatever its name says, turned upright as its EXIF or XMP
+    /// orientation asks. Of several pictures in a file it is the first.
     ///
     /// # Errors
     /// The file cannot be read, is none of these, is damaged, or has more than [`MAX_PIXELS`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ImageError> {
         let path = path.as_ref();
-        let invalid = |reason| ImageError::Invalid {
-            name: path.display().to_string(),
-            reason,
-        };
         let failed = |source| ImageError::Io {
             action: "read",
             path: path.to_owned(),
@@ -71,37 +112,36 @@ impl Image {
         let kind = std::fs::metadata(path).map_err(failed)?.file_type();
         // A pipe would be waited for, and a device may have no end; a folder has an error of its own.
         if !kind.is_file() && !kind.is_dir() {
-            return Err(invalid(
-                "expected a picture in a regular file, found a pipe or a device".to_owned(),
-            ));
+            return Err(ImageError::Invalid {
+                name: path.display().to_string(),
+                reason: "expected a picture in a regular file, found a pipe or a device".to_owned(),
+            });
         }
-        decode(&std::fs::read(path).map_err(failed)?).map_err(invalid)
+        Self::decode_named(&std::fs::read(path).map_err(failed)?, &path.display().to_string())
     }
 
-    /// [`Image::open`] for bytes that are already here.
+    /// [`Image::open`] for bytes that are already here; errors call them `image`.
     ///
     /// # Errors
     /// As [`Image::open`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ImageError> {
-        decode(bytes).map_err(|reason| ImageError::Invalid {
-            name: "image".to_owned(),
+        Self::decode_named(bytes, "image")
+    }
+
+    /// [`Image::decode`] of bytes that errors call `name`, such as `stdin`.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn decode_named(bytes: &[u8], name: &str) -> Result<Self, ImageError> {
+        read::read(bytes).map_err(|reason| ImageError::Invalid {
+            name: name.to_owned(),
             reason,
         })
     }
 
     /// The picture as a PNG file's bytes.
     pub fn to_png(&self) -> Vec<u8> {
-        let mut png = Cursor::new(Vec::new());
-        image::write_buffer_with_format(
-            &mut png,
-            &self.rgb,
-            self.width,
-            self.height,
-            image::ExtendedColorType::Rgb8,
-            ImageFormat::Png,
-        )
-        .expect("writing to memory, with as many bytes as the size needs");
-        png.into_inner()
+        png::encode(self)
     }
 
     /// Writes [`Image::to_png`] to `path`.
@@ -118,111 +158,37 @@ impl Image {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Image, String> {
-    let format = match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => format,
-        Ok(other) => {
-            return Err(format!(
-                "not an image sam3 reads (JPEG, PNG, WebP, BMP): it is {other:?}; convert it"
-            ));
-        }
-        Err(_) if bytes.is_empty() => {
-            return Err("the file is empty; expected a JPEG, PNG, WebP or BMP, so copy it again".to_owned());
-        }
-        Err(_) => return Err("not an image sam3 reads (JPEG, PNG, WebP, BMP)".to_owned()),
-    };
-    let damaged = |error: DecodeError| format!("damaged {format:?}: {error}");
-    if format == ImageFormat::Jpeg && is_cut_jpeg(bytes) {
-        return Err("damaged Jpeg: the file ends before the picture does; copy it again".to_owned());
-    }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.no_limits(); // ours, below, is about the picture and not about how it is stored
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!(
-            "{width}x{height} is more than {MAX_PIXELS} pixels; make it smaller"
-        ));
-    }
-    // A damaged EXIF block is no reason to refuse the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    picture.apply_orientation(orientation);
-    let (width, height) = (picture.width(), picture.height());
-    if width == 0 || height == 0 {
-        return Err(format!("the picture has no pixels: {width}x{height}"));
-    }
-    Ok(Image {
-        width,
-        height,
-        rgb: to_rgb8(picture),
-    })
-}
-
-/// As Pillow's `convert("RGB")`: alpha is dropped, not blended, and of 16 bits the upper 8 stay.
-///
-/// (Pillow keeps the upper 8 of 16-bit colour but clips 16-bit grey at 255, which makes it white; not so here.)
-fn to_rgb8(picture: DynamicImage) -> Vec<u8> {
-    let high = |value: &u16| (value >> 8) as u8;
-    match picture {
-        DynamicImage::ImageRgb16(p) => p.as_raw().iter().map(high).collect(),
-        DynamicImage::ImageRgba16(p) => p.pixels().flat_map(|p| [0, 1, 2].map(|c| high(&p.0[c]))).collect(),
-        DynamicImage::ImageLuma16(p) => p.pixels().flat_map(|p| [high(&p.0[0]); 3]).collect(),
-        DynamicImage::ImageLumaA16(p) => p.pixels().flat_map(|p| [high(&p.0[0]); 3]).collect(),
-        other => other.into_rgb8().into_raw(),
-    }
-}
-
-/// True where no end-of-image marker follows the last scan: the decoder would fill the rest with grey and say nothing.
-fn is_cut_jpeg(bytes: &[u8]) -> bool {
-    let last = |marker| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    last(0xd9) < last(0xda)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_an_image_is_said_so() {
-        for (bytes, expected) in [
+    fn a_picture_has_pixels_and_three_bytes_for_each() {
+        let image = Image::new(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+        assert_eq!(
+            (image.width(), image.height(), image.rgb()),
+            (2, 1, &[1, 2, 3, 4, 5, 6][..])
+        );
+        for (width, height, bytes, expected) in [
+            (0, 1, 0, "no pixels: 0x1"),
+            (1, 0, 0, "no pixels: 1x0"),
+            (2, 1, 5, "expected 6 bytes of RGB for 2x1 pixels, found 5"),
+            (2, 1, 7, "found 7"),
             (
-                &b""[..],
-                "the file is empty; expected a JPEG, PNG, WebP or BMP, so copy it again",
+                u32::MAX,
+                u32::MAX,
+                3,
+                "4294967295x4294967295 is more than 178956970 pixels",
             ),
-            (
-                b"hello, I am no image at all",
-                "not an image sam3 reads (JPEG, PNG, WebP, BMP)",
-            ),
-            (b"GIF89a\x01\x00\x01\x00", "it is Gif"),
-            (b"\x89PNG\r\n\x1a\n\x00\x00", "damaged Png"),
-            (b"\xff\xd8\xff\xe0\x00\x10JFIF", "damaged Jpeg"),
-            (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "damaged WebP"),
-            (b"BM\x00\x00", "damaged Bmp"),
         ] {
-            let error = Image::decode(bytes).unwrap_err().to_string();
+            let error = Image::new(width, height, vec![0; bytes]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let missing = Image::open("no/such.png").unwrap_err().to_string();
-        assert!(missing.starts_with("read no/such.png: "), "{missing}");
-    }
-
-    #[test]
-    fn of_sixteen_bits_the_upper_eight_stay() {
-        let grey = image::ImageBuffer::<image::Luma<u16>, _>::from_raw(2, 1, vec![0x12ff, 0xfe00]);
-        let mut png = Cursor::new(Vec::new());
-        grey.unwrap().write_to(&mut png, ImageFormat::Png).unwrap();
-        let image = Image::decode(png.get_ref()).unwrap();
-        assert_eq!(image.rgb, [0x12, 0x12, 0x12, 0xfe, 0xfe, 0xfe]);
     }
 
     #[test]
     fn a_png_reads_back_and_a_cut_one_does_not() {
-        let image = Image {
-            width: 5,
-            height: 3,
-            rgb: (0..45).collect(),
-        };
+        let image = Image::new(5, 3, (0..45).collect()).unwrap();
         let png = image.to_png();
         assert_eq!(Image::decode(&png).unwrap(), image);
         assert!(Image::decode(&png[..png.len() / 2]).is_err());

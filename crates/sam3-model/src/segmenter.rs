@@ -218,8 +218,8 @@ impl Segmenter {
     fn encode_pixels(&self, pixels: &Tensor, image: &Image, observer: &mut dyn Observer) -> Result<Encoded> {
         Ok(Encoded {
             features: self.model.encode_image(pixels, observer)?,
-            width: image.width,
-            height: image.height,
+            width: image.width(),
+            height: image.height(),
         })
     }
 

@@ -229,11 +229,7 @@ fn seeded(width: u32, height: u32) -> Image {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     });
-    Image {
-        width,
-        height,
-        rgb: pixels.collect(),
-    }
+    Image::new(width, height, pixels.collect()).expect("three bytes a pixel")
 }
 
 /// The most memory that was ever resident, where the system tells.

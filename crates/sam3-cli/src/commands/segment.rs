@@ -43,7 +43,7 @@ use crate::{
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Images (JPEG, PNG, WebP or BMP), folders of them, or - for one from stdin
+    /// Images (JPEG, PNG, WebP, BMP, GIF or TIFF), folders of them, or - for one from stdin
     #[arg(long, short, value_name = "FILE|DIR", required_unless_present = "image_list", num_args = 1..)]
     image: Vec<PathBuf>,
     /// A file with the path of an image or folder on each line, or - for such a list from stdin
@@ -327,8 +327,8 @@ pub fn segment_image<'a>(
         Report {
             path: picture.path,
             sha256: picture.sha256,
-            width: picture.image.width,
-            height: picture.image.height,
+            width: picture.image.width(),
+            height: picture.image.height(),
             loaded,
             threshold,
             timings,

@@ -128,11 +128,7 @@ mod tests {
     #[test]
     fn one_colour_stays_that_colour() {
         for (width, height, size) in [(1, 1, 7), (7, 3, 4), (300, 200, 31), (5, 5, 5)] {
-            let image = Image {
-                width,
-                height,
-                rgb: [9, 200, 255].repeat((width * height) as usize),
-            };
+            let image = Image::new(width, height, [9, 200, 255].repeat((width * height) as usize)).unwrap();
             let resized = resize(&image, size, size);
             assert_eq!(resized.rgb, [9, 200, 255].repeat((size * size) as usize));
         }
@@ -140,11 +136,7 @@ mod tests {
 
     #[test]
     fn values_run_from_minus_one_to_one_by_channel() {
-        let image = Image {
-            width: 1,
-            height: 1,
-            rgb: vec![0, 255, 51],
-        };
+        let image = Image::new(1, 1, vec![0, 255, 51]).unwrap();
         assert_eq!(preprocess(&image, 1), [-1.0, 1.0, (0.2f32 - 0.5) / 0.5]);
     }
 }

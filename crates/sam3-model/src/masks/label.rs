@@ -113,11 +113,11 @@ pub(super) fn place(label: &Label, [x1, y1, x2, y2]: Rect, (width, height): (f32
 
 /// Lays `alpha` of `color` over a pixel; nothing outside the picture.
 pub(super) fn blend(image: &mut Image, x: i64, y: i64, color: [u8; 3], alpha: f32) {
-    if x < 0 || y < 0 || x >= i64::from(image.width) || y >= i64::from(image.height) {
+    if x < 0 || y < 0 || x >= i64::from(image.width()) || y >= i64::from(image.height()) {
         return;
     }
-    let at = 3 * (y as usize * image.width as usize + x as usize);
-    for (value, color) in image.rgb[at..at + 3].iter_mut().zip(color) {
+    let at = 3 * (y as usize * image.width() as usize + x as usize);
+    for (value, color) in image.rgb_mut()[at..at + 3].iter_mut().zip(color) {
         let mixed = f32::from(*value) * (1.0 - alpha) + f32::from(color) * alpha;
         *value = mixed.round() as u8;
     }

@@ -44,7 +44,7 @@ const TINT: f32 = 0.42;
 /// When a mask is not of the picture's size.
 pub fn overlay(image: &Image, instances: &[OverlayInstance]) -> Image {
     let mut drawn = image.clone();
-    let side = (image.width as f32 * image.height as f32).sqrt();
+    let side = (image.width() as f32 * image.height() as f32).sqrt();
     let line = (side / 330.0).clamp(1.5, 16.0);
     let text_size = (side / 34.0).clamp(11.0, 160.0);
     // Large ones first, so that small ones on them stay visible.
@@ -58,7 +58,7 @@ pub fn overlay(image: &Image, instances: &[OverlayInstance]) -> Image {
             draw_box(&mut drawn, rect, color(instance), 0.6 * line);
         }
     }
-    let size = (image.width as f32, image.height as f32);
+    let size = (image.width() as f32, image.height() as f32);
     let mut taken: Vec<Rect> = Vec::new();
     for instance in instances {
         let score = instance.score.map(|score| format!("{score:.2}"));
@@ -84,7 +84,7 @@ fn color(instance: &OverlayInstance) -> [u8; 3] {
 fn draw_mask(image: &mut Image, mask: &Mask, color: [u8; 3], line: f32) {
     assert_eq!(
         (mask.width, mask.height),
-        (image.width, image.height),
+        (image.width(), image.height()),
         "mask and picture"
     );
     let Some([left, top, right, bottom]) = mask.bounding_box() else {
@@ -159,7 +159,7 @@ fn blur(values: &mut [f32], width: usize, reach: usize) {
 
 /// A box with slightly rounded corners, its line on the given coordinates.
 fn draw_box(image: &mut Image, rect: Rect, color: [u8; 3], line: f32) {
-    let limits = [image.width, image.height, image.width, image.height].map(|v| v as f32);
+    let limits = [image.width(), image.height(), image.width(), image.height()].map(|v| v as f32);
     // Boxes may reach over the picture's edge; the line is kept on it.
     let mut rect: Rect = std::array::from_fn(|i| rect[i].clamp(0.5 * line, limits[i] - 0.5 * line));
     rect = [rect[0], rect[1], rect[2].max(rect[0]), rect[3].max(rect[1])];
@@ -187,11 +187,7 @@ mod tests {
 
     #[test]
     fn inside_is_tinted_the_edge_is_drawn_and_the_rest_is_untouched() {
-        let image = Image {
-            width: 200,
-            height: 150,
-            rgb: vec![100; 200 * 150 * 3],
-        };
+        let image = Image::new(200, 150, vec![100; 200 * 150 * 3]).unwrap();
         let mask = Mask::from_fn(200, 150, |x, y| (50..150).contains(&x) && (40..110).contains(&y));
         let instance = OverlayInstance {
             mask: &mask,
@@ -201,7 +197,7 @@ mod tests {
             color: 0,
         };
         let drawn = overlay(&image, &[instance]);
-        let at = |x: usize, y: usize| &drawn.rgb[3 * (y * 200 + x)..][..3];
+        let at = |x: usize, y: usize| &drawn.rgb()[3 * (y * 200 + x)..][..3];
         assert_eq!(at(10, 10), [100; 3]);
         assert_eq!(at(100, 75), [75, 109, 165]);
         assert!(at(50, 75)[2] > 200, "{:?}", at(50, 75));
@@ -210,11 +206,7 @@ mod tests {
     #[test]
     fn nothing_is_too_small_or_too_far_out_to_draw() {
         for (width, height) in [(1, 1), (3, 40), (64, 2)] {
-            let image = Image {
-                width,
-                height,
-                rgb: vec![0; (width * height * 3) as usize],
-            };
+            let image = Image::new(width, height, vec![0; (width * height * 3) as usize]).unwrap();
             let mask = Mask::from_fn(width, height, |_, _| true);
             let bounding_box = Some([-50.0, -1.0, 500.0, 0.5]);
             let label = "a long label that fits nowhere";
@@ -226,7 +218,7 @@ mod tests {
                 color: 99,
             };
             let drawn = overlay(&image, &[instance, instance]);
-            assert_eq!(drawn.rgb.len(), image.rgb.len());
+            assert_eq!(drawn.rgb().len(), image.rgb().len());
         }
     }
 }

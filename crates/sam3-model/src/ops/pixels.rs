@@ -18,8 +18,8 @@ pub fn pixels(image: &Image, size: usize, device: &Device) -> Result<Tensor> {
     if host::is_main_memory(device) {
         return Tensor::from_vec(image::preprocess(image, size), (3, size, size), device);
     }
-    let extents = (image.height as usize, image.width as usize);
-    cuda::resize_normalize_from(&image.rgb, extents, size, device)
+    let extents = (image.height() as usize, image.width() as usize);
+    cuda::resize_normalize_from(image.rgb(), extents, size, device)
 }
 
 /// Masks at a picture's size of some of the `logits`, `[queries, h, w]`.
@@ -63,7 +63,7 @@ mod tests {
     fn an_accelerator_sees_the_same_picture() {
         for (width, height, size) in [(1, 1, 3), (31, 7, 33), (300, 200, 56)] {
             let rgb = (0..width * height * 3).map(|i| (i * 37 % 251) as u8).collect();
-            let image = Image { width, height, rgb };
+            let image = Image::new(width, height, rgb).unwrap();
             let found = as_accelerator(|| pixels(&image, size, &Device::Cpu)).unwrap();
             let expected = pixels(&image, size, &Device::Cpu).unwrap();
             assert_close(&found, &expected, 0.0, &format!("{width}×{height} → {size}"));

@@ -124,11 +124,7 @@ impl Canvas {
         let pixel = |x: u32, y: u32| &background[((y / 2 * SIZE + x / 2) * 3) as usize..][..3];
         let rows = (0..CANVAS).flat_map(|y| (0..CANVAS).flat_map(move |x| pixel(x, y)));
         Self {
-            image: Image {
-                width: CANVAS,
-                height: CANVAS,
-                rgb: rows.copied().collect(),
-            },
+            image: Image::new(CANVAS, CANVAS, rows.copied().collect()).expect("three bytes a pixel"),
             numbers: vec![0; (CANVAS * CANVAS) as usize],
         }
     }
@@ -163,7 +159,7 @@ impl Canvas {
             for x in left.max(0)..=right.min(last) {
                 let pixel = (y * i64::from(CANVAS) + x) as usize;
                 self.numbers[pixel] = number;
-                self.image.rgb[3 * pixel..][..3].copy_from_slice(&colour);
+                self.image.rgb_mut()[3 * pixel..][..3].copy_from_slice(&colour);
             }
         }
     }
@@ -258,7 +254,7 @@ mod tests {
         let scenes = draw(COUNT).unwrap();
         assert_eq!(scenes.len(), COUNT);
         for (index, scene) in scenes.iter().enumerate() {
-            assert_eq!((scene.image.width, scene.image.height), (SIZE, SIZE));
+            assert_eq!((scene.image.width(), scene.image.height()), (SIZE, SIZE));
             assert!(
                 scene.prompt.text.is_some() != (scene.prompt.boxes.len() == 1),
                 "{index}"

@@ -88,7 +88,7 @@ fn id_map(image: &Image, report: &Report) -> anyhow::Result<IdMap> {
         .instances()
         .map(|(_, found)| (found.score, &found.mask))
         .collect();
-    IdMap::new(image.width, image.height, &instances).ok_or_else(|| {
+    IdMap::new(image.width(), image.height(), &instances).ok_or_else(|| {
         Failure::usage(
             format!(
                 "--id-map: {} instances, and 16 bits tell {} apart",

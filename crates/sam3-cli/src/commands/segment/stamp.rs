@@ -114,7 +114,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let plain = Mask::new(70, 3).to_png();
         let stamped = png(plain.clone());
-        assert_eq!(sam3_model::image::Image::decode(&stamped).unwrap().width, 70);
+        assert_eq!(sam3_model::image::Image::decode(&stamped).unwrap().width(), 70);
         for (name, bytes, ours) in [
             ("a.png", &stamped[..], true),
             ("a.png", &plain, false),

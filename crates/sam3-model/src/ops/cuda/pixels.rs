@@ -157,11 +157,8 @@ unsafe impl Args for ResizeArgs {}
 
 fn resize_twin(rgb: &Tensor, size: usize) -> Result<Tensor> {
     let (height, width, _) = rgb.dims3()?;
-    let image = Image {
-        width: width as u32,
-        height: height as u32,
-        rgb: rgb.flatten_all()?.to_vec1()?,
-    };
+    let bytes = rgb.flatten_all()?.to_vec1()?;
+    let image = Image::new(width as u32, height as u32, bytes).map_err(candle_core::Error::wrap)?;
     Tensor::from_vec(image::preprocess(&image, size), (3, size, size), &Device::Cpu)?.to_device(rgb.device())
 }
 

@@ -1,0 +1,68 @@
+//! JPEG: which files `jpeg-decoder` reads rightly, and what it needs to be told (docs/adr/0006-picture-decoders.md).
+
+mod header;
+mod tables;
+
+use std::borrow::Cow;
+
+use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+
+use self::header::Header;
+use super::{Image, exif, orientation::Orientation, samples};
+
+/// The first picture of a JPEG file; whatever lies behind its end is not looked at.
+pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
+    let header = Header::read(bytes)?;
+    let pixels = samples::pixels(header.width.into(), header.height.into())?;
+    header.check()?;
+    let picture = with_tables(bytes, &header);
+    let mut decoder = Decoder::new(&*picture);
+    decoder.set_color_transform(header.color_transform());
+    let decoded = decoder
+        .decode()
+        .map_err(|error| format!("damaged JPEG: {error}; copy it again"))?;
+    // Inks come as the programs of Adobe mean them, 255 for none: that is how files are, with Adobe's segment or without.
+    let rgb = match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::L8) => samples::to_rgb(decoded, 1, [0; 3])?,
+        Some(PixelFormat::RGB24) => decoded,
+        Some(PixelFormat::CMYK32) => samples::cmyk_to_rgb(&decoded)?,
+        other => return Err(format!("a JPEG of {other:?} is not read; {}", header::CONVERT)),
+    };
+    if rgb.len() != 3 * pixels {
+        return Err("damaged JPEG: it holds fewer pixels than it says; copy it again".to_owned());
+    }
+    let image = Image {
+        width: header.width.into(),
+        height: header.height.into(),
+        rgb,
+    };
+    let exif = header.exif.as_deref().and_then(exif::orientation);
+    Ok((image, Orientation::of(exif, header.xmp)))
+}
+
+/// The first picture's bytes, with the standard Huffman tables before its first scan where it has none, as frames of
+/// webcams and of AVI files do.
+fn with_tables<'a>(bytes: &'a [u8], header: &Header) -> Cow<'a, [u8]> {
+    let picture = &bytes[..header.end];
+    if header.has_tables {
+        return Cow::Borrowed(picture);
+    }
+    let (before, scans) = picture.split_at(header.first_scan);
+    Cow::Owned([before, &tables::segment(), scans].concat())
+}
+
+impl Header<'_> {
+    /// The colours that the components are, by the rules of libjpeg.
+    fn color_transform(&self) -> ColorTransform {
+        let names: Vec<u8> = self.components.iter().map(|component| component.name).collect();
+        match (names.len(), self.adobe) {
+            (1, _) => ColorTransform::Grayscale,
+            (3, _) if self.jfif => ColorTransform::YCbCr,
+            (3, Some(0)) => ColorTransform::RGB,
+            (3, None) if names == *b"RGB" => ColorTransform::RGB,
+            (3, _) => ColorTransform::YCbCr,
+            (_, None | Some(0)) => ColorTransform::CMYK,
+            (_, Some(_)) => ColorTransform::YCCK,
+        }
+    }
+}
