@@ -11,15 +11,12 @@ use sam3_package::{
 use crate::{
     Config, Error, Result,
     model::{TextEncoder, TextFeatures},
-    tokenizer::{CONTEXT_LENGTH, Tokenizer},
+    tokenizer::{CONTEXT_LENGTH, Tokenizer, clean},
     weights::Weights,
 };
 
 /// What the official code asks for when there are boxes and no text.
 pub const VISUAL: &str = "visual";
-
-/// Features of texts, by their token ids: two spellings of the same tokens are one prompt.
-pub type Texts = HashMap<Vec<u32>, TextFeatures>;
 
 /// Encodes prompts with the text encoder of `dict`, as it stands there: with the weights that a device would have
 /// used. "visual" goes along always, for example boxes without a text.
@@ -63,15 +60,15 @@ pub fn bake_prompts(config: &Config, dict: Arc<StateDict>, prompts: &[String]) -
     })
 }
 
-/// The prompts baked into `dict` and what to answer them with; nothing for a checkpoint with a text encoder.
+/// The prompts baked into `dict` and their features by token ids; nothing for a checkpoint with a text encoder.
 pub fn load(
     dict: &StateDict,
     weights: &Weights,
     tokenizer: &Tokenizer,
     config: &Config,
-) -> Result<(Vec<String>, Texts)> {
+) -> Result<(Vec<String>, HashMap<Vec<u32>, TextFeatures>)> {
     let Some(index) = dict.position(BAKED_PROMPTS) else {
-        return Ok((Vec::new(), Texts::new()));
+        return Ok((Vec::new(), HashMap::new()));
     };
     let fault = |reason: String| Error::Checkpoint {
         path: dict.path().to_owned(),
@@ -92,12 +89,56 @@ pub fn load(
         )));
     }
     let features = weights.tensor(BAKED_PROMPTS, &expected)?;
-    let mut texts = Texts::new();
+    let mut texts = HashMap::new();
     for (index, prompt) in prompts.iter().enumerate() {
         let ids = tokenizer.encode(prompt).ids.to_vec();
         texts.insert(ids.clone(), TextFeatures::new(features.get(index)?, &ids));
     }
     Ok((prompts, texts))
+}
+
+/// Why a package of the prompts `baked` cannot be asked for `text`, and what to do.
+pub fn not_baked(baked: &[String], text: &str) -> String {
+    let written = |text: &str| baked.iter().find(|prompt| are_alike(prompt, text));
+    if let Some(prompt) = written(text) {
+        return format!(
+            "the prompt {text:?} is baked into this package as {prompt:?}: ask for it as it is written there"
+        );
+    }
+    let parts = text
+        .split([',', ';', '\n'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let (known, missing): (Vec<&str>, Vec<&str>) = parts.partition(|part| written(part).is_some());
+    let known = list(known.into_iter().filter_map(written));
+    if known.is_empty() {
+        return format!(
+            "the prompt {text:?} is not baked into this package, which has no text encoder; it knows: {}. \
+             Ask for one of these, or package the checkpoint again with {text:?} in --bake-prompts",
+            baked.join(", ")
+        );
+    }
+    if missing.is_empty() {
+        return format!(
+            "{text:?} is one prompt, and its parts are baked into this package as prompts of their own: ask for each by itself, {known}"
+        );
+    }
+    format!(
+        "{text:?} is one prompt. Of its parts, this package knows {known}, and does not know {}, as it has no text encoder: \
+         ask for each part by itself, or package the checkpoint again with all of them in --bake-prompts",
+        list(missing)
+    )
+}
+
+/// Whether two texts differ in spaces, punctuation and capitals alone.
+fn are_alike(a: &str, b: &str) -> bool {
+    let letters = |text| clean(text).chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    letters(a) == letters(b) && !letters(a).is_empty()
+}
+
+fn list<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
+    let quoted = texts.into_iter().map(|text| format!("{:?}", text.as_ref()));
+    quoted.collect::<Vec<_>>().join(", ")
 }
 
 /// The tokens of a text, as long as the text encoder reads.
@@ -114,4 +155,46 @@ pub fn token_ids(tokenizer: &Tokenizer, text: &str, config: &Config) -> Result<V
         }
     }
     Ok(ids.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_that_is_not_baked_is_told_what_to_ask_for() {
+        let baked = ["boat", "buoy", "school bus", "cup, red", VISUAL].map(str::to_owned);
+        let again = "package the checkpoint again";
+        for (text, named, is_to_be_baked) in [
+            ("boat, buoy", &["itself, \"boat\", \"buoy\""][..], false),
+            (
+                " BOAT ,Buoy;school  bus",
+                &["itself, \"boat\", \"buoy\", \"school bus\""],
+                false,
+            ),
+            ("boat\nschoolbus,", &["itself, \"boat\", \"school bus\""], false),
+            ("boat,boat", &["itself, \"boat\", \"boat\""], false),
+            ("boat, car", &["knows \"boat\", and does not know \"car\""], true),
+            ("boat.", &["baked into this package as \"boat\""], false),
+            ("School-Bus", &["baked into this package as \"school bus\""], false),
+            (
+                "red cup",
+                &[
+                    "it knows: boat, buoy, school bus, cup, red, visual.",
+                    "with \"red cup\" in",
+                ],
+                true,
+            ),
+            ("car, house", &["it knows: boat", "with \"car, house\" in"], true),
+            ("!?", &["it knows: boat"], true),
+            (",", &["it knows: boat"], true),
+        ] {
+            let reason = not_baked(&baked, text);
+            assert!(reason.contains(&format!("{text:?}")), "{reason}");
+            for named in named {
+                assert!(reason.contains(named), "{named} in: {reason}");
+            }
+            assert_eq!(reason.contains(again), is_to_be_baked, "{reason}");
+        }
+    }
 }

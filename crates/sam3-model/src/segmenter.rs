@@ -1,16 +1,16 @@
 //! The public API: open a checkpoint, encode images, ask for things in them.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod texts;
+
+use std::{path::Path, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
+use texts::Texts;
 
 use crate::{
     Config,
-    baked::{self, Texts, VISUAL},
+    baked::{self, VISUAL},
     error::{Error, Result},
     image::Image,
     masks::Mask,
@@ -22,14 +22,14 @@ use crate::{
 
 /// A SAM 3 image model, ready to segment.
 ///
-/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images.
+/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images. Threads may share it: one that
+/// encodes an image or a text keeps no other waiting.
 pub struct Segmenter {
     model: Sam3Image,
     config: Config,
     tokenizer: Tokenizer,
     device: Device,
-    /// What texts became, those of the package at first.
-    texts: Mutex<Texts>,
+    texts: Texts<TextFeatures>,
     baked: Vec<String>,
     unexpected: Vec<String>,
 }
@@ -74,6 +74,9 @@ impl Segmenter {
     /// Scores above this are kept, as in the official processor.
     pub const THRESHOLD: f32 = 0.5;
 
+    /// Texts whose features are kept, of 32 kB each at SAM 3's size; then the one that was not asked for longest leaves.
+    pub const TEXTS_KEPT: usize = 1024;
+
     /// Opens a checkpoint or a package, to compute in f32; [`open_with`](Self::open_with) takes faster precisions, and
     /// [`Compute::auto_for`] tells the one that suits checkpoint and device.
     ///
@@ -115,7 +118,7 @@ impl Segmenter {
             config,
             tokenizer,
             device: device.clone(),
-            texts: Mutex::new(texts),
+            texts: Texts::new(texts, Self::TEXTS_KEPT),
             baked,
             unexpected: weights.finish()?,
         })
@@ -143,6 +146,14 @@ impl Segmenter {
     /// The only texts that a package without a text encoder knows; empty where any text will do.
     pub fn baked_prompts(&self) -> &[String] {
         &self.baked
+    }
+
+    /// What the model reads of a text that is too long for it; none for a text that is read whole.
+    ///
+    /// As with the official tokenizer, a text's tokens beyond [`CONTEXT_LENGTH`](crate::tokenizer::CONTEXT_LENGTH) are left out. What is returned is
+    /// [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] tells the same before there is a model.
+    pub fn truncated_prompt(&self, text: &str) -> Option<String> {
+        self.tokenizer.truncated(text)
     }
 
     /// Keys of the checkpoint that the image model does not know.
@@ -259,20 +270,10 @@ impl Segmenter {
 
     fn features_of(&self, text: &str) -> Result<TextFeatures> {
         let ids = baked::token_ids(&self.tokenizer, text, &self.config)?;
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(features) = texts.get(&ids) {
-            return Ok(features.clone());
-        }
-        let Some(encoder) = self.model.text_encoder() else {
-            return Err(Error::Prompt(format!(
-                "the prompt {text:?} is not baked into this package, which has no text encoder; it knows: {}. \
-                 Ask for one of these, or package the checkpoint again with {text:?} in --bake-prompts",
-                self.baked.join(", ")
-            )));
-        };
-        let features = encoder.forward(&ids)?;
-        texts.insert(ids, features.clone());
-        Ok(features)
+        self.texts.get_or_encode(&ids, || match self.model.text_encoder() {
+            Some(encoder) => Ok(encoder.forward(&ids)?),
+            None => Err(Error::Prompt(baked::not_baked(&self.baked, text))),
+        })
     }
 }
 

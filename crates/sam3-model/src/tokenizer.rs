@@ -3,6 +3,7 @@
 //! Official means open_clip's `SimpleTokenizer`, which SAM 3 was trained with, and not transformers' `CLIPTokenizer`: the
 //! text is mended first ([`clean`]), padding is id 0, and a prompt that is too long is cut.
 
+mod byte_pairs;
 mod clean;
 
 use std::collections::HashMap;
@@ -49,19 +50,10 @@ impl Default for Tokenizer {
 impl Tokenizer {
     /// Reads the embedded vocabulary: about 2 ms, so make one and keep it.
     pub fn new() -> Self {
-        // 48 894 merges, two little-endian u16 each, written by tools/pack_vocabulary.py from OpenAI's file (MIT).
-        let packed = include_bytes!("tokenizer/clip_merges.bin");
-        let pair = |bytes: &[u8]| {
-            (
-                u16::from_le_bytes([bytes[0], bytes[1]]),
-                u16::from_le_bytes([bytes[2], bytes[3]]),
-            )
-        };
-        let merges = packed.chunks_exact(4).map(pair).zip(512..).collect();
         let words =
             Regex::new(r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+");
         Self {
-            merges,
+            merges: merges(),
             words: words.expect("a pattern that is constant"),
         }
     }
@@ -70,19 +62,8 @@ impl Tokenizer {
     ///
     /// A text with nothing in it gives start and end of text only; whether that is a prompt is the caller's to say.
     pub fn encode(&self, text: &str) -> Tokens {
-        let text = clean(text);
-        let mut ids = vec![START_OF_TEXT];
-        for word in self.words.find_iter(&text) {
-            match word.as_str() {
-                "<start_of_text>" => ids.push(START_OF_TEXT),
-                "<end_of_text>" => ids.push(END_OF_TEXT),
-                word => ids.extend(self.encode_word(word).into_iter().map(u32::from)),
-            }
-            if ids.len() >= CONTEXT_LENGTH {
-                break;
-            }
-        }
-        ids.truncate(CONTEXT_LENGTH - 1);
+        let (mut ids, _) = self.text_ids(&clean(text));
+        ids.insert(0, START_OF_TEXT);
         ids.push(END_OF_TEXT);
         ids.resize(CONTEXT_LENGTH, 0);
         Tokens {
@@ -90,43 +71,59 @@ impl Tokenizer {
         }
     }
 
-    /// Byte pair encoding of one word: join the earliest merge everywhere, until none applies.
-    fn encode_word(&self, word: &str) -> Vec<u16> {
-        let mut ids: Vec<u16> = word.bytes().map(byte_id).collect();
-        if let Some(last) = ids.last_mut() {
-            *last += 256; // the same byte, ending a word
+    /// What the model reads of a text that is too long for it, after [`clean`]ing; none for a text that is read whole.
+    ///
+    /// Between start and end of text there is room for 30 tokens, and officially the rest of the text is left out. A word at the
+    /// end may be cut, too: each of its tokens counts.
+    pub fn truncated(&self, text: &str) -> Option<String> {
+        let text = clean(text);
+        let mut end = self.text_ids(&text).1?;
+        // A token may end within a character.
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
-        while let Some(&joined) = ids
-            .windows(2)
-            .filter_map(|pair| self.merges.get(&(pair[0], pair[1])))
-            .min()
-        {
-            let mut kept = 0;
-            let mut next = 0;
-            while next < ids.len() {
-                let pair = ids.get(next..next + 2).map(|pair| (pair[0], pair[1]));
-                let joins = pair.is_some_and(|pair| self.merges.get(&pair) == Some(&joined));
-                ids[kept] = if joins { joined } else { ids[next] };
-                kept += 1;
-                next += if joins { 2 } else { 1 };
+        Some(text[..end].to_owned())
+    }
+
+    /// The ids of a clean text, as many as there is room for, and where the last one ends where there are more.
+    fn text_ids(&self, text: &str) -> (Vec<u32>, Option<usize>) {
+        const ROOM: usize = CONTEXT_LENGTH - 2;
+        let mut ids = Vec::with_capacity(CONTEXT_LENGTH);
+        let mut end = 0;
+        for word in self.words.find_iter(text) {
+            for (id, length) in self.word_ids(word.as_str()) {
+                if ids.len() == ROOM {
+                    return (ids, Some(end));
+                }
+                ids.push(id);
+                end = word.start() + length;
             }
-            ids.truncate(kept);
         }
-        ids
+        (ids, None)
+    }
+
+    /// The ids of a word, and where each ends in it.
+    fn word_ids(&self, word: &str) -> Vec<(u32, usize)> {
+        match word {
+            "<start_of_text>" => vec![(START_OF_TEXT, word.len())],
+            "<end_of_text>" => vec![(END_OF_TEXT, word.len())],
+            _ => byte_pairs::encode(word, |left, right| self.merges.get(&(left, right)).copied())
+                .into_iter()
+                .map(|piece| (u32::from(piece.id), piece.end))
+                .collect(),
+        }
     }
 }
 
-/// CLIP numbers the bytes that print first, then the others, each group in order.
-fn byte_id(byte: u8) -> u16 {
-    let byte = u16::from(byte);
-    match byte {
-        0x21..=0x7e => byte - 0x21,
-        0xa1..=0xac => byte - 0xa1 + 94,
-        0xae..=0xff => byte - 0xae + 106,
-        0x00..=0x20 => byte + 188,
-        0x7f..=0xa0 => byte - 0x7f + 221,
-        _ => 255, // 0xad, the soft hyphen
-    }
+/// (left id, right id) → id of the joined token, of OpenAI's vocabulary.
+fn merges() -> HashMap<(u16, u16), u16> {
+    // 48 894 merges, two little-endian u16 each, written by tools/pack_vocabulary.py from OpenAI's file (MIT).
+    let packed = include_bytes!("tokenizer/clip_merges.bin");
+    let pair = |bytes: &[u8; 4]| {
+        let [left, right] = [[bytes[0], bytes[1]], [bytes[2], bytes[3]]].map(u16::from_le_bytes);
+        (left, right)
+    };
+    packed.as_chunks::<4>().0.iter().map(pair).zip(512..).collect()
 }
 
 #[cfg(test)]
@@ -134,10 +131,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_have_256_ids() {
-        let mut ids: Vec<u16> = (0..=255).map(byte_id).collect();
-        ids.sort_unstable();
-        assert!(ids.into_iter().eq(0..256));
+    fn a_text_is_cut_behind_its_thirtieth_token() {
+        let tokenizer = Tokenizer::new();
+        let boats = |n: usize| vec!["Boat"; n].join(" ");
+        let lower = |n: usize| boats(n).to_lowercase();
+        assert_eq!(tokenizer.truncated(""), None);
+        assert_eq!(tokenizer.truncated(&boats(30)), None);
+        assert_eq!(tokenizer.truncated(&boats(31)), Some(lower(30)));
+        assert_eq!(
+            tokenizer.truncated(&format!("{}\n\n ", boats(30))),
+            None,
+            "spaces are no tokens"
+        );
+        assert_eq!(tokenizer.encode(&boats(30)), tokenizer.encode(&boats(31)));
+        assert_ne!(tokenizer.encode(&boats(29)), tokenizer.encode(&boats(30)));
+
+        for text in [
+            boats(10) + " " + &"na".repeat(200),
+            "🛶".repeat(40),
+            "<end_of_text>".repeat(31),
+        ] {
+            let left = tokenizer
+                .truncated(&text)
+                .unwrap_or_else(|| panic!("{text} is read whole"));
+            assert!(clean(&text).starts_with(&left) && left.len() < text.len(), "{left}");
+            assert!(left.len() >= 30, "{left}");
+        }
+        let left = tokenizer.truncated(&"水".repeat(40)).expect("it is too long");
+        assert!(left.chars().all(|c| c == '水') && !left.is_empty(), "{left}");
     }
 
     #[test]
