@@ -219,6 +219,16 @@ fn commas_separate_prompts() {
 }
 
 #[test]
+fn words_that_the_model_does_not_read_are_told() {
+    let folder = Folder::new();
+    let long = format!("boat {} and a mast at the end", "on the wide blue sea ".repeat(8));
+    let flags = ["--image", text(&trained().scene), "--prompt", "boat", &long];
+    let (code, _, said) = segment(&folder, &flags, b"");
+    assert_eq!((code, said.matches("too long for the model").count()), (0, 1), "{said}");
+    assert!(!said.contains("mast"), "{said}");
+}
+
+#[test]
 fn a_box_in_shares_of_the_sides_is_told_from_one_in_pixels() {
     let folder = Folder::new();
     let (code, _, said) = segment(

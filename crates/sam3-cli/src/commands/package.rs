@@ -19,7 +19,7 @@ use sam3_package::{
 use serde_json::json;
 
 use self::prove::Test;
-use super::hub;
+use super::{hub, prompts};
 use crate::{
     args::DeviceFlags,
     failure::Failure,
@@ -185,6 +185,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
         output.detail(model.unexpected_keys().join("\n"));
     }
+    let texts = prompts.iter().flatten().chain(test.iter().flat_map(|test| &test.prompts));
+    prompts::warn_of_long(texts.map(String::as_str), &model, output);
     options.config = Some(model.config().to_json());
     let progress = output.progress();
     if let Some(prompts) = prompts {

@@ -2,7 +2,9 @@
 //!
 //! One rule for `--prompt`, `--bake-prompts` and `--test-prompt`. A line of a file is one prompt, and JSON and the library never split.
 
-use crate::failure::Failure;
+use sam3_model::Segmenter;
+
+use crate::{failure::Failure, output::Output};
 
 /// The prompts of a flag's value, without the space around them; what stands between two commas may be empty and is left out.
 pub fn split(text: &str) -> Vec<String> {
@@ -33,6 +35,16 @@ pub fn one(flag: &str, text: &str) -> anyhow::Result<String> {
             format!("{flag} {text:?}: expected one prompt, found {count}"),
             "a comma separates prompts: write \\, for a comma inside of one",
         )),
+    }
+}
+
+/// Warns of prompts that are too long for the model, with what it reads of them.
+pub fn warn_of_long<'a>(prompts: impl IntoIterator<Item = &'a str>, model: &Segmenter, output: &Output) {
+    for prompt in prompts {
+        if let Some(read) = model.truncated_prompt(prompt) {
+            let start: String = prompt.chars().take(40).collect();
+            output.warn(format!("the prompt \"{start}…\" is too long for the model, which reads only {read:?}"));
+        }
     }
 }
 

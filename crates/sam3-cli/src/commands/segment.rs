@@ -126,6 +126,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for warning in loaded.warnings() {
         output.warn(warning);
     }
+    let texts = prompts.iter().filter_map(|prompt| prompt.text.as_deref());
+    prompts::warn_of_long(texts, &loaded.segmenter, output);
     if args.skip_existing {
         args.skip_done(&mut jobs, &loaded, &prompts, &prefixes, output);
     }

@@ -32,6 +32,7 @@ pub fn run(args: &Args, path: &Path, prompt: &str, against: &Path, output: &Outp
     let image = Image::open(path).map_err(sam3_model::Error::from)?;
     let reference = args.open_reference(against, output)?;
     let loaded = args.open(output)?;
+    prompts::warn_of_long([prompt.as_str()], &loaded.segmenter, output);
     if architecture(&loaded) != architecture(&reference) {
         return Err(Failure::input(
             format!(

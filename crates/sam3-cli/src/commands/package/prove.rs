@@ -17,7 +17,7 @@ const COMPUTE: Compute = Compute::F32;
 pub struct Test<'a> {
     path: &'a Path,
     image: Image,
-    prompts: Vec<String>,
+    pub prompts: Vec<String>,
     pub device: Device,
 }
 

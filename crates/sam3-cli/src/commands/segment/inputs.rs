@@ -79,9 +79,7 @@ impl Input {
             .lock()
             .read_to_end(&mut bytes)
             .context("cannot read stdin")?;
-        let image = Image::decode(&bytes)
-            .map_err(sam3_model::Error::from)
-            .context("stdin")?;
+        let image = Image::decode_named(&bytes, STDIN_STEM).map_err(sam3_model::Error::from)?;
         Ok((image, digest::sha256(&bytes[..])?))
     }
 
