@@ -1,5 +1,5 @@
-//! What a drive can take and whether it is asked again, where the system tells: free space, FAT's limit on a file's size,
-//! what memory holds of a file.
+//! What a drive can take, where the system tells: free space, FAT's limit on a file's size; and reading from the drive
+//! what memory holds, too.
 //!
 //! Free space is known on Unix. The rest is Linux's: elsewhere a file too large for FAT fails while it is written, and
 //! [`forget_cached`] says that it did nothing.
