@@ -91,7 +91,7 @@ pub(crate) mod tests {
     #[cfg(unix)]
     #[test]
     fn what_is_kept_for_root_is_not_free() {
-        let mut stat = rustix::fs::statvfs(&std::env::temp_dir()).unwrap();
+        let mut stat = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
         (stat.f_frsize, stat.f_blocks, stat.f_bfree, stat.f_bavail) = (4096, 100, 50, 45);
         assert_eq!(available(&stat), Some(45 * 4096));
         stat.f_bavail = u64::MAX;

@@ -92,7 +92,10 @@ fn a_set_gets_all_its_names_or_none() {
 
     // It comes later than anybody looks: what has its name already loses it again.
     let files = staged(&folder, &set, false);
-    let late = || Ok(fs::write(folder.join("x_metadata.json"), "another's").unwrap());
+    let late = || {
+        fs::write(folder.join("x_metadata.json"), "another's").unwrap();
+        Ok(())
+    };
     assert!(matches!(commit_all(files, false, late), Err(Error::Exists { path }) if path.ends_with(set[1])));
     assert_eq!(names(&folder), ["x_metadata.json"]);
 
