@@ -127,7 +127,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     let hint = match package_error(error)? {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",
         Error::NameTooLong { .. } => {
-            "choose a shorter one: most file systems take 255 bytes, and X_metadata.json and X.tar.gz.sha256 are made of it"
+            "choose a shorter one: most file systems take 255 bytes, also for X_metadata.json and X.tar.gz.sha256"
         }
         Error::TooManyParts { .. } => "pass a larger --split",
         Error::Mismatch { .. } => {

@@ -81,7 +81,7 @@ fn what_follows_the_end_of_gzip_does_not_matter() {
     // In the place of what is missing, the same is damage.
     for length in [sound.len() / 2, sound.len() - 4] {
         let path = made.write("cut.tar.gz", &[&sound[..length], &[0; 4096]].concat());
-        made.is_refused(&path, &["cut.tar.gz", "damaged"]);
+        made.is_refused(&path, &["cut.tar.gz", "copy it again"]);
     }
     let tar = made.tar();
     let half = gzip(&tar[..tar.len() / 2]);
@@ -167,8 +167,6 @@ fn what_a_desktop_adds_is_passed_over() {
 fn a_third_file_is_refused_and_takes_nothing_s_place() {
     let made = Made::new();
     let (x, beside) = (file("x.pth", &made.package), file("x_metadata.json", &made.metadata));
-    let [x, beside] = &[x, beside];
-    let again = |entry: &Entry<'_>| Entry(entry.0, entry.1, entry.2, entry.3, entry.4);
     let third = |name| Entry(name, b'0', "", made.metadata.len() as u64, &made.metadata);
     let other = |name| Entry(name, b'0', "", made.package.len() as u64, &made.package);
     let there = [
@@ -177,23 +175,14 @@ fn a_third_file_is_refused_and_takes_nothing_s_place() {
         ("x.pth", b"an older one"),
     ];
     for (entries, name) in [
-        (
-            vec![again(beside), again(x), third("y_metadata.json")],
-            "y_metadata.json",
-        ),
-        (
-            vec![third("y_metadata.json"), again(beside), again(x)],
-            "x_metadata.json",
-        ),
-        (vec![again(x), third("y_metadata.json")], "y_metadata.json"),
-        (vec![third("y_metadata.json"), again(x)], "x.pth"),
-        (vec![again(beside), again(x), other("y.pth")], "y.pth"),
-        (vec![again(beside), other("y.pth")], "y.pth"),
-        (vec![again(beside), again(x), third("config.json")], "config.json"),
-        (
-            vec![again(beside), again(x), third("a/x_metadata.json")],
-            "a/x_metadata.json",
-        ),
+        (vec![beside, x, third("y_metadata.json")], "y_metadata.json"),
+        (vec![third("y_metadata.json"), beside, x], "x_metadata.json"),
+        (vec![x, third("y_metadata.json")], "y_metadata.json"),
+        (vec![third("y_metadata.json"), x], "x.pth"),
+        (vec![beside, x, other("y.pth")], "y.pth"),
+        (vec![beside, other("y.pth")], "y.pth"),
+        (vec![beside, x, third("config.json")], "config.json"),
+        (vec![beside, x, third("a/x_metadata.json")], "a/x_metadata.json"),
     ] {
         let path = made.write("third.tar.gz", &gzip(&tar(&entries)));
         made.is_refused(&path, &["third.tar.gz", name, "one package and its metadata"]);
@@ -226,6 +215,20 @@ fn the_metadata_of_another_package_stays() {
     let unpack = ["unpack", "--force", text(&archive), "-C", text(&out.path(""))].map(str::to_owned);
     let unpack = unpack.each_ref().map(String::as_str);
     check(&unpack, 1, &["x_metadata.json", "x.safetensors", "another folder"]);
+    let (source, output) = (out.path("src/in.safetensors"), out.path("x.pth"));
+    let package = [
+        "package",
+        "--checkpoint-path",
+        text(&source),
+        "--output",
+        text(&output),
+        "--force",
+    ];
+    check(
+        &package,
+        1,
+        &["x_metadata.json", "x.safetensors", "another folder or name"],
+    );
     assert_eq!(out.names(), before);
     check(&["verify", text(&other)], 0, &["x_metadata.json equal"]);
     fs::remove_file(&other).unwrap();
@@ -300,7 +303,7 @@ fn a_list_in_upper_case_names_the_part_at_fault() {
     );
 }
 
-/// FAT without long names, and some tools, turn a name into upper case: the metadata is beside the package all the same.
+/// FAT and some tools turn names into upper case: the metadata is beside the package all the same.
 #[test]
 fn a_package_in_upper_case_keeps_its_metadata() {
     let folder = Folder::new();
@@ -338,7 +341,7 @@ fn a_package_in_upper_case_keeps_its_metadata() {
     ]
     .map(str::to_owned);
     let segment = segment.each_ref().map(String::as_str);
-    check(&segment, 0, &["3 found"]);
+    check(&segment, 0, &["3 instances"]);
 
     let (bytes, metadata) = (fs::read(&package).unwrap(), fs::read(&beside).unwrap());
     let archive = folder.path("SAM3.TAR.GZ");

@@ -358,7 +358,7 @@ impl Job {
         let after = state(&source, &self.source)?;
         if at < self.bytes || after != before || after.0 != self.bytes {
             let reason = format!(
-                "it was written to while it was copied: it had {} bytes, now it has {}; copy it again once it is complete",
+                "it was written to while it was copied: it had {} bytes, now it has {}; copy it again when it is done",
                 self.bytes, after.0
             );
             return Err(Error::invalid(&self.source, reason));

@@ -1,5 +1,5 @@
-//! What a drive can take and whether it is asked again, where the system tells: free space, FAT's limit on a file's size,
-//! what memory holds of a file.
+//! What a drive can take, where the system tells: free space, FAT's limit on a file's size; and reading from the drive
+//! what memory holds, too.
 //!
 //! Free space is known on Unix. The rest is Linux's: elsewhere a file too large for FAT fails while it is written, and
 //! [`forget_cached`] says that it did nothing.
@@ -91,7 +91,7 @@ pub(crate) mod tests {
     #[cfg(unix)]
     #[test]
     fn what_is_kept_for_root_is_not_free() {
-        let mut stat = rustix::fs::statvfs(&std::env::temp_dir()).unwrap();
+        let mut stat = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
         (stat.f_frsize, stat.f_blocks, stat.f_bfree, stat.f_bavail) = (4096, 100, 50, 45);
         assert_eq!(available(&stat), Some(45 * 4096));
         stat.f_bavail = u64::MAX;

@@ -5,6 +5,7 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 
 /// One tar entry: name, kind, link target, claimed size, content.
+#[derive(Clone, Copy)]
 pub struct Entry<'a>(pub &'a str, pub u8, pub &'a str, pub u64, pub &'a [u8]);
 
 /// A regular file.

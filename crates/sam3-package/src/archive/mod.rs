@@ -136,7 +136,7 @@ fn what_it_is(path: &Path) -> String {
     } else if head.iter().all(|byte| *byte == 0) {
         "it begins with zeros: the copy or download was interrupted"
     } else {
-        "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks a package that is unpacked already"
+        "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks what is unpacked already"
     }
     .to_owned()
 }

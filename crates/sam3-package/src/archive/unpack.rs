@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Progress, Result, drive,
-    package::{MAX_METADATA_BYTES, Metadata, PACKAGE_ENDS, Verified, conclude, verify_streamed},
+    package::{MAX_METADATA_BYTES, Metadata, Verified, conclude, refuse_metadata_of_another, verify_streamed},
     regular,
     staged::{Staged, commit_all},
 };
@@ -85,32 +85,13 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         .map(|(staged, file)| (staged.target().to_owned(), file.size))
         .collect();
     let verified = found.judge(path)?;
-    refuse_metadata_of_another(&staged)?;
+    let targets: Vec<&Path> = staged.iter().map(Staged::target).collect();
+    if let [a, b] = targets[..] {
+        let (metadata, package) = if is_metadata_of(a, b) { (a, b) } else { (b, a) };
+        refuse_metadata_of_another(metadata, package)?;
+    }
     commit_all(staged, true, || Ok(()))?;
     Ok(Unpacked { files, verified })
-}
-
-/// `X.pth` and `X.safetensors` would share their metadata: what is extracted must not take it from a package that is there.
-fn refuse_metadata_of_another(staged: &[Staged]) -> Result<()> {
-    let targets: Vec<&Path> = staged.iter().map(Staged::target).collect();
-    for metadata in targets.iter().filter(|target| target.exists()) {
-        let package = targets.iter().find(|package| is_metadata_of(metadata, package));
-        let others = PACKAGE_ENDS.iter().filter_map(|end| Some(package?.with_extension(end)));
-        let is_another = |other: &PathBuf| {
-            other.exists()
-                && !targets
-                    .iter()
-                    .any(|target| target.as_os_str().eq_ignore_ascii_case(other))
-        };
-        if let Some(other) = others.into_iter().find(is_another) {
-            let reason = format!(
-                "it is the metadata of {}, too: unpack into another folder, or move that package away",
-                other.display()
-            );
-            return Err(Error::invalid(metadata, reason));
-        }
-    }
-    Ok(())
 }
 
 /// Checks an archive without writing anything.

@@ -15,7 +15,7 @@ use super::{
     metadata::check_size,
     metadata_path,
     plan::{Plan, Stored},
-    pth, safetensors, stem,
+    pth, refuse_metadata_of_another, safetensors, stem,
     write::{self, Written},
 };
 use crate::{
@@ -126,7 +126,7 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     let (source_info, written) = rayon::join(read_source, || {
         write::tensors(source, &plan, &package, offset, progress, &stop)
     });
-    // Of the two the one that failed by itself: a hash that was stopped is an error, too, tensors that were stopped are not.
+    // In this order: a hash fails, too, where the tensors did and stopped it.
     let (written, source_info) = (written?, source_info?);
     let warnings = judge_losses(source, &plan, options.precision, &written)?;
     let draft = Draft {
@@ -160,6 +160,7 @@ fn create_outputs(options: &Options) -> Result<(Staged, Staged, Option<archive::
     } = options;
     let package = Staged::create(output, *force)?;
     let metadata_file = Staged::create(&metadata_path(output), *force)?;
+    refuse_metadata_of_another(&metadata_path(output), output)?;
     let archive = |compression| {
         let path = archive_path(output, compression);
         archive::Output::create(&path, compression, *split, *force)
@@ -173,8 +174,8 @@ impl Draft {
         self.package.temporary()
     }
 
-    /// Records in the metadata what trying the package gave. A `.safetensors` has room for it where [`Options::test`] said
-    /// what comes.
+    /// Records in the metadata what trying the package gave. A `.safetensors` has room for it where [`Options::test`]
+    /// said what comes.
     ///
     /// # Errors
     /// [`Error::Output`].

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 // The Hub's client asks for it here.
 pub(crate) use crate::digest::hex;
-use crate::{Progress, Result, StateDict, archive::Compression, precision::Precision};
+use crate::{Error, Progress, Result, StateDict, archive::Compression, precision::Precision};
 pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
@@ -124,7 +124,7 @@ enum Format {
 }
 
 /// What a package's name may end in.
-pub(crate) const PACKAGE_ENDS: [&str; 3] = ["pth", "pt", "safetensors"];
+const PACKAGE_ENDS: [&str; 3] = ["pth", "pt", "safetensors"];
 
 fn format_of(path: &Path) -> Option<Format> {
     let end = path.extension()?.to_str()?.to_ascii_lowercase();
@@ -132,6 +132,22 @@ fn format_of(path: &Path) -> Option<Format> {
         "safetensors" => Format::Safetensors,
         _ => Format::Pth,
     })
+}
+
+/// `X.pth` and `X.safetensors` share the name of their metadata: refuses to replace that of another package.
+pub(crate) fn refuse_metadata_of_another(metadata: &Path, package: &Path) -> Result<()> {
+    let others = PACKAGE_ENDS.map(|end| package.with_extension(end));
+    let is_another = |other: &&PathBuf| other.exists() && !other.as_os_str().eq_ignore_ascii_case(package);
+    match others.iter().find(is_another).filter(|_| metadata.exists()) {
+        Some(other) => {
+            let reason = format!(
+                "it is the metadata of {}, too: choose another folder or name, or move that package away",
+                other.display()
+            );
+            Err(Error::invalid(metadata, reason))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Packages a checkpoint: writes all the files that `options` asks for, or none.

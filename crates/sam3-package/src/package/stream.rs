@@ -12,8 +12,8 @@ use crate::checkpoint::{
 };
 
 const LOCAL_HEADER: usize = 30;
-/// What a package holds beside its tensors may take so much memory: metadata, and a page between any two tensors. A full
-/// package takes 8 MB.
+/// What a package holds beside its tensors may take so much memory: metadata, and a page between any two tensors. A
+/// full package takes 8 MB.
 const MAX_KEPT: u64 = 24 << 20;
 /// What memory comes in.
 const PAGE: u64 = 4096;
