@@ -5,6 +5,7 @@
 //! over a second, or when memory passes the input's size plus 64 MB, and leaves the input in `fuzz-TARGET.bin`.
 
 mod archives;
+mod models;
 
 use std::{
     fs,
@@ -17,7 +18,7 @@ use std::{
 
 use sam3_package::StateDict;
 
-const TARGETS: [(&str, &[&str]); 4] = [
+const TARGETS: [(&str, &[&str]); 5] = [
     (
         "pth",
         &[
@@ -34,6 +35,7 @@ const TARGETS: [(&str, &[&str]); 4] = [
     ("safetensors", &["transformers.safetensors"]),
     ("metadata", &["package.safetensors"]),
     ("archive", &["package.tar", "package.tar.zst"]),
+    ("config", &[]),
 ];
 
 /// What an input may cost beyond its own size.
@@ -44,12 +46,12 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let target = args.first().and_then(|name| TARGETS.iter().find(|t| t.0 == name));
     let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok())) else {
-        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive SECONDS [SEED]");
+        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive|config SECONDS [SEED]");
         return ExitCode::from(2);
     };
     let seed = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(1);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sam3-package/fixtures");
-    let corpus: Vec<Vec<u8>> = seeds
+    let mut corpus: Vec<Vec<u8>> = seeds
         .iter()
         .map(|s| match *s {
             "package.tar" => archives::seeds(&made("transformers.safetensors").expect("it is made"))[0].clone(),
@@ -57,6 +59,9 @@ fn main() -> ExitCode {
             s => made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()),
         })
         .collect();
+    if *name == "config" {
+        corpus = models::seeds();
+    }
     run(name, &corpus, Duration::from_secs(seconds), Random(seed | 1))
 }
 
@@ -69,6 +74,9 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         let mut input = corpus[random.below(corpus.len())].clone();
         for _ in 0..1 + random.below(4) {
             mutate(&mut input, corpus, &mut random);
+        }
+        if name == "config" {
+            input = models::file(&input);
         }
         if name == "archive" {
             // A damaged checksum hides what lies behind it: right them more often than not.
@@ -89,10 +97,10 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         fs::write(&path, &input).expect("write the input");
         let attempt = || {
             let began = Instant::now();
-            let open = if name == "archive" {
-                archives::try_open
-            } else {
-                try_open
+            let open = match name {
+                "archive" => archives::try_open,
+                "config" => models::try_open,
+                _ => try_open,
             };
             (catch_unwind(|| open(&path)), began.elapsed())
         };
