@@ -6,6 +6,7 @@
 //! the file), and leaves the input in `fuzz-TARGET.bin`.
 
 mod archives;
+mod models;
 mod pictures;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
 
 use sam3_package::StateDict;
 
-const TARGETS: [(&str, &[&str]); 5] = [
+const TARGETS: [(&str, &[&str]); 6] = [
     (
         "pth",
         &[
@@ -36,6 +37,7 @@ const TARGETS: [(&str, &[&str]); 5] = [
     ("safetensors", &["transformers.safetensors"]),
     ("metadata", &["package.safetensors"]),
     ("archive", &["package.tar", "package.tar.zst"]),
+    ("config", &[]),
     ("picture", &[]),
 ];
 
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let target = args.first().and_then(|name| TARGETS.iter().find(|t| t.0 == name));
     let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok())) else {
-        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive|picture SECONDS [SEED]");
+        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive|config|picture SECONDS [SEED]");
         return ExitCode::from(2);
     };
     let seed = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(1);
@@ -62,6 +64,9 @@ fn main() -> ExitCode {
         .collect();
     if *name == "picture" {
         corpus = pictures::seeds();
+    }
+    if *name == "config" {
+        corpus = models::seeds();
     }
     run(name, &corpus, Duration::from_secs(seconds), Random(seed | 1))
 }
@@ -80,6 +85,9 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         let mut input = corpus[random.below(corpus.len())].clone();
         for _ in 0..1 + random.below(4) {
             mutate(&mut input, corpus, &mut random);
+        }
+        if name == "config" {
+            input = models::file(&input);
         }
         if name == "archive" {
             // A damaged checksum hides what lies behind it: right them more often than not.
@@ -102,6 +110,7 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
             let began = Instant::now();
             let open = match name {
                 "archive" => archives::try_open,
+                "config" => models::try_open,
                 "picture" => pictures::try_open,
                 _ => try_open,
             };

@@ -120,12 +120,14 @@ pub fn not_baked(baked: &[String], text: &str) -> String {
     }
     if missing.is_empty() {
         return format!(
-            "{text:?} is one prompt, and its parts are baked into this package as prompts of their own: ask for each by itself, {known}"
+            "{text:?} is one prompt, and its parts are baked into this package as prompts of their own: \
+             ask for each by itself, {known}"
         );
     }
     format!(
-        "{text:?} is one prompt. Of its parts, this package knows {known}, and does not know {}, as it has no text encoder: \
-         ask for each part by itself, or package the checkpoint again with all of them in --bake-prompts",
+        "{text:?} is one prompt. Of its parts, this package, which has no text encoder, knows {known}, \
+         and does not know {}: ask for each part by itself, \
+         or package the checkpoint again with all of them in --bake-prompts",
         list(missing)
     )
 }

@@ -6,6 +6,8 @@ mod overlay;
 mod polygons;
 mod rle;
 
+use std::ops::Range;
+
 pub use id_map::IdMap;
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;
@@ -105,28 +107,41 @@ impl Mask {
         Some([left, top?, right, bottom])
     }
 
-    /// Intersection over union with a mask of the same size; 1 for two empty ones.
+    /// The runs of pixels inside in row y, from left to right; none outside the picture.
     ///
-    /// # Panics
-    /// When the sizes differ.
-    pub fn iou(&self, other: &Self) -> f64 {
-        assert_eq!(
-            (self.width, self.height),
-            (other.width, other.height),
-            "masks of one picture"
-        );
+    /// This is the fastest way to read a mask's pixels: it takes 64 of them at a time.
+    pub fn row_runs(&self, y: u32) -> impl Iterator<Item = Range<u32>> {
+        let row = if y < self.height { self.row(y) } else { &[] };
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let start = first(row, from, |bits| bits)?;
+            // Bits past the width are 0, so only a row that ends with a word has no such bit.
+            let end = first(row, start, |bits| !bits).unwrap_or(self.width);
+            from = end;
+            Some(start..end)
+        })
+    }
+
+    /// Intersection over union with a mask of the same size, 1 for two empty ones; none for a mask of another size.
+    pub fn iou(&self, other: &Self) -> Option<f64> {
+        if (self.width, self.height) != (other.width, other.height) {
+            return None;
+        }
         let pairs = || self.words.iter().zip(&other.words);
         let both: u64 = pairs().map(|(a, b)| u64::from((a & b).count_ones())).sum();
         let either: u64 = pairs().map(|(a, b)| u64::from((a | b).count_ones())).sum();
-        if either == 0 { 1.0 } else { both as f64 / either as f64 }
+        Some(if either == 0 { 1.0 } else { both as f64 / either as f64 })
     }
 
     /// The mask as a PNG file's bytes: 8-bit grey, 255 inside, 0 outside.
     pub fn to_png(&self) -> Vec<u8> {
-        let mut grey = Vec::with_capacity(self.width as usize * self.height as usize);
+        let width = self.width as usize;
+        let mut grey = vec![0; width * self.height as usize];
         for y in 0..self.height {
-            let row = self.row(y);
-            grey.extend((0..self.width as usize).map(|x| (row[x / 64] >> (x % 64) & 1) as u8 * 255));
+            for run in self.row_runs(y) {
+                let start = y as usize * width;
+                grey[start + run.start as usize..start + run.end as usize].fill(255);
+            }
         }
         let mut png = std::io::Cursor::new(Vec::new());
         image::write_buffer_with_format(
@@ -150,6 +165,15 @@ impl Mask {
     }
 }
 
+/// The first bit from `from` on that is set, in what `of` makes of the words.
+fn first(words: &[u64], from: u32, of: impl Fn(u64) -> u64) -> Option<u32> {
+    let word = from as usize / 64;
+    let begun = (of(*words.get(word)?) >> (from % 64)) << (from % 64);
+    let bits = std::iter::once(begun).chain(words[word + 1..].iter().map(|&bits| of(bits)));
+    let (word, bits) = (word..).zip(bits).find(|&(_, bits)| bits != 0)?;
+    Some(64 * word as u32 + bits.trailing_zeros())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +193,38 @@ mod tests {
     fn iou_of_halves() {
         let left = Mask::from_fn(100, 10, |x, _| x < 50);
         let most = Mask::from_fn(100, 10, |x, _| x < 75);
-        assert_eq!(left.iou(&most), 50.0 / 75.0);
-        assert_eq!(Mask::new(3, 3).iou(&Mask::new(3, 3)), 1.0);
+        assert_eq!(left.iou(&most), Some(50.0 / 75.0));
+        assert_eq!(Mask::new(3, 3).iou(&Mask::new(3, 3)), Some(1.0));
+        assert_eq!(Mask::new(3, 4).iou(&Mask::new(4, 3)), None);
+    }
+
+    #[test]
+    fn runs_are_the_pixels_of_a_row() {
+        let runs = |width: u32, inside: &dyn Fn(u32) -> bool| {
+            let mask = Mask::from_fn(width, 3, |x, y| y == 1 && inside(x));
+            assert_eq!([0, 2, 3, u32::MAX].map(|y| mask.row_runs(y).count()), [0; 4]);
+            mask.row_runs(1).collect::<Vec<_>>()
+        };
+        for width in [1, 63, 64, 65, 128, 200] {
+            assert_eq!(runs(width, &|_| true), [0..width]);
+            assert_eq!(runs(width, &|_| false), []);
+            assert_eq!(runs(width, &|x| x + 1 == width), [width - 1..width]);
+            let odd = (1..width).step_by(2).map(|x| x..x + 1).collect::<Vec<_>>();
+            assert_eq!(runs(width, &|x| x % 2 == 1), odd);
+        }
+        assert_eq!(runs(200, &|x| (60..70).contains(&x) || x >= 128), [60..70, 128..200]);
+        assert_eq!(runs(192, &|x| !(64..128).contains(&x)), [0..64, 128..192]);
+        assert_eq!(Mask::new(0, 5).row_runs(0).count(), 0);
+    }
+
+    #[test]
+    fn a_png_is_white_inside() {
+        let mask = Mask::from_fn(70, 3, |x, y| x > 64 && y > 0);
+        let png = image::load_from_memory(&mask.to_png()).unwrap().into_luma8();
+        assert_eq!(png.dimensions(), (70, 3));
+        assert!(
+            png.enumerate_pixels()
+                .all(|(x, y, grey)| grey.0 == [if mask.get(x, y) { 255 } else { 0 }])
+        );
     }
 }

@@ -37,10 +37,8 @@ pub struct Comparison {
 
 /// Pairs masks of one picture one to one so that the sum of their IoUs is the largest, in the order of `first`.
 ///
-/// A pair at [`SAME`] or below is dropped afterwards, as `tools/demo_model/evaluate.py` does.
-///
-/// # Panics
-/// When the masks' sizes differ.
+/// A pair at [`SAME`] or below is dropped afterwards, as `tools/demo_model/evaluate.py` does. Masks of different sizes,
+/// which are of different pictures, are no pair.
 pub fn match_masks(first: &[&Mask], second: &[&Mask]) -> Vec<Pair> {
     if first.len() > second.len() {
         let mut pairs = match_masks(second, first);
@@ -52,7 +50,7 @@ pub fn match_masks(first: &[&Mask], second: &[&Mask]) -> Vec<Pair> {
     }
     let ious: Vec<Vec<f64>> = first
         .iter()
-        .map(|a| second.iter().map(|b| a.iou(b)).collect())
+        .map(|a| second.iter().map(|b| a.iou(b).unwrap_or(0.0)).collect())
         .collect();
     let pairs = assign(&ious).into_iter().enumerate();
     pairs
@@ -125,10 +123,7 @@ fn assign(values: &[Vec<f64>]) -> Vec<usize> {
 }
 
 impl Comparison {
-    /// Compares two lists of instances of one image, matched by their masks.
-    ///
-    /// # Panics
-    /// When the masks' sizes differ.
+    /// Compares two lists of instances of one image, matched by their masks as in [`match_masks`].
     pub fn of(first: &[Instance], second: &[Instance]) -> Self {
         let pairs = match_masks(&masks(first), &masks(second));
         let ious = || pairs.iter().map(|pair| pair.iou);
@@ -238,6 +233,12 @@ mod tests {
             match_masks(&[&bar(0, 10)], &[&bar(0, 20)]),
             [],
             "a half is not more than a half"
+        );
+        let wider = Mask::from_fn(101, 1, |x, _| x < 10);
+        assert_eq!(
+            pairs(match_masks(&[&wider, &bar(0, 10)], &b)),
+            [(1, 1, 1.0)],
+            "of another size"
         );
     }
 

@@ -22,8 +22,8 @@ use crate::{
 
 /// A SAM 3 image model, ready to segment.
 ///
-/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images. Threads may share it: one that
-/// encodes an image or a text keeps no other waiting.
+/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images. Threads may share a
+/// segmenter: one that encodes an image or a text keeps no other one waiting.
 pub struct Segmenter {
     model: Sam3Image,
     config: Config,
@@ -74,7 +74,8 @@ impl Segmenter {
     /// Scores above this are kept, as in the official processor.
     pub const THRESHOLD: f32 = 0.5;
 
-    /// Texts whose features are kept, of 32 kB each at SAM 3's size; then the one that was not asked for longest leaves.
+    /// The number of texts whose features are kept, 32 kB each at SAM 3's size. The least recently used one leaves first;
+    /// those that are baked into a package stay.
     pub const TEXTS_KEPT: usize = 1024;
 
     /// Opens a checkpoint or a package, to compute in f32; [`open_with`](Self::open_with) takes faster precisions, and
@@ -150,8 +151,8 @@ impl Segmenter {
 
     /// What the model reads of a text that is too long for it; none for a text that is read whole.
     ///
-    /// As with the official tokenizer, a text's tokens beyond [`CONTEXT_LENGTH`](crate::tokenizer::CONTEXT_LENGTH) are left out. What is returned is
-    /// [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] tells the same before there is a model.
+    /// As with the official tokenizer, a text's tokens beyond [`CONTEXT_LENGTH`](crate::tokenizer::CONTEXT_LENGTH) are
+    /// ignored. What is returned is [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] needs no model for this.
     pub fn truncated_prompt(&self, text: &str) -> Option<String> {
         self.tokenizer.truncated(text)
     }

@@ -71,10 +71,10 @@ impl Tokenizer {
         }
     }
 
-    /// What the model reads of a text that is too long for it, after [`clean`]ing; none for a text that is read whole.
+    /// What the model reads of a text that is too long for it, [`clean`]ed; none for a text that is read whole.
     ///
-    /// Between start and end of text there is room for 30 tokens, and officially the rest of the text is left out. A word at the
-    /// end may be cut, too: each of its tokens counts.
+    /// As officially, there is room for 30 tokens between start and end of text, and the rest of the text is ignored. The
+    /// last word may be cut itself, as it can have several tokens.
     pub fn truncated(&self, text: &str) -> Option<String> {
         let text = clean(text);
         let mut end = self.text_ids(&text).1?;

@@ -208,7 +208,9 @@ fn ious(report: &Report, truth: &Truth) -> anyhow::Result<Vec<f64>> {
     let best = |object: &Object| -> anyhow::Result<f64> {
         let known = Mask::from_rle(&object.segmentation)?;
         let found = report.found.iter().flat_map(|found| &found.instances);
-        Ok(found.map(|instance| known.iou(&instance.mask)).fold(0.0, f64::max))
+        Ok(found
+            .filter_map(|instance| known.iou(&instance.mask))
+            .fold(0.0, f64::max))
     };
     truth.objects.iter().map(best).collect()
 }

@@ -13,6 +13,9 @@ static FONT: LazyLock<FontRef<'static>> =
 /// A rectangle in pixels: left, top, right, bottom.
 pub(super) type Rect = [f32; 4];
 
+/// Labels are read at a glance: nobody reads more of one, and a prompt can have any length.
+const MOST_CHARACTERS: usize = 512;
+
 /// A text laid out on its plate, at 0,0 until it is drawn.
 pub(super) struct Label {
     glyphs: Vec<Glyph>,
@@ -21,17 +24,30 @@ pub(super) struct Label {
 }
 
 impl Label {
-    /// `text` at `size` pixels, cut with an ellipsis where its plate would be wider than `max_width`.
+    /// `text` at `size` pixels, cut with an ellipsis where its plate would be wider than `max_width`, or where it has
+    /// more than [`MOST_CHARACTERS`].
     pub(super) fn new(text: &str, size: f32, max_width: f32) -> Self {
-        let label = Self::lay_out(text, size);
-        let mut characters = text.chars().count();
-        let mut cut = label;
-        while cut.width > max_width && characters > 1 {
-            characters -= 1;
-            let start: String = text.chars().take(characters).collect();
-            cut = Self::lay_out(&format!("{}…", start.trim_end()), size);
+        let characters = text.chars().take(MOST_CHARACTERS + 1).count();
+        if characters <= MOST_CHARACTERS {
+            let whole = Self::lay_out(text, size);
+            if whole.width <= max_width || characters < 2 {
+                return whole;
+            }
         }
-        cut
+        let cut = |characters| {
+            let start: String = text.chars().take(characters).collect();
+            Self::lay_out(&format!("{}…", start.trim_end()), size)
+        };
+        let (mut fitting, mut too_many) = (1, characters);
+        while fitting + 1 < too_many {
+            let middle = usize::midpoint(fitting, too_many);
+            if cut(middle).width <= max_width {
+                fitting = middle;
+            } else {
+                too_many = middle;
+            }
+        }
+        cut(fitting)
     }
 
     fn lay_out(text: &str, size: f32) -> Self {
@@ -164,5 +180,34 @@ mod tests {
     fn a_long_label_is_cut_to_its_width() {
         let label = Label::new(&"a very long prompt ".repeat(20), 16.0, 200.0);
         assert!(label.width <= 200.0 && label.width > 150.0, "{}", label.width);
+    }
+
+    #[test]
+    fn as_much_of_a_label_stays_as_fits() {
+        let text = "wide Words, and i-l-l i l l thin ones";
+        let whole = Label::new(text, 16.0, f32::INFINITY);
+        for max_width in 20..whole.width as u32 {
+            let max_width = max_width as f32;
+            let label = Label::new(text, 16.0, max_width);
+            let cut = |characters| Label::lay_out(&format!("{}…", text[..characters].trim_end()), 16.0);
+            let most = (1..text.len())
+                .rev()
+                .find(|&characters| cut(characters).width <= max_width);
+            assert_eq!(label.width, cut(most.unwrap_or(1)).width, "in {max_width}");
+        }
+        assert_eq!(Label::new("W", 16.0, 1.0).glyphs.len(), 1, "one character stays");
+    }
+
+    #[test]
+    fn the_longest_text_is_a_label_too() {
+        // The second has no width at all.
+        for character in ["a", "\u{200b}", "W "] {
+            let text = character.repeat(1_000_000);
+            for max_width in [200.0, 1e9] {
+                let label = Label::new(&text, 16.0, max_width);
+                assert!(label.glyphs.len() <= MOST_CHARACTERS + 1, "{}", label.glyphs.len());
+                assert!(label.width <= max_width, "{}", label.width);
+            }
+        }
     }
 }

@@ -43,6 +43,16 @@ const TINT: f32 = 0.42;
 /// # Panics
 /// When a mask is not of the picture's size.
 pub fn overlay(image: &Image, instances: &[OverlayInstance]) -> Image {
+    for instance in instances {
+        let mask = instance.mask;
+        let sizes = [(mask.width, mask.height), (image.width, image.height)];
+        assert!(
+            sizes[0] == sizes[1],
+            "the mask has {:?} pixels, and the picture {:?}",
+            sizes[0],
+            sizes[1]
+        );
+    }
     let mut drawn = image.clone();
     let side = (image.width() as f32 * image.height() as f32).sqrt();
     let line = (side / 330.0).clamp(1.5, 16.0);
@@ -82,11 +92,6 @@ fn color(instance: &OverlayInstance) -> [u8; 3] {
 
 /// Tints the mask and draws a smooth line of width `line` along its edge.
 fn draw_mask(image: &mut Image, mask: &Mask, color: [u8; 3], line: f32) {
-    assert_eq!(
-        (mask.width, mask.height),
-        (image.width(), image.height()),
-        "mask and picture"
-    );
     let Some([left, top, right, bottom]) = mask.bounding_box() else {
         return;
     };

@@ -5,6 +5,7 @@
 //! as the characters from '0' on; bit 5 says that more follow, and the last group's bit 4 is the sign.
 
 use super::Mask;
+use crate::image::MAX_PIXELS;
 
 /// A mask as it stands in JSON: `{"size": [height, width], "counts": "…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,12 +26,15 @@ pub enum RleError {
     /// The runs do not add up to the size.
     #[error("RLE counts: the runs do not add up to {0}x{1} pixels")]
     Size(u32, u32),
+    /// The mask would be larger than any picture that is read.
+    #[error("RLE size: {0}x{1} is more than {MAX_PIXELS} pixels")]
+    TooLarge(u32, u32),
 }
 
 impl Mask {
     /// The mask as pycocotools' `encode` gives it, byte for byte.
     pub fn to_rle(&self) -> Rle {
-        let runs = self.runs();
+        let runs = self.column_runs();
         let mut counts = String::new();
         for (i, &run) in runs.iter().enumerate() {
             push(
@@ -49,7 +53,7 @@ impl Mask {
     }
 
     /// Lengths of the runs down the columns, the first one outside (and 0 where the first pixel is inside).
-    fn runs(&self) -> Vec<u64> {
+    fn column_runs(&self) -> Vec<u64> {
         let height = u64::from(self.height);
         let mut runs = Vec::new();
         let (mut is_inside, mut start) = (false, 0);
@@ -93,38 +97,49 @@ impl Mask {
         }
     }
 
-    /// The mask of an RLE.
+    /// The mask of an RLE, of at most [`MAX_PIXELS`], where each row counts as a whole number of 64 pixels.
     ///
     /// # Errors
-    /// The counts are not numbers, or do not add up to the size.
+    /// The size is larger, or the counts are not numbers, or do not add up to the size.
     pub fn from_rle(rle: &Rle) -> Result<Self, RleError> {
         let [height, width] = rle.size;
-        let wrong_size = || RleError::Size(height, width);
-        let pixels = i64::from(height).checked_mul(i64::from(width)).ok_or_else(wrong_size)?;
-        let mut runs: Vec<i64> = Vec::new();
-        let mut end = 0;
-        for (i, number) in numbers(rle.counts.as_bytes()).enumerate() {
-            let run = number? + if i > 2 { runs[i - 2] } else { 0 };
-            if run < 0 || run > pixels - end {
-                return Err(wrong_size());
-            }
-            end += run;
-            runs.push(run);
-        }
-        if end != pixels {
-            return Err(wrong_size());
+        if u64::from(width.div_ceil(64)) * 64 * u64::from(height) > MAX_PIXELS {
+            return Err(RleError::TooLarge(height, width));
         }
         let mut mask = Self::new(width, height);
+        // With 60 bits a number, and a run no longer than the mask, nothing overflows.
+        let pixels = i64::from(height) * i64::from(width);
+        let mut last = [0; 2];
         let mut start = 0;
-        for (i, run) in runs.into_iter().map(|run| run as u64).enumerate() {
-            if i % 2 == 1 {
-                for at in start..start + run {
-                    mask.insert((at / u64::from(height)) as u32, (at % u64::from(height)) as u32);
-                }
+        for (i, number) in numbers(rle.counts.as_bytes()).enumerate() {
+            let run = number? + if i > 2 { last[i % 2] } else { 0 };
+            if run < 0 || run > pixels - start {
+                return Err(RleError::Size(height, width));
             }
+            if i % 2 == 1 {
+                mask.insert_down(start as u64, run as u64);
+            }
+            last[i % 2] = run;
             start += run;
         }
+        if start != pixels {
+            return Err(RleError::Size(height, width));
+        }
         Ok(mask)
+    }
+
+    /// Puts `run` pixels inside, from number `start` on down the columns.
+    fn insert_down(&mut self, start: u64, run: u64) {
+        let height = u64::from(self.height);
+        let (mut at, end) = (start, start + run);
+        while at < end {
+            let (x, top) = (at / height, at % height);
+            let bottom = (top + end - at).min(height);
+            for y in top..bottom {
+                self.insert(x as u32, y as u32);
+            }
+            at += bottom - top;
+        }
     }
 }
 
@@ -215,7 +230,41 @@ mod tests {
         for counts in ["", "5", "7", "33O", "1O", "oooooooooooo1"] {
             assert!(rle(counts).is_err(), "{counts}");
         }
+        // 2⁵⁹ - 1 as a run, and as the difference to one.
+        assert_eq!(rle("ooooooooooo?"), Err(RleError::Size(2, 3)));
+        assert_eq!(rle("033ooooooooooo?"), Err(RleError::Size(2, 3)));
         assert_eq!(rle("3 3"), Err(RleError::Counts(1)));
         assert_eq!(rle("3P"), Err(RleError::Counts(2)));
+    }
+
+    #[test]
+    fn a_size_beyond_any_picture_is_refused() {
+        let empty = |height: u32, width: u32| {
+            let mut counts = String::new();
+            push(&mut counts, i64::from(height).saturating_mul(i64::from(width)));
+            Mask::from_rle(&Rle {
+                size: [height, width],
+                counts,
+            })
+        };
+        for (height, width) in [
+            (u32::MAX, u32::MAX),
+            (1, u32::MAX),
+            (u32::MAX, 1),
+            (14_000, 14_000),
+            (2_796_203, 1),
+        ] {
+            assert_eq!(empty(height, width), Err(RleError::TooLarge(height, width)));
+        }
+        // 178 956 970 pixels are 2 796 202 rows of 64.
+        assert_eq!(empty(2_796_202, 1), Ok(Mask::new(1, 2_796_202)));
+        assert_eq!(empty(0, 9), Ok(Mask::new(9, 0)));
+        assert_eq!(empty(9, 0), Ok(Mask::new(0, 9)));
+    }
+
+    #[test]
+    fn runs_go_on_in_the_next_column() {
+        let mask = Mask::from_fn(70, 5, |x, y| (12..340).contains(&(5 * x + y)) && (x, y) != (40, 2));
+        assert_eq!(Mask::from_rle(&mask.to_rle()), Ok(mask));
     }
 }

@@ -93,7 +93,7 @@ fn assert_same(found: &[Vec<Instance>], expected: &[Vec<Instance>], tolerance: f
         for (found, expected) in found.iter().zip(expected) {
             let apart = (found.score - expected.score).abs();
             assert!(apart <= tolerance, "{what}, prompt {prompt}: score {apart} apart");
-            let iou = found.mask.iou(&expected.mask);
+            let iou = found.mask.iou(&expected.mask).unwrap();
             assert!(
                 iou >= 1.0 - f64::from(3.0 * tolerance),
                 "{what}, prompt {prompt}: IoU {iou}"

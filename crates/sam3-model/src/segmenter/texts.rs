@@ -1,4 +1,4 @@
-//! What texts became: those of the package for good, and the ones that were asked for last.
+//! The features of texts: those that are baked into the package, and those that were asked for last.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 /// Values by a text's token ids, so that two spellings of the same tokens are one text.
 pub struct Texts<V> {
     baked: HashMap<Vec<u32>, V>,
-    /// The one that was asked for last at the end. Looking through all takes microseconds, encoding a text a good part of a second.
+    /// The one that was asked for last is at the end. Looking through all takes microseconds; encoding takes much longer.
     recent: Mutex<Vec<(Vec<u32>, V)>>,
     limit: usize,
 }
@@ -25,7 +25,7 @@ impl<V: Clone> Texts<V> {
 
     /// The value of a text, which `encode` makes where it is not known.
     ///
-    /// Nothing is locked meanwhile: other texts are found at once, and a text that two threads ask for is encoded twice.
+    /// Nothing is locked while it does: other texts are found at once. A text that two threads ask for is encoded twice.
     pub fn get_or_encode<E>(&self, ids: &[u32], encode: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         if let Some(value) = self.get(ids) {
             return Ok(value);
@@ -112,6 +112,12 @@ mod tests {
     }
 
     #[test]
+    fn threads_may_share_a_segmenter() {
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<crate::Segmenter>();
+    }
+
+    #[test]
     fn known_texts_do_not_wait_for_a_new_one() {
         let texts = three(&[7]);
         encoded(&texts, [1]);
@@ -122,7 +128,7 @@ mod tests {
             let slow = scope.spawn(move || {
                 texts.get_or_encode(&[2], || {
                     begun.send(()).expect("the test waits for it");
-                    // Until the other thread has its answers; where it waits for this one, neither comes to an end but for this limit.
+                    // This waits until the other thread has its answers. If that waits for this one, the time runs out.
                     wait_for_answer.recv_timeout(Duration::from_secs(30)).map(|()| 20)
                 })
             });

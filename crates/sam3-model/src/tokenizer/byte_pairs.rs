@@ -12,9 +12,9 @@ pub struct Piece {
 
 /// The tokens of `word`, where `merge` gives the id of what two neighbouring tokens are joined to.
 ///
-/// The merges wait in a queue, as passes over the whole word would make a long one take minutes. The order is that of passes: a lower
-/// id is an earlier merge, equal ones are made from left to right, and joining makes new pairs of later merges only, as a
-/// token is numbered after its parts.
+/// The merges wait in a queue, as a pass over the whole word for each would make a long word take minutes. Their order is
+/// that of such passes: a lower id is an earlier merge, equal ones are made from left to right, and joining two tokens
+/// makes new pairs of later merges only, as a token is numbered after its parts.
 pub fn encode(word: &str, merge: impl FnMut(u16, u16) -> Option<u16>) -> Vec<Piece> {
     let mut tokens = Tokens::of_bytes(word, merge);
     let mut queue = BinaryHeap::new();
