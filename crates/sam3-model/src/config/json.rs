@@ -62,8 +62,6 @@ impl Sam3Config {
         let Some(value) = dict.config() else {
             return Ok(Self::default());
         };
-        // A Sam3VideoModel's config.json nests the image model's under `detector_config`.
-        let value = value.get("detector_config").unwrap_or(value);
         Self::deserialize(value).map_err(|error| Error::Checkpoint {
             path: dict.path().to_owned(),
             reason: format!("its config (metadata or config.json) is not a SAM 3 config: {error}"),
