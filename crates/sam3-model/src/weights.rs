@@ -141,10 +141,11 @@ impl Weights {
         let seen = self.seen.borrow();
         if !seen.missing.is_empty() {
             return Err(self.fault(format!(
-                "{} keys that the image model needs are missing, so nothing was run:\n  {}\n\
+                "{} keys that the image model needs are missing, so nothing was run:\n  {}\n{}\
                  expected a whole SAM 3 checkpoint; package it again from the original",
                 seen.missing.len(),
-                seen.missing.join("\n  ")
+                seen.missing.join("\n  "),
+                not_read(&self.dict)
             )));
         }
         let unexpected = |(index, name): (usize, &str)| {
@@ -158,6 +159,15 @@ impl Weights {
             .filter_map(unexpected)
             .collect())
     }
+}
+
+/// The tensors of the file that are not read, as lines for an error: what is missing may be one of them.
+fn not_read(dict: &StateDict) -> String {
+    dict.unread()
+        .iter()
+        .take(5)
+        .map(|why| format!("not read: {why}\n"))
+        .collect()
 }
 
 /// Keys of an official checkpoint that its image detector never reads.

@@ -1,24 +1,24 @@
 //! Official key names, whatever the file's own: prefixes, wrappers and transformers' renames undone by rules.
 
 mod component;
+mod config;
+mod family;
 mod freqs;
+mod prefix;
 mod rules;
 mod transformers;
+mod widen;
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, collections::HashMap, path::Path};
 
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::{
     Error, Result,
-    checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, TensorView, byte_len, gather},
+    checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, TensorView, byte_len, clip, gather, list_of},
 };
 pub use component::{Component, is_unused_for_images};
+pub(crate) use config::MAX_BYTES as MAX_CONFIG;
 
 /// Whose names a checkpoint uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,6 @@ pub enum Layout {
     /// Hugging Face transformers', with or without `detector_model.`.
     Transformers,
 }
-
-/// A config beside a checkpoint or in a package; the published one has 7 kB.
-pub(crate) const MAX_CONFIG: u64 = 256 << 10;
 
 /// The parts of the official detector, at the top of an image-only checkpoint.
 const DETECTOR_PARTS: [&str; 5] = [
@@ -62,16 +59,23 @@ struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
     source: Source,
+    /// The element type of the bytes that `source` gives; they are widened where it is not `dtype`.
+    stored: Dtype,
 }
 
 impl Entry {
-    fn stored(name: String, index: usize, stored: &Stored) -> Self {
+    fn new(name: String, dtype: Dtype, shape: Vec<usize>, source: Source) -> Self {
         Self {
             name,
-            dtype: stored.dtype,
-            shape: stored.shape.clone(),
-            source: Source::Stored(index),
+            dtype,
+            shape,
+            source,
+            stored: dtype,
         }
+    }
+
+    fn stored(name: String, index: usize, stored: &Stored) -> Self {
+        Self::new(name, stored.dtype, stored.shape.clone(), Source::Stored(index))
     }
 }
 
@@ -91,42 +95,66 @@ enum Source {
         side: usize,
         scale: f32,
     },
+    /// Real parts and imaginary parts.
+    Complex(usize, usize),
 }
 
 impl StateDict {
     /// Opens a checkpoint and maps its names.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::new(Checkpoint::open(path)?)
+        Self::open_weights(path, None)
+    }
+
+    /// As [`open`](Self::open); of several sets of weights in the file, as `model` and `ema`, those called `wanted`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and where the file has none of that name.
+    pub fn open_weights(path: &Path, wanted: Option<&str>) -> Result<Self> {
+        Self::new(Checkpoint::open_weights(path, wanted)?)
     }
 
     /// Maps the names of an open checkpoint.
     ///
     /// # Errors
     /// Two tensors of one official name; q, k and v of different shapes; a `config.json` or embedded metadata that
-    /// cannot be read.
+    /// cannot be read; a checkpoint of another model that is known by name, or a LoRA adapter.
     pub fn new(checkpoint: Checkpoint) -> Result<Self> {
         let invalid = |reason: String| Error::invalid(checkpoint.path(), reason);
-        let config = read_config(&checkpoint)?;
         let raw: Vec<&str> = checkpoint.tensors().map(|t| t.name).collect();
-        let names = strip_common(&raw);
+        let unwrapped: Vec<String> = raw.iter().map(|name| prefix::unwrapped(name)).collect();
+        if let Some(whose) = family::refuse(&unwrapped) {
+            return Err(invalid(whose));
+        }
+        let prefix::Stripped {
+            names,
+            warnings: left_out,
+        } = prefix::strip(&unwrapped, &raw, checkpoint.wanted())
+            .map_err(|prefixes| invalid(no_such_weights(&checkpoint, &prefixes)))?;
         let mut warnings = checkpoint.warnings().to_vec();
-        let (layout, entries) = if names.iter().any(|n| transformers::is_name(n)) {
-            let names: Vec<String> = names.into_iter().map(transformers::full_name).collect();
+        warnings.extend(list_unread(&checkpoint));
+        warnings.extend(left_out);
+        let config = config::read(&checkpoint, &mut warnings)?;
+        let is_theirs = |name: &str| transformers::is_name(name);
+        let count = |test: &dyn Fn(&str) -> bool| names.iter().flatten().filter(|name| test(name)).count();
+        let (layout, mut entries) = if count(&is_theirs) > count(&is_official) {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| name.as_deref().map(transformers::full_name))
+                .collect();
             reject_duplicates(&names, &raw).map_err(invalid)?;
             let (entries, more) =
                 transformers::official(&names, |i| checkpoint.stored(i), config.as_ref()).map_err(invalid)?;
             warnings.extend(more);
             (Layout::Transformers, entries)
         } else {
-            let names: Vec<String> = names.into_iter().map(official_name).collect();
+            let names: Vec<_> = names.iter().map(|name| name.as_deref().map(official_name)).collect();
             reject_duplicates(&names, &raw).map_err(invalid)?;
-            let entries = names
-                .into_iter()
-                .enumerate()
-                .map(|(i, name)| Entry::stored(name, i, checkpoint.stored(i)))
-                .collect();
-            (Layout::Official, entries)
+            let named = names.into_iter().enumerate();
+            let entries = named.filter_map(|(i, name)| Some(Entry::stored(name?, i, checkpoint.stored(i))));
+            (Layout::Official, entries.collect())
         };
+        warnings.extend(freqs::adapt(&mut entries));
+        warnings.extend(widen::doubles(&mut entries));
         let by_name = entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
         Ok(Self {
             layout,
@@ -156,6 +184,11 @@ impl StateDict {
     /// What was ignored or is incomplete, in sentences.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Why some tensors of the file are not read, a sentence each.
+    pub fn unread(&self) -> &[String] {
+        self.checkpoint.unread()
     }
 
     /// Number of tensors.
@@ -209,24 +242,35 @@ impl StateDict {
             dtype,
             shape,
             source,
+            stored,
         } = &self.entries[index];
+        let size = stored.size();
         let bytes = |i: usize| self.checkpoint.bytes(i);
         let parts = match *source {
             Source::Stored(i) => vec![bytes(i)],
             Source::Rows(qkv) => qkv.map(bytes).into(),
-            Source::ClassRow(i) => vec![Cow::Owned(vec![0; shape[2] * dtype.size()]), bytes(i)],
-            Source::Transposed(i) => vec![Cow::Owned(gather(&bytes(i), shape, &[1, shape[0]], dtype.size()))],
+            Source::ClassRow(i) => vec![Cow::Owned(vec![0; shape[2] * size]), bytes(i)],
+            Source::Transposed(i) => vec![Cow::Owned(gather(&bytes(i), shape, &[1, shape[0]], size))],
             Source::Row(i, n) => {
-                let row = n * shape[1] * dtype.size()..(n + 1) * shape[1] * dtype.size();
+                let row = n * shape[1] * size..(n + 1) * shape[1] * size;
                 vec![match bytes(i) {
                     Cow::Borrowed(all) => Cow::Borrowed(&all[row]),
                     Cow::Owned(all) => Cow::Owned(all[row].to_vec()),
                 }]
             }
-            Source::Zeros => vec![Cow::Owned(vec![0; byte_len(shape, *dtype).unwrap_or(0)])],
+            Source::Zeros => vec![Cow::Owned(vec![0; byte_len(shape, *stored).unwrap_or(0)])],
             Source::FreqsCis { side, scale } => {
                 vec![Cow::Owned(freqs::freqs_cis(side, shape[1], scale))]
             }
+            Source::Complex(re, im) => {
+                let parts = [re, im].map(|i| widen::to_f32(bytes(i), self.checkpoint.stored(i).dtype));
+                vec![Cow::Owned(widen::interleave(&parts[0], &parts[1]))]
+            }
+        };
+        let parts = if stored == dtype {
+            parts
+        } else {
+            parts.into_iter().map(|part| widen::to_f32(part, *stored)).collect()
         };
         TensorView {
             name,
@@ -242,6 +286,7 @@ impl StateDict {
         match self.entries[index].source {
             Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => self.checkpoint.release(i),
             Source::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
+            Source::Complex(re, im) => [re, im].into_iter().for_each(|i| self.checkpoint.release(i)),
             Source::Row(..) | Source::Zeros | Source::FreqsCis { .. } => {}
         }
     }
@@ -253,24 +298,37 @@ impl StateDict {
 
     /// `config.json` beside the checkpoint, or the `config` of a package's metadata: transformers' schema.
     ///
-    /// Of a video model's config this is the detector's part: `vision_config`, `text_config` and so on at the top.
+    /// Of a video model's config this is the detector's part: `vision_config`, `text_config` and so on at the top. A config of
+    /// another model is none.
     pub fn config(&self) -> Option<&Value> {
         self.config.as_ref()
     }
 }
 
-/// Without the prefixes that wrappers put before every name.
-fn strip_common<'a>(raw: &[&'a str]) -> Vec<&'a str> {
-    let mut names = raw.to_vec();
-    while let Some(prefix) = ["module.", "_orig_mod.", "model."]
-        .into_iter()
-        .find(|p| !names.is_empty() && names.iter().all(|n| n.starts_with(p)))
-    {
-        for name in &mut names {
-            *name = &name[prefix.len()..];
-        }
+/// True for a name that only the official layout has, perhaps as training code spells it.
+fn is_official(name: &str) -> bool {
+    let name = official_name(name);
+    (name.starts_with("detector.") && !name.starts_with("detector.geometry_encoder.")) || name.starts_with("tracker.")
+}
+
+/// One warning for all tensors that are not read.
+fn list_unread(checkpoint: &Checkpoint) -> Option<String> {
+    let unread = checkpoint.unread();
+    (!unread.is_empty()).then(|| format!("not read: {}", list_of(unread)))
+}
+
+fn no_such_weights(checkpoint: &Checkpoint, prefixes: &[String]) -> String {
+    let mut names = checkpoint.sets().to_vec();
+    names.extend_from_slice(prefixes);
+    let wanted = clip(checkpoint.wanted().unwrap_or_default());
+    if names.is_empty() {
+        format!("--weights {wanted}: it holds one set of weights, without a name; leave the flag away")
+    } else {
+        format!(
+            "--weights {wanted}: it holds no weights of that name, but {}",
+            list_of(&names)
+        )
     }
-    names
 }
 
 /// `sam3_model.` and `sam2_predictor.` are what training calls the two halves.
@@ -286,77 +344,16 @@ fn official_name(name: &str) -> String {
     }
 }
 
-fn reject_duplicates(names: &[String], raw: &[&str]) -> Result<(), String> {
+fn reject_duplicates(names: &[Option<String>], raw: &[&str]) -> Result<(), String> {
     let mut first = HashMap::new();
     for (i, name) in names.iter().enumerate() {
-        if let Some(j) = first.insert(name.as_str(), i) {
+        if let Some(name) = name
+            && let Some(j) = first.insert(name.as_str(), i)
+        {
             return Err(format!("tensors \"{}\" and \"{}\" are both \"{name}\"", raw[j], raw[i]));
         }
     }
     Ok(())
-}
-
-/// The `config` of embedded metadata; without metadata, `config.json` beside the file.
-fn read_config(checkpoint: &Checkpoint) -> Result<Option<Value>> {
-    #[derive(Deserialize)]
-    struct Embedded<'a> {
-        #[serde(borrow)]
-        config: Option<&'a RawValue>,
-    }
-    let path = checkpoint.path();
-    if let Some(metadata) = checkpoint.metadata_json() {
-        let broken = |e: serde_json::Error| Error::invalid(path, format!("the metadata inside it is malformed: {e}"));
-        let embedded: Embedded<'_> = serde_json::from_slice(metadata).map_err(broken)?;
-        if let Some(config) = embedded.config {
-            let text = config.get();
-            if text.len() as u64 > MAX_CONFIG {
-                return Err(Error::invalid(
-                    path,
-                    format!(
-                        "the config inside it has {} bytes; at most {MAX_CONFIG} are read",
-                        text.len()
-                    ),
-                ));
-            }
-            return serde_json::from_str(text)
-                .map_err(broken)
-                .map(|config| Some(detector(config)));
-        }
-    }
-    let beside: PathBuf = path.with_file_name("config.json");
-    let meta = match std::fs::metadata(&beside) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("open", &beside, e)),
-    };
-    if !meta.is_file() || meta.len() > MAX_CONFIG {
-        return Err(Error::invalid(
-            &beside,
-            format!("it should be a JSON file of at most {MAX_CONFIG} bytes"),
-        ));
-    }
-    let text = std::fs::read(&beside).map_err(|e| Error::io("read", &beside, e))?;
-    let config: Value = serde_json::from_slice(&text).map_err(|e| {
-        Error::invalid(
-            &beside,
-            format!("it is not valid JSON ({e}): repair it or move it away from the checkpoint"),
-        )
-    })?;
-    if !config.is_object() {
-        return Err(Error::invalid(
-            &beside,
-            "it should be a JSON object: repair it or move it away from the checkpoint",
-        ));
-    }
-    Ok(Some(detector(config)))
-}
-
-/// A video model's config holds the image model's as `detector_config`.
-fn detector(mut config: Value) -> Value {
-    match config.get_mut("detector_config") {
-        Some(inner) if inner.is_object() => inner.take(),
-        _ => config,
-    }
 }
 
 #[cfg(test)]

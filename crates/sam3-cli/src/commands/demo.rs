@@ -130,7 +130,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         boxes: Vec::new(),
     }];
     let start = Instant::now();
-    let loaded = Loaded::open(&device.join(name(&package)), &place, args.compute)?;
+    let loaded = Loaded::open(&device.join(name(&package)), None, &place, args.compute)?;
     let load_ms = milliseconds(start);
     let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
     let picture = Picture {

@@ -84,7 +84,7 @@ impl Args {
 }
 
 fn open(path: &Path, device: &Device, compute: ComputeFlag, output: &Output) -> anyhow::Result<Loaded> {
-    let loaded = Loaded::open(path, device, compute)?;
+    let loaded = Loaded::open(path, None, device, compute)?;
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
         output.warn(warning);

@@ -20,6 +20,9 @@ pub struct Args {
     /// Any checkpoint, package or archive
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Of several sets of weights in the checkpoint, which, such as ema
+    #[arg(long, value_name = "NAME")]
+    weights: Option<String>,
     /// List every tensor
     #[arg(long)]
     tensors: bool,
@@ -41,7 +44,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let contents = if archive::is_archive(&args.file) {
         of_archive(&args.file)?
     } else {
-        of_checkpoint(&args.file)?
+        of_checkpoint(&args.file, args.weights.as_deref())?
     };
     output.result(
         &as_json(&args.file, &contents)?,
@@ -71,8 +74,8 @@ fn of_archive(path: &Path) -> anyhow::Result<Contents> {
     })
 }
 
-fn of_checkpoint(path: &Path) -> anyhow::Result<Contents> {
-    let source = StateDict::open(path)?;
+fn of_checkpoint(path: &Path, weights: Option<&str>) -> anyhow::Result<Contents> {
+    let source = StateDict::open_weights(path, weights)?;
     let metadata = match source.metadata_json() {
         Some(text) => {
             let path = path.to_owned();

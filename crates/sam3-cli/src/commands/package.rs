@@ -33,6 +33,9 @@ pub struct Args {
     /// The checkpoint: sam3.pt, model.safetensors, its index, or a package to store anew [default: from the Hub]
     #[arg(long, value_name = "FILE")]
     checkpoint_path: Option<PathBuf>,
+    /// Of several sets of weights in the checkpoint, which, such as ema
+    #[arg(long, value_name = "NAME")]
+    weights: Option<String>,
     /// The package to write; .pth or .safetensors decides the format
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -166,7 +169,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         }
     };
     signals::reading(&checkpoint);
-    let source = Arc::new(StateDict::open(&checkpoint)?);
+    let source = Arc::new(StateDict::open_weights(&checkpoint, args.weights.as_deref())?);
     package::check_outputs(Some(&source), &options)?;
     for warning in source.warnings() {
         output.warn(warning);

@@ -58,6 +58,9 @@ pub struct Args {
     /// A checkpoint or a package of it
     #[arg(long, value_name = "FILE")]
     checkpoint_path: PathBuf,
+    /// Of several sets of weights in the checkpoint, which, such as ema
+    #[arg(long, value_name = "NAME")]
+    weights: Option<String>,
     /// Precision of the large matrix products
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
     compute: ComputeFlag,
@@ -120,7 +123,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     }
 
     let start = Instant::now();
-    let loaded = Loaded::open(&args.checkpoint_path, &device, args.compute)?;
+    let loaded = Loaded::open(&args.checkpoint_path, args.weights.as_deref(), &device, args.compute)?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {

@@ -2,10 +2,12 @@
 //!
 //! Names are the file's own here; [`crate::layout`] turns them into official ones.
 
+mod folder;
 mod foreign;
 mod pickle;
 mod pth;
 pub(crate) mod safetensors;
+pub(crate) mod sets;
 mod sniff;
 mod tensor;
 mod zip;
@@ -43,10 +45,17 @@ pub enum Container {
 }
 
 /// What a container's reader found in one file.
+#[derive(Default)]
 struct Contents {
     tensors: Vec<Stored>,
     warnings: Vec<String>,
+    /// Why other tensors are not read, a sentence each.
+    unread: Vec<String>,
     metadata: Option<Vec<u8>>,
+    /// Names of the sets of weights.
+    sets: Vec<String>,
+    /// True where the set that was asked for by name is the one that was taken.
+    is_wanted: bool,
 }
 
 /// A file of the checkpoint.
@@ -79,31 +88,56 @@ pub struct Checkpoint {
     tensors: Vec<Stored>,
     by_name: HashMap<String, usize>,
     warnings: Vec<String>,
+    unread: Vec<String>,
     metadata: Option<Vec<u8>>,
+    sets: Vec<String>,
+    wanted: Option<String>,
 }
 
 impl Checkpoint {
-    /// Opens and validates a checkpoint: `.pt`/`.pth`, `.safetensors`, an index with shards, or a package.
+    /// Opens and validates a checkpoint: `.pt`/`.pth`, `.safetensors`, an index with shards, a package, or a folder that
+    /// holds one of these.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be opened; [`Error::Invalid`] where it is not a checkpoint, is cut off, or
     /// anything in it is not as the format says.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_map(path, map(path)?)
+        Self::open_weights(path, None)
+    }
+
+    /// As [`open`](Self::open), of the weights that are called `wanted` in the file, as `ema` beside `model`. Where it is no name in
+    /// the file, it is left to [`StateDict`](crate::StateDict) as the prefix of some tensors' names.
+    pub(crate) fn open_weights(path: &Path, wanted: Option<&str>) -> Result<Self> {
+        if !path.is_dir() {
+            return Self::read(path, map(path)?, wanted);
+        }
+        let (file, note) = folder::checkpoint_in(path).map_err(|reason| Error::invalid(path, reason))?;
+        let mut checkpoint = Self::read(&file, map(&file)?, wanted)?;
+        checkpoint.warnings.extend(note);
+        Ok(checkpoint)
     }
 
     /// As [`open`](Self::open), of a file whose bytes are there already.
     pub(crate) fn from_map(path: &Path, map: Mmap) -> Result<Self> {
-        let read = match sniff::sniff(&map).map_err(|reason| Error::invalid(path, reason))? {
-            sniff::Kind::Zip => pth::read(&map).map(|contents| (Container::Pth, contents)),
-            sniff::Kind::Safetensors => safetensors::read(&map).map(|contents| (Container::Safetensors, contents)),
-            sniff::Kind::Json => return Self::open_shards(path, map),
-        };
-        let (container, contents) = read.map_err(|reason| Error::invalid(path, reason))?;
-        Ok(Self::new(path, container, vec![(path.to_owned(), map)], contents))
+        Self::read(path, map, None)
     }
 
-    fn open_shards(path: &Path, index: Mmap) -> Result<Self> {
+    fn read(path: &Path, map: Mmap, wanted: Option<&str>) -> Result<Self> {
+        let kind = sniff::sniff(&map).map_err(|reason| Error::invalid(path, reason))?;
+        if kind == sniff::Kind::Json {
+            return Self::open_shards(path, map, wanted);
+        }
+        let (container, contents) = read_file(kind, &map, wanted).map_err(|reason| Error::invalid(path, reason))?;
+        Ok(Self::new(
+            path,
+            container,
+            vec![(path.to_owned(), map)],
+            contents,
+            wanted,
+        ))
+    }
+
+    fn open_shards(path: &Path, index: Mmap, wanted: Option<&str>) -> Result<Self> {
         let weight_map = safetensors::read_index(&index).map_err(|reason| Error::invalid(path, reason))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut shards: Vec<&str> = Vec::new();
@@ -129,21 +163,19 @@ impl Checkpoint {
             ));
         }
         let mut files = Vec::new();
-        let mut all = Contents {
-            tensors: Vec::new(),
-            warnings: Vec::new(),
-            metadata: None,
-        };
+        let mut all = Contents::default();
+        let mut container = Container::Safetensors;
         for (number, shard) in shards.iter().enumerate() {
             let shard_path = folder.join(shard);
             let map = map(&shard_path)?;
-            if !safetensors::is_safetensors(&map) {
-                return Err(Error::invalid(
-                    &shard_path,
-                    "it is not a safetensors file, as its index says",
-                ));
+            let kind = sniff::sniff(&map).map_err(|reason| Error::invalid(&shard_path, reason))?;
+            let (found, contents) =
+                read_file(kind, &map, None).map_err(|reason| Error::invalid(&shard_path, reason))?;
+            if number > 0 && found != container {
+                let reason = "it is of another format than the first shard of its index";
+                return Err(Error::invalid(&shard_path, reason));
             }
-            let contents = safetensors::read(&map).map_err(|reason| Error::invalid(&shard_path, reason))?;
+            container = found;
             for mut tensor in contents.tensors {
                 match shard_of.remove(tensor.name.as_str()) {
                     Some(n) if n == number => {}
@@ -166,16 +198,26 @@ impl Checkpoint {
                 all.tensors.push(tensor);
             }
             all.metadata = all.metadata.or(contents.metadata);
+            all.warnings.extend(contents.warnings);
+            all.unread.extend(contents.unread);
             files.push((shard_path, map));
         }
-        if let Some((name, &number)) = shard_of.iter().min() {
+        // A tensor that is not read is none that the shard lacks.
+        let is_unread = |name: &str| all.unread.iter().any(|why| why.contains(&format!("\"{name}\"")));
+        if let Some((name, &number)) = shard_of.iter().filter(|(name, _)| !is_unread(name)).min() {
             let reason = format!("it puts tensor \"{name}\" in {}, which lacks it", shards[number]);
             return Err(Error::invalid(path, reason));
         }
-        Ok(Self::new(path, Container::Safetensors, files, all))
+        Ok(Self::new(path, container, files, all, wanted))
     }
 
-    fn new(path: &Path, container: Container, files: Vec<(PathBuf, Mmap)>, contents: Contents) -> Self {
+    fn new(
+        path: &Path,
+        container: Container,
+        files: Vec<(PathBuf, Mmap)>,
+        contents: Contents,
+        wanted: Option<&str>,
+    ) -> Self {
         let (files, maps) = files
             .into_iter()
             .map(|(path, map)| {
@@ -202,7 +244,10 @@ impl Checkpoint {
             tensors: contents.tensors,
             by_name,
             warnings: contents.warnings,
+            unread: contents.unread,
             metadata: contents.metadata,
+            sets: contents.sets,
+            wanted: wanted.filter(|_| !contents.is_wanted).map(str::to_owned),
         }
     }
 
@@ -224,6 +269,21 @@ impl Checkpoint {
     /// What was ignored, in sentences.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Why some of its tensors are not read, a sentence each; a model that needs none of them runs.
+    pub fn unread(&self) -> &[String] {
+        &self.unread
+    }
+
+    /// Names of the sets of weights that the file keeps apart, as `model` and `ema`.
+    pub(crate) fn sets(&self) -> &[String] {
+        &self.sets
+    }
+
+    /// The name of weights that was asked for and is none of [`sets`](Self::sets).
+    pub(crate) fn wanted(&self) -> Option<&str> {
+        self.wanted.as_deref()
     }
 
     /// The metadata inside one of our packages, as JSON text.
@@ -289,6 +349,25 @@ impl Checkpoint {
     }
 }
 
+/// Reads one file that is no index.
+fn read_file(kind: sniff::Kind, file: &[u8], wanted: Option<&str>) -> Result<(Container, Contents), String> {
+    match kind {
+        sniff::Kind::Zip => Ok((Container::Pth, pth::read(file, wanted)?)),
+        sniff::Kind::Safetensors => Ok((Container::Safetensors, safetensors::read(file)?)),
+        sniff::Kind::Json => Err("it is JSON, where its index names a file of tensors".into()),
+    }
+}
+
+/// Some of many words, as a list.
+pub(crate) fn list_of(words: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = words[..words.len().min(SHOWN)].join(", ");
+    if let Some(more @ 1..) = words.len().checked_sub(SHOWN) {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
 /// Refuses names that would flood or forge a message.
 fn check_name(name: &str) -> Result<(), String> {
     if name.len() > MAX_NAME {
@@ -304,7 +383,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Other words in messages come from the file too: keeps them short.
-fn clip(words: &str) -> &str {
+pub(crate) fn clip(words: &str) -> &str {
     let end = (0..=words.len().min(80)).rev();
     &words[..end.into_iter().find(|&i| words.is_char_boundary(i)).unwrap_or(0)]
 }
@@ -314,7 +393,7 @@ fn map(path: &Path) -> Result<Mmap> {
     // Asked before opening: opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if meta.is_dir() {
-        return Err(Error::invalid(path, sniff::directory_hint(path)));
+        return Err(Error::invalid(path, "it is a folder, where a file was expected"));
     }
     if !meta.is_file() {
         return Err(Error::invalid(
@@ -326,8 +405,10 @@ fn map(path: &Path) -> Result<Mmap> {
         return Err(Error::invalid(path, "it is empty: copy or download it again"));
     }
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    // SAFETY: the map is read-only and private to this process; as with every mmap, a file that another process
-    // shortens or rewrites meanwhile may fault or change, which the README tells users not to do.
+    // SAFETY: the map is read-only and nothing in this process writes to the file. Another process can: what it writes may
+    // change under a view, and reading past a file's new end ends the run with a signal. No length is taken from a map
+    // without a check against the map's own, so a changed file gives other values and no access outside of it. README.md
+    // tells users not to change a file that is being read.
     unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
 }
 

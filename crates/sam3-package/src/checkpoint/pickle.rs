@@ -29,7 +29,7 @@ pub(super) enum Value {
 pub(super) enum Node {
     Tuple(Vec<Value>),
     List(Vec<Value>),
-    /// Entries in insertion order, duplicates included. `collections.OrderedDict` is one too.
+    /// Entries in insertion order, duplicates included. `OrderedDict` and `defaultdict` are such too.
     Dict(Vec<(Value, Value)>),
     Global {
         module: Value,

@@ -1,17 +1,20 @@
 //! `.pt`/`.pth`: a zip of one pickle (`ARCHIVE/data.pkl`) and one raw entry a storage (`ARCHIVE/data/KEY`).
 //!
-//! The pickle is read as data ([`super::pickle`]); the few calls that mean a tensor are recognised by name, and any
-//! other where a tensor should be is refused by name.
+//! The pickle is read as data ([`super::pickle`]); the few calls that mean a tensor are recognised by name. Whatever
+//! else lies beside the tensors is told and left where it is.
 
+mod foreign_zip;
 mod rebuild;
+mod weights;
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     ops::Range,
 };
 
 use super::{
-    Contents, MAX_TENSORS, check_name, clip,
+    Contents, MAX_TENSORS, check_name, clip, list_of,
     pickle::{Node, Pickle, Value},
     tensor::Stored,
     zip,
@@ -21,11 +24,13 @@ use crate::package::MAX_METADATA_BYTES;
 /// Where our packages keep their metadata, after the archive's name.
 const METADATA: &str = "sam3_metadata.json";
 
-/// Keys under which training code wraps a state dict, tried in this order.
-const WRAPPERS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
-
 /// Lists the tensors of a mapped PyTorch zip.
-pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
+///
+/// `wanted` names the weights that are asked for, where there are several.
+pub(super) fn read(file: &[u8], wanted: Option<&str>) -> Result<Contents, String> {
+    if let Some(what) = foreign_zip::name(&zip::names(file)) {
+        return Err(what);
+    }
     let entries = match zip::entries(file) {
         Ok(entries) => entries,
         Err(reason) => return Err(truncation(file).unwrap_or(reason)),
@@ -47,9 +52,6 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
         .iter()
         .filter_map(|e| Some((e.name.strip_prefix(archive)?.strip_prefix('/')?, e.data.clone())))
         .collect();
-    if by_name.contains_key("constants.pkl") {
-        return Err("it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save".into());
-    }
     match by_name.get("byteorder").map(|r| &file[r.clone()]) {
         None | Some(b"little") => {}
         Some(other) => {
@@ -67,15 +69,15 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
         ));
     }
     let parsed = Pickle::parse(&file[pickle.data.clone()])?;
-    let (tensors, warnings) = Reader {
-        pickle: &parsed,
-        storages: Some(&by_name),
-    }
-    .state_dict(file.len())?;
+    let reader = Reader::new(&parsed, Some(&by_name), file.len());
+    let chosen = reader.weights(wanted)?;
+    let mut listed = reader.tensors(chosen.entries)?;
+    listed.warnings.extend(chosen.note);
     Ok(Contents {
-        tensors,
-        warnings,
         metadata: metadata.map(|range| file[range].to_vec()),
+        sets: chosen.sets,
+        is_wanted: chosen.is_wanted,
+        ..listed
     })
 }
 
@@ -87,12 +89,10 @@ fn truncation(file: &[u8]) -> Option<String> {
         return None;
     }
     let pickle = Pickle::parse(file.get(start..)?).ok()?;
-    let (tensors, _) = Reader {
-        pickle: &pickle,
-        storages: None,
-    }
-    .state_dict(usize::MAX / 16)
-    .ok()?;
+    // A file so large that no tensor is refused for its size. Tensors may unfold to eight times the file's size, which
+    // is half of the address space here: the sum below cannot overflow.
+    let reader = Reader::new(&pickle, None, usize::MAX / 16);
+    let tensors = reader.tensors(reader.weights(None).ok()?.entries).ok()?.tensors;
     let mut seen = HashSet::new();
     let bytes: usize = tensors
         .iter()
@@ -112,93 +112,88 @@ struct Reader<'p, 'f> {
     pickle: &'p Pickle<'f>,
     /// Entries after `ARCHIVE/`; `None` when the file is cut off and only sizes are wanted.
     storages: Option<&'p HashMap<&'p str, Range<usize>>>,
+    file_len: usize,
+    /// Bytes of the tensors that are larger than their storages.
+    expanded: Cell<usize>,
 }
 
-impl Reader<'_, '_> {
-    fn state_dict(&self, file_len: usize) -> Result<(Vec<Stored>, Vec<String>), String> {
-        let mut root = self.pickle.root;
-        // A wrapper in a wrapper is as deep as anyone goes.
-        for _ in 0..2 {
-            let Some(entries) = self.pickle.dict(root) else {
-                break;
-            };
-            let mut inner = None;
-            for key in WRAPPERS {
-                let mut found = entries
-                    .iter()
-                    .filter(|(k, _)| self.pickle.text(*k) == Some(key))
-                    .map(|(_, v)| *v);
-                let first = found.next();
-                if found.next().is_some() {
-                    return Err(format!("its pickle has the key \"{key}\" twice"));
-                }
-                inner = inner.or(first.filter(|v| self.pickle.dict(*v).is_some() || self.is_foreign(*v)));
-            }
-            match inner {
-                Some(value) => root = value,
-                None => break,
-            }
+/// Why a tensor is not listed.
+enum Fault {
+    /// It is of a kind that is not read: told, and left out.
+    Unread(String),
+    /// It says what cannot be so: the file is damaged, or lies.
+    Lie(String),
+}
+
+impl<'p, 'f> Reader<'p, 'f> {
+    fn new(pickle: &'p Pickle<'f>, storages: Option<&'p HashMap<&'p str, Range<usize>>>, file_len: usize) -> Self {
+        Self {
+            pickle,
+            storages,
+            file_len,
+            expanded: Cell::new(0),
         }
-        let Some(entries) = self.pickle.dict(root) else {
-            return Err(match self.callable(root) {
-                Some(name) => format!(
-                    "it holds a pickled object ({name}) where a state dict should be, and nothing is called to rebuild it: \
-                     in Python, torch.save(model.state_dict(), …)"
-                ),
-                None => "its pickle is not a dictionary of tensors".into(),
-            });
-        };
-        self.tensors(entries, file_len)
     }
 
-    fn tensors(&self, entries: &[(Value, Value)], file_len: usize) -> Result<(Vec<Stored>, Vec<String>), String> {
+    /// Lists the tensors among a dictionary's entries.
+    fn tensors(&self, entries: &[(Value, Value)]) -> Result<Contents, String> {
         let mut names = HashSet::new();
-        let mut tensors = Vec::new();
-        let mut warnings = Vec::new();
+        let mut contents = Contents::default();
+        let mut others = Vec::new();
         let mut total = 0usize;
         for &(key, value) in entries {
-            let Some(name) = self.pickle.text(key) else {
-                if self.is_foreign(value) {
-                    return Err("its state dict has a key that is not a string, or is a very long one".into());
-                }
+            let name = self.pickle.text(key);
+            if !self.is_tensor(value) {
+                others.push(self.describe(name, value));
+                continue;
+            }
+            let Some(name) = name else {
+                others.push("a tensor whose key is no string, or a very long one".into());
                 continue;
             };
             check_name(name)?;
             if !names.insert(name) {
                 return Err(format!("its state dict has the key \"{name}\" twice"));
             }
-            if !self.is_foreign(value) {
-                if warnings.len() < 100 {
-                    warnings.push(format!("\"{name}\" is not a tensor; ignored"));
+            let tensor = match self.tensor(name, value) {
+                Ok(tensor) => tensor,
+                Err(Fault::Lie(reason)) => return Err(format!("tensor \"{name}\" {reason}")),
+                Err(Fault::Unread(reason)) => {
+                    contents.unread.push(format!("tensor \"{name}\" {reason}"));
+                    continue;
                 }
-                continue;
-            }
-            let tensor = self
-                .tensor(name, value)
-                .map_err(|reason| format!("tensor \"{name}\" {reason}"))?;
+            };
             total = total.saturating_add(tensor.byte_len());
-            tensors.push(tensor);
-            if tensors.len() > MAX_TENSORS {
+            contents.tensors.push(tensor);
+            if contents.tensors.len() > MAX_TENSORS {
                 return Err(format!("it lists more than {MAX_TENSORS} tensors"));
             }
         }
-        if tensors.is_empty() {
-            let keys = entries.iter().filter_map(|(k, _)| self.pickle.text(*k));
-            let keys: Vec<_> = keys.map(clip).take(8).collect();
-            return Err(format!("it holds no tensors; the keys of its dictionary are {keys:?}"));
+        if let ([], [first, ..]) = (contents.tensors.as_slice(), contents.unread.as_slice()) {
+            return Err(first.clone());
         }
-        if total / 8 > file_len {
+        if total / 8 > self.file_len {
             return Err(format!(
-                "its tensors share storages so that they would unfold to {total} bytes from a file of {file_len}: \
-                 save clones of them"
+                "its tensors share storages so that they would unfold to {total} bytes from a file of {}: \
+                 save clones of them",
+                self.file_len
             ));
         }
-        Ok((tensors, warnings))
+        if !others.is_empty() {
+            contents
+                .warnings
+                .push(format!("ignored, as no tensors: {}", list_of(&others)));
+        }
+        Ok(contents)
     }
 
-    /// True for the result of a call: a tensor, or an object nobody will build.
-    fn is_foreign(&self, value: Value) -> bool {
-        matches!(self.pickle.node(value), Some(Node::Call { .. }))
+    /// An entry that is no tensor, for people.
+    fn describe(&self, key: Option<&str>, value: Value) -> String {
+        let key = key.map_or("an entry without a name".to_owned(), |key| format!("\"{}\"", clip(key)));
+        match self.callable(value) {
+            Some(name) => format!("{key} ({name})"),
+            None => key,
+        }
     }
 
     /// `module.name` of what a call would call.

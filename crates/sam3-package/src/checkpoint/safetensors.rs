@@ -4,7 +4,7 @@
 //! name it keeps the last without a word, and it loses the order of the file. Everything its documentation promises
 //! about offsets is checked here too. Format: <https://github.com/huggingface/safetensors#format>.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -42,80 +42,108 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
             file.len()
         )
     })?;
-    let Listed { tensors, metadata, end } = list(header, start)?;
+    let Listed {
+        tensors,
+        unread,
+        metadata,
+        end,
+        ..
+    } = list(header, start)?;
+    if let ([], [first, ..]) = (tensors.as_slice(), unread.as_slice()) {
+        return Err(first.clone());
+    }
     let found = file.len() - start;
     match end - start {
         expected if expected > found => Err(format!(
             "it is cut off: expected {end} bytes, found {}; copy or download it again",
             file.len()
         )),
-        expected if expected < found => Err(format!("it has {} bytes after its last tensor", found - expected)),
+        expected if expected < found => Err(format!(
+            "it has {} bytes after its last tensor: expected {} bytes, found {}; bytes were added in copying, so copy or \
+             download it again",
+            found - expected,
+            start + expected,
+            file.len()
+        )),
         _ => Ok(Contents {
             tensors,
-            warnings: Vec::new(),
+            unread,
             metadata: metadata.map(String::into_bytes),
+            ..Contents::default()
         }),
     }
 }
 
 /// The lengths of the tensors as they follow each other behind a header.
 pub(crate) fn lengths(header: &[u8]) -> Result<Vec<u64>, String> {
-    let mut tensors = list(header, 0)?.tensors;
-    tensors.sort_unstable_by_key(|t| (t.start, t.byte_len()));
-    Ok(tensors.iter().map(|t| t.byte_len() as u64).collect())
+    let places = list(header, 0)?.places;
+    Ok(places.iter().map(|place| place.len() as u64).collect())
 }
 
 /// What a header lists: tensors in its order, and where the last of their bytes ends.
 struct Listed {
     tensors: Vec<Stored>,
+    /// Why others are not read.
+    unread: Vec<String>,
+    /// Of all of them, in the order of the file.
+    places: Vec<Range<usize>>,
     metadata: Option<String>,
     end: usize,
 }
 
 /// Parses a header; the tensors' bytes, which begin at `start`, must follow each other without a gap.
 fn list(header: &[u8], start: usize) -> Result<Listed, String> {
-    let header: Header = serde_json::from_slice(header).map_err(|e| format!("its header is malformed: {e}"))?;
+    let header: Header = serde_json::from_slice(header)
+        .map_err(|e| format!("its header is malformed ({e}): copy or download it again"))?;
     let mut tensors = Vec::with_capacity(header.tensors.len());
+    let mut unread = Vec::new();
+    let mut places = Vec::with_capacity(header.tensors.len());
     for (name, info) in header.tensors {
-        let dtype = Dtype::from_safetensors(&info.dtype)
-            .ok_or_else(|| format!("tensor \"{name}\" has dtype {:?}, which is not read", clip(&info.dtype)))?;
         let [begin, end] = info.data_offsets;
-        let expected = byte_len(&info.shape.0, dtype)
-            .ok_or_else(|| format!("tensor \"{name}\" has the impossible shape {:?}", info.shape.0))?;
+        let shape = info.shape.0;
+        let Some(dtype) = Dtype::from_safetensors(&info.dtype) else {
+            let dtype = clip(&info.dtype);
+            unread.push(format!("tensor \"{name}\" has dtype {dtype:?}, which is not read"));
+            places.push((start.saturating_add(begin)..start.saturating_add(end), name));
+            continue;
+        };
+        let expected =
+            byte_len(&shape, dtype).ok_or_else(|| format!("tensor \"{name}\" has the impossible shape {shape:?}"))?;
         if end.checked_sub(begin) != Some(expected) {
             return Err(format!(
-                "tensor \"{name}\" of {dtype} {:?} needs {expected} bytes, but its offsets are {begin} to {end}",
-                info.shape.0
+                "tensor \"{name}\" of {dtype} {shape:?} needs {expected} bytes, but its offsets are {begin} to {end}"
             ));
         }
+        places.push((start.saturating_add(begin)..start.saturating_add(end), name.clone()));
         tensors.push(Stored {
             name,
             dtype,
-            shape: info.shape.0,
+            shape,
             strides: None,
             file: 0,
             start: start.saturating_add(begin),
         });
     }
-    let mut order: Vec<&Stored> = tensors.iter().collect();
-    order.sort_unstable_by_key(|t| (t.start, t.byte_len()));
+    places.sort_unstable_by_key(|(place, _)| (place.start, place.end));
     let mut at = start;
-    for tensor in order {
-        if tensor.start != at {
-            let what = if tensor.start < at {
+    for (place, name) in &places {
+        if place.start != at || place.end < at {
+            let what = if place.start <= at {
                 "overlaps the one before it"
             } else {
                 "leaves a gap before it"
             };
             return Err(format!(
-                "tensor \"{}\" {what}: it begins at byte {}, expected {at}",
-                tensor.name, tensor.start
+                "tensor \"{name}\" {what}: it begins at byte {}, expected {at}",
+                place.start
             ));
         }
-        at = at.checked_add(tensor.byte_len()).ok_or("its offsets overflow")?;
+        at = place.end;
     }
     Ok(Listed {
         tensors,
+        unread,
+        places: places.into_iter().map(|(place, _)| place).collect(),
         metadata: header.metadata,
         end: at,
     })
@@ -133,6 +161,12 @@ pub(super) fn read_index(text: &[u8]) -> Result<Vec<(String, String)>, String> {
         let head = String::from_utf8_lossy(&text[..text.len().min(100)]);
         if head.contains(&format!("{FORMAT:?}")) {
             return "it is the metadata of a package: name the .pth or .safetensors that it belongs to".to_owned();
+        }
+        if head.contains("\"error\"") {
+            return format!(
+                "it is a server's answer, {:?}: the download needs a login or another address",
+                clip(&head)
+            );
         }
         format!("it is JSON, but not the index of a sharded checkpoint ({e}): name the checkpoint file itself")
     })?;

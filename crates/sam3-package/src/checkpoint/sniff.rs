@@ -1,8 +1,6 @@
 //! What a file is, from its first bytes; and, where it is something else, what to do about it.
 
-use std::path::Path;
-
-use super::safetensors;
+use super::{clip, foreign, safetensors};
 
 /// The forms a checkpoint comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,64 +24,56 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, String> {
     if safetensors::is_safetensors(file) {
         return Ok(Kind::Safetensors);
     }
-    let text = file.trim_ascii_start();
-    if text.starts_with(b"{") {
+    if file.trim_ascii_start().starts_with(b"{") {
         return Ok(Kind::Json);
     }
-    Err(
-        if file.starts_with(&[0x80]) && file.get(2..).is_some_and(|rest| rest.starts_with(LEGACY)) {
-            format!("it is a PyTorch file of the form used before torch 1.6, which is not read: {RESAVE}")
-        } else if file.starts_with(&[0x80]) && file.get(1).is_some_and(|v| (2..=5).contains(v)) {
-            format!("it is a bare Python pickle, which is not read: {RESAVE}")
-        } else if file.get(257..262) == Some(b"ustar") {
-            if legacy_tar(file) {
-                format!("it is a PyTorch file of the tar form used before torch 0.2, which is not read: {RESAVE}")
-            } else {
-                "it is a tar archive: unpack it first and name the checkpoint in it".into()
-            }
-        } else if file.starts_with(&[0x1f, 0x8b]) || file.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            "it is a compressed archive: unpack it first (sam3 unpack) and name the checkpoint in it".into()
-        } else if file.starts_with(b"version https://git-lfs") {
-            "it is a git-lfs pointer, not the file itself: run git lfs pull".into()
-        } else if text.starts_with(b"<") {
-            "it is a web page, not a checkpoint: the download needs a login or another address".into()
-        } else if file.iter().take(4096).all(|&b| b == 0) {
-            "it begins with zeros: the copy or download was interrupted".into()
+    Err(what_it_is(file))
+}
+
+fn what_it_is(file: &[u8]) -> String {
+    if file.starts_with(&[0x80]) && file.get(2..).is_some_and(|rest| rest.starts_with(LEGACY)) {
+        return format!("it is a PyTorch file of the form used before torch 1.6, which is not read: {RESAVE}");
+    }
+    if file.starts_with(&[0x80]) && file.get(1).is_some_and(|v| (2..=5).contains(v)) {
+        return format!("it is a bare Python pickle, which is not read: {RESAVE}");
+    }
+    if file.get(257..262) == Some(b"ustar") {
+        return if legacy_tar(file) {
+            format!("it is a PyTorch file of the tar form used before torch 0.2, which is not read: {RESAVE}")
         } else {
-            "it is not a checkpoint: expected a PyTorch zip (.pt, .pth), a safetensors file or the index of a sharded one, \
-         found none of their signatures"
-            .into()
-        },
-    )
+            "it is a tar archive: unpack it first and name the checkpoint in it".into()
+        };
+    }
+    if file.starts_with(&[0x1f, 0x8b]) || file.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return "it is a compressed archive: unpack it first (sam3 unpack) and name the checkpoint in it".into();
+    }
+    if let Some(foreign) = foreign(&file[..file.len().min(512)]) {
+        return foreign.to_string();
+    }
+    let head = &file[..file.len().min(4096)];
+    if head.iter().all(|&b| b == 0) {
+        return "it begins with zeros: the copy or download was interrupted".into();
+    }
+    let expected = "it is not a checkpoint: expected a PyTorch zip (.pt, .pth), a safetensors file or the index of a \
+                    sharded one";
+    match text_of(head) {
+        Some(text) => format!(
+            "{expected}, found the text {text:?}: where a server's answer was saved, the download needs a login or \
+             another address"
+        ),
+        None => format!("{expected}, found none of their signatures"),
+    }
+}
+
+/// The first line of what is text throughout, kept short.
+fn text_of(head: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(head)
+        .ok()
+        .filter(|text| text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace()))?;
+    text.lines().map(str::trim).find(|line| !line.is_empty()).map(clip)
 }
 
 fn legacy_tar(file: &[u8]) -> bool {
     let first = |name: &str| file.starts_with(name.as_bytes()) && file.get(name.len()) == Some(&0);
     ["sys_info", "pickle", "storages", "tensors"].into_iter().any(first)
-}
-
-/// For a path that is a folder: which of its files to name.
-pub(super) fn directory_hint(path: &Path) -> String {
-    let mut found: Vec<String> = std::fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|n| {
-            [".pt", ".pth", ".safetensors", ".safetensors.index.json"]
-                .iter()
-                .any(|end| n.ends_with(end))
-        })
-        .collect();
-    found.sort();
-    // An index stands for its shards.
-    if let Some(index) = found.iter().find(|n| n.ends_with(".index.json")) {
-        return format!("it is a folder: name the file in it, {index}");
-    }
-    found.truncate(5);
-    match found.as_slice() {
-        [] => "it is a folder, and holds no checkpoint (.pt, .pth or .safetensors)".into(),
-        [one] => format!("it is a folder: name the file in it, {one}"),
-        many => format!("it is a folder: name one of the files in it ({})", many.join(", ")),
-    }
 }

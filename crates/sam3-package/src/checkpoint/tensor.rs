@@ -32,11 +32,12 @@ pub enum Dtype {
     C128,
     F8E4M3,
     F8E5M2,
+    C32,
 }
 
 /// Dtype, bytes per element, safetensors' name, PyTorch's name, PyTorch's typed storage.
 #[rustfmt::skip]
-const DTYPES: [(Dtype, usize, &str, &str, &str); 17] = [
+const DTYPES: [(Dtype, usize, &str, &str, &str); 18] = [
     (Dtype::F32,     4, "F32",     "float32",        "FloatStorage"),
     (Dtype::F16,     2, "F16",     "float16",        "HalfStorage"),
     (Dtype::BF16,    2, "BF16",    "bfloat16",       "BFloat16Storage"),
@@ -54,6 +55,7 @@ const DTYPES: [(Dtype, usize, &str, &str, &str); 17] = [
     (Dtype::C128,   16, "C128",    "complex128",     "ComplexDoubleStorage"),
     (Dtype::F8E4M3,  1, "F8_E4M3", "float8_e4m3fn",  ""),
     (Dtype::F8E5M2,  1, "F8_E5M2", "float8_e5m2",    ""),
+    (Dtype::C32,     4, "C32",     "complex32",      ""),
 ];
 
 impl Dtype {

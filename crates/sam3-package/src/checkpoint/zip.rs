@@ -85,6 +85,20 @@ pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry<'_>>, String> {
     Ok(entries)
 }
 
+/// The names in the directory, unchecked: for telling what kind of zip it is. Empty where there is no directory.
+pub(super) fn names(file: &[u8]) -> Vec<&str> {
+    let Ok(directory) = find_directory(file) else {
+        return Vec::new();
+    };
+    let mut at = directory.start;
+    let mut names = Vec::new();
+    while let Some((raw, next)) = central_entry(file, at, directory.end) {
+        names.extend(std::str::from_utf8(raw.name));
+        at = next;
+    }
+    names
+}
+
 struct Directory {
     start: usize,
     end: usize,

@@ -82,6 +82,7 @@ fn indices(source: Source) -> Vec<usize> {
             vec![i]
         }
         Source::Rows(qkv) => qkv.to_vec(),
+        Source::Complex(re, im) => vec![re, im],
         Source::Zeros | Source::FreqsCis { .. } => vec![],
     }
 }
@@ -92,7 +93,8 @@ fn transformers_names_become_the_official_state_dict_in_its_order() {
     let tensors = transformers_tensors(&keys);
     assert_eq!(tensors.len(), 1797);
     let names: Vec<String> = tensors.iter().map(|t| t.name.clone()).collect();
-    let (entries, warnings) = transformers::official(&names, |i| &tensors[i], None).unwrap();
+    let all: Vec<_> = names.iter().cloned().map(Some).collect();
+    let (entries, warnings) = transformers::official(&all, |i| &tensors[i], None).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     for (entry, key) in entries.iter().zip(&keys) {
         assert_eq!((&entry.name, &entry.shape), (&key.official, &key.shape));
@@ -171,6 +173,15 @@ fn training_prefixes_become_official() {
             "detector.dot_prod_scoring.x",
         ),
         ("something.else", "something.else"),
+        ("base_model.model.backbone.x", "detector.backbone.x"),
+        ("state_dict.model.module.detector.backbone.x", "detector.backbone.x"),
+        ("ema_model.tracker.model.x", "tracker.model.x"),
+        (
+            "detector._fsdp_wrapped_module.backbone._checkpoint_wrapped_module.x",
+            "detector.backbone.x",
+        ),
+        ("_forward_module.sam3_model._orig_mod.backbone.x", "detector.backbone.x"),
+        ("detector.module.backbone.x", "detector.backbone.x"),
     ] {
         let state = StateDict::open(&file("prefix", &[(raw, &[1])], None)).unwrap();
         assert_eq!(
@@ -179,6 +190,104 @@ fn training_prefixes_become_official() {
             "{raw}"
         );
     }
+}
+
+#[test]
+fn what_has_no_part_in_the_model_is_left_out_and_told() {
+    let tensors: &[(&str, &[usize])] = &[
+        ("n_averaged", &[]),
+        ("module.backbone.x", &[1]),
+        ("module.transformer.y", &[1]),
+        ("module.segmentation_head.z", &[1]),
+        ("tracker.t", &[1]),
+        ("criterion.backbone.w", &[1]),
+        ("optimizer.exp_avg", &[1]),
+    ];
+    let state = StateDict::open(&file("odd", tensors, None)).unwrap();
+    let official = [
+        "detector.backbone.x",
+        "detector.segmentation_head.z",
+        "detector.transformer.y",
+        "tracker.t",
+    ];
+    assert_eq!(names(&state), official);
+    let warning = state.warnings().join("\n");
+    let told = [
+        "left out",
+        "\"module.\"",
+        "criterion.backbone.w, n_averaged, optimizer.exp_avg",
+    ];
+    assert!(told.iter().all(|words| warning.contains(words)), "{warning}");
+}
+
+#[test]
+fn of_two_prefixes_the_models_own_is_taken_or_the_one_asked_for() {
+    let tensors: &[(&str, &[usize])] = &[
+        ("ema_model.backbone.x", &[1]),
+        ("ema_model.transformer.y", &[2]),
+        ("ema_model.transformer.z", &[2]),
+        ("model.backbone.x", &[3]),
+        ("model.transformer.y", &[4]),
+    ];
+    let path = file("sets", tensors, None);
+    let shape = |wanted| {
+        let state = StateDict::open_weights(&path, wanted).unwrap();
+        let x = state.position("detector.backbone.x").unwrap();
+        (state.info(x).shape.to_vec(), state.len(), state.warnings().join("\n"))
+    };
+    let (own, len, warning) = shape(None);
+    assert_eq!((own, len), (vec![3], 2));
+    assert!(
+        warning.contains("\"model\" was taken") && warning.contains("--weights ema_model"),
+        "{warning}"
+    );
+    let (average, len, warning) = shape(Some("ema_model"));
+    assert_eq!((average, len, warning.as_str()), (vec![1], 3, ""));
+    let error = StateDict::open_weights(&path, Some("teacher")).unwrap_err().to_string();
+    assert!(
+        error.contains("--weights teacher") && error.contains("ema_model, model"),
+        "{error}"
+    );
+
+    // Without a prefix, another copy is left out all the same.
+    let tensors: &[(&str, &[usize])] = &[("backbone.x", &[1]), ("teacher.backbone.x", &[1])];
+    let state = StateDict::open(&file("copy", tensors, None)).unwrap();
+    assert_eq!(names(&state), ["detector.backbone.x"]);
+    assert!(state.warnings()[0].contains("--weights teacher"));
+    let lone = file("lone", &[("backbone.x", &[1])], None);
+    let error = StateDict::open_weights(&lone, Some("ema")).unwrap_err().to_string();
+    assert!(error.contains("one set of weights"), "{error}");
+}
+
+#[test]
+fn a_config_of_another_model_shapes_nothing() {
+    let clip = CONFIG.replacen('{', r#"{"model_type": "clip", "#, 1);
+    let state = StateDict::open(&file("clip", SMALL, Some(&clip)));
+    // SAM 3's own 16 heads do not divide the miniature's width of 4: the config was not obeyed.
+    let error = state.unwrap_err().to_string();
+    assert!(error.contains("for width 4 and 16 heads"), "{error}");
+    let one: &[(&str, &[usize])] = &[("detector.backbone.x", &[1])];
+    let state = StateDict::open(&file("foreign", one, Some(&clip))).unwrap();
+    assert_eq!(state.config(), None);
+    let warning = &state.warnings()[0];
+    assert!(
+        warning.contains("config.json") && warning.contains("model_type \"clip\""),
+        "{warning}"
+    );
+    assert!(
+        StateDict::open(&file("own", one, Some(CONFIG)))
+            .unwrap()
+            .config()
+            .is_some()
+    );
+}
+
+#[test]
+fn an_image_size_may_be_a_pair() {
+    let pair = CONFIG.replace("56", "[56, 56]");
+    let state = StateDict::open(&file("pair", SMALL, Some(&pair))).unwrap();
+    let freqs = state.position("detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis");
+    assert_eq!(state.info(freqs.unwrap()).shape, [16, 2]);
 }
 
 #[test]

@@ -41,6 +41,11 @@ pub(super) fn is_name(name: &str) -> bool {
     .any(|prefix| name.starts_with(prefix))
 }
 
+/// True for what begins like a name of transformers' layout, those included that the official layout has too.
+pub(super) fn is_begin(name: &str) -> bool {
+    is_name(name) || PARTS.iter().any(|part| name.starts_with(part))
+}
+
 /// With `detector_model.`, which the image-only checkpoint leaves out.
 pub(super) fn full_name(name: &str) -> String {
     if PARTS.iter().any(|part| name.starts_with(part)) {
@@ -63,9 +68,11 @@ impl Rotary {
     fn new(config: Option<&Value>, patch: usize) -> Self {
         let backbone = config.and_then(|c| c.pointer("/vision_config/backbone_config"));
         let get = |key: &str| {
-            backbone?
-                .get(key)?
+            // A size is written as a number or as a pair.
+            let value = backbone?.get(key)?;
+            value
                 .as_u64()
+                .or_else(|| value.get(0)?.as_u64())
                 .and_then(|v| usize::try_from(v).ok())
                 .filter(|&v| v > 0)
         };
@@ -87,13 +94,17 @@ impl Rotary {
 
 /// The official entries in the official order, then whatever no rule took, under its own name.
 ///
-/// `names[i]` is the full name of `stored(i)`.
+/// `names[i]` is the full name of `stored(i)`, or `None` where that is left out.
 pub(super) fn official<'a>(
-    names: &[String],
+    names: &[Option<String>],
     stored: impl Fn(usize) -> &'a Stored,
     config: Option<&Value>,
 ) -> Result<(Vec<Entry>, Vec<String>), String> {
-    let by_name: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
+    let by_name: HashMap<&str, usize> = names
+        .iter()
+        .enumerate()
+        .filter_map(|(i, name)| Some((name.as_deref()?, i)))
+        .collect();
     let patch = by_name
         .get("detector_model.vision_encoder.backbone.embeddings.patch_embeddings.projection.weight")
         .and_then(|&i| stored(i).shape.last().copied())
@@ -132,7 +143,7 @@ pub(super) fn official<'a>(
         ..
     } = builder;
     for (i, name) in names.iter().enumerate().filter(|(i, _)| !taken[*i]) {
-        entries.push(Entry::stored(name.clone(), i, stored(i)));
+        entries.extend(name.clone().map(|name| Entry::stored(name, i, stored(i))));
     }
     Ok((entries, warnings))
 }
@@ -221,12 +232,8 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                         return Err(format!("tensor \"{from}\" is {width} wide, expected 256"));
                     }
                     for (leaf, shape) in shapes {
-                        self.entries.push(Entry {
-                            name: format!("{to}.{leaf}"),
-                            dtype,
-                            shape,
-                            source: Source::Zeros,
-                        });
+                        self.entries
+                            .push(Entry::new(format!("{to}.{leaf}"), dtype, shape, Source::Zeros));
                     }
                 }
             }
@@ -288,12 +295,8 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
         for i in [q, k, v] {
             self.taken[i] = true;
         }
-        self.entries.push(Entry {
-            name: to.to_owned(),
-            dtype,
-            shape,
-            source: Source::Rows([q, k, v]),
-        });
+        self.entries
+            .push(Entry::new(to.to_owned(), dtype, shape, Source::Rows([q, k, v])));
         Ok(())
     }
 
@@ -311,12 +314,8 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
 
     fn push(&mut self, to: &str, i: usize, shape: Vec<usize>, source: Source) {
         self.taken[i] = true;
-        self.entries.push(Entry {
-            name: to.to_owned(),
-            dtype: (self.stored)(i).dtype,
-            shape,
-            source,
-        });
+        self.entries
+            .push(Entry::new(to.to_owned(), (self.stored)(i).dtype, shape, source));
     }
 
     /// Length and width of the table; its values come when it is asked for.
@@ -342,12 +341,8 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             ));
         }
         let shape = vec![side * side, pairs];
-        self.entries.push(Entry {
-            name: to.to_owned(),
-            dtype: Dtype::C64,
-            shape,
-            source: Source::FreqsCis { side, scale },
-        });
+        let table = Source::FreqsCis { side, scale };
+        self.entries.push(Entry::new(to.to_owned(), Dtype::C64, shape, table));
         Ok(())
     }
 }

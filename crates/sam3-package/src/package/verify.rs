@@ -39,6 +39,8 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
         return archive::verify(path, progress);
     }
     let checkpoint = Checkpoint::open(path)?;
+    // Of a folder, the package in it.
+    let path = checkpoint.path();
     let Some(text) = checkpoint.metadata_json() else {
         return Err(Error::NotAPackage { path: path.to_owned() });
     };

@@ -55,10 +55,10 @@ pub struct ModelRecord<'a> {
 
 impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
-    /// they would cost a read of every byte at each start.
-    pub fn open(path: &Path, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
+    /// they would cost a read of every byte at each start. `weights` names one of several sets in the file.
+    pub fn open(path: &Path, weights: Option<&str>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
         signals::reading(path);
-        let dict = Arc::new(StateDict::open(path)?);
+        let dict = Arc::new(StateDict::open_weights(path, weights)?);
         let metadata = package::verify_structure(dict.checkpoint())?;
         let compute = compute.compute(&dict, device);
         let segmenter = Segmenter::load_with(dict.clone(), device, compute)?;
@@ -74,7 +74,7 @@ impl Loaded {
         Ok(Self {
             id: id_of(dict.checkpoint()),
             segmenter,
-            path: path.to_owned(),
+            path: dict.path().to_owned(),
             compute,
             metadata,
             tallies,

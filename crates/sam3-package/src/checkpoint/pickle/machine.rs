@@ -268,16 +268,17 @@ impl<'a> Machine<'a> {
     }
 
     fn call(&mut self, callable: Value, args: Value) -> Result<(), String> {
-        let is_ordered_dict = match callable {
+        let is_dict = match callable {
             Value::Node(i) => match self.nodes[i as usize] {
                 Node::Global { module, name } => {
-                    text(self.bytes, module) == Some("collections") && text(self.bytes, name) == Some("OrderedDict")
+                    text(self.bytes, module) == Some("collections")
+                        && matches!(text(self.bytes, name), Some("OrderedDict" | "defaultdict"))
                 }
                 _ => false,
             },
             _ => false,
         };
-        self.push_node(if is_ordered_dict {
+        self.push_node(if is_dict {
             Node::Dict(Vec::new())
         } else {
             Node::Call { callable, args }

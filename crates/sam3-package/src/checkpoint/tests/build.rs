@@ -90,6 +90,22 @@ pub fn tensor(class: &str, key: &str, numel: i64, offset: i64, shape: &[i64], st
     [b"ctorch._utils\n_rebuild_tensor_v2\n".as_slice(), &tuple(&args), b"R"].concat()
 }
 
+/// Opcodes of `torch._utils._rebuild_tensor_v3`, of types that have no storage of their own.
+pub fn tensor_v3(dtype: &str, key: &str, bytes: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
+    let class = b"ctorch.storage\nUntypedStorage\n".to_vec();
+    let storage = tuple(&[text("storage"), class, text(key), text("cpu"), int(bytes)]);
+    let args = [
+        [&storage[..], b"Q"].concat(),
+        int(0),
+        ints(shape),
+        ints(strides),
+        b"\x89".to_vec(),
+        b"}".to_vec(),
+        format!("ctorch\n{dtype}\n").into_bytes(),
+    ];
+    [b"ctorch._utils\n_rebuild_tensor_v3\n".as_slice(), &tuple(&args), b"R"].concat()
+}
+
 /// A pickled dict.
 pub fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let body: Vec<u8> = entries

@@ -44,6 +44,8 @@ fn reads_what_torch_saves() {
     }
 }
 
+mod beside;
 mod build;
+mod folders;
 mod hostile;
 mod sharded;

@@ -56,7 +56,7 @@ fn shards_are_one_checkpoint() {
 #[test]
 fn metadata_is_found_in_both_containers() {
     let pickle = dict(&[("w", tensor("FloatStorage", "0", 6, 0, &[6], &[1]))]);
-    let json = br#"{"format":1,"config":{"a":1}}"#;
+    let json = br#"{"format":1,"config":{"model_type":"sam3"}}"#;
     let entries = [
         entry("x/data.pkl", &pickle),
         entry("x/data/0", &[0; 24]),
@@ -72,5 +72,5 @@ fn metadata_is_found_in_both_containers() {
     let file = Checkpoint::open(&write("package.safetensors", &safetensors(&header, &[0; 4]))).unwrap();
     assert_eq!(file.metadata_json(), Some(&json[..]));
     let state = crate::StateDict::new(file).unwrap();
-    assert_eq!(state.config(), Some(&serde_json::json!({"a": 1})));
+    assert_eq!(state.config(), Some(&serde_json::json!({"model_type": "sam3"})));
 }

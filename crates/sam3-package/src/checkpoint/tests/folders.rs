@@ -1,0 +1,143 @@
+//! Folders named in place of a checkpoint, and PyTorch's shards.
+
+use super::{build::*, *};
+
+/// A folder of these files.
+fn folder(name: &str, files: &[(&str, &[u8])]) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("sam3-folder-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    for (file, bytes) in files {
+        std::fs::write(folder.join(file), bytes).unwrap();
+    }
+    folder
+}
+
+fn pt(tensor_name: &str) -> Vec<u8> {
+    pth(&dict(&[(tensor_name, tensor("FloatStorage", "0", 6, 0, &[6], &[1]))]))
+}
+
+#[test]
+fn the_checkpoint_in_a_folder_is_found() {
+    let header = r#"{"s":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let (safe, index) = (
+        safetensors(header, &[0; 4]),
+        br#"{"weight_map":{"s":"model-00001-of-00001.safetensors"}}"#,
+    );
+    let bin = br#"{"weight_map":{"b":"pytorch_model-00001-of-00002.bin","c":"pytorch_model-00002-of-00002.bin"}}"#;
+    let p = pt("p");
+    for (name, files, taken, note) in [
+        (
+            "safe",
+            &[("model.safetensors", &safe[..]), ("config.json", b"{}")][..],
+            "model.safetensors",
+            "",
+        ),
+        (
+            "index",
+            &[
+                ("model.safetensors.index.json", index),
+                ("model-00001-of-00001.safetensors", &safe),
+            ],
+            "model.safetensors.index.json",
+            "",
+        ),
+        (
+            "hub",
+            &[("sam3.pt", &p), ("model.safetensors", &safe)],
+            "model.safetensors",
+            "it also holds sam3.pt",
+        ),
+        ("meta", &[("sam3.pt", &p), ("LICENSE", b"x")], "sam3.pt", ""),
+        (
+            "package",
+            &[("x_fp16.pth", &p), ("x_fp16_metadata.json", b"{}")],
+            "x_fp16.pth",
+            "",
+        ),
+        ("stick", &[("SAM3.PTH", &p), ("._SAM3.PTH", b"x")], "SAM3.PTH", ""),
+        (
+            "trainer",
+            &[("epoch9.pt", &p), ("optimizer.pt", &p), ("rng_state.pth", &p)],
+            "epoch9.pt",
+            "",
+        ),
+        (
+            "bin",
+            &[("pytorch_model.bin", &p), ("training_args.bin", b"x")],
+            "pytorch_model.bin",
+            "",
+        ),
+        (
+            "bins",
+            &[
+                ("pytorch_model.bin.index.json", bin),
+                ("pytorch_model-00001-of-00002.bin", &pt("b")),
+                ("pytorch_model-00002-of-00002.bin", &pt("c")),
+            ],
+            "pytorch_model.bin.index.json",
+            "",
+        ),
+    ] {
+        let folder = folder(name, files);
+        let checkpoint = Checkpoint::open(&folder).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(checkpoint.path(), folder.join(taken), "{name}");
+        let warnings = checkpoint.warnings().join("\n");
+        assert!(
+            warnings.is_empty() == note.is_empty() && warnings.contains(note),
+            "{name}: {warnings}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_stands_for_no_one_file_says_what_is_in_it() {
+    let p = pt("p");
+    for (name, files, expected) in [
+        (
+            "two",
+            &[("a.pt", &p[..]), ("b.pt", &p)][..],
+            "name one of the files in it (a.pt, b.pt)",
+        ),
+        (
+            "none",
+            &[("model.onnx", b"x"), ("config.json", b"{}")],
+            "holds no checkpoint (.pt, .pth or .safetensors): found",
+        ),
+        ("empty", &[], "an empty folder"),
+        (
+            "distributed",
+            &[("__0_0.distcp", b"x"), (".metadata", b"x")],
+            "dcp_to_torch",
+        ),
+    ] {
+        let error = Checkpoint::open(&folder(name, files)).unwrap_err();
+        assert!(
+            error.is_input() && error.to_string().contains(expected),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn shards_are_of_one_format_and_hold_tensors() {
+    let index = br#"{"weight_map":{"b":"1.bin","c":"2.bin"}}"#;
+    let header = r#"{"c":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    for (name, second, expected) in [
+        (
+            "mixed",
+            safetensors(header, &[0; 4]),
+            "of another format than the first shard",
+        ),
+        ("page", b"<html>".to_vec(), "web page"),
+        ("again", br#"{"weight_map":{}}"#.to_vec(), "it is JSON"),
+        ("other", pt("d"), "holds tensor \"d\", which its index does not list"),
+    ] {
+        let folder = folder(
+            name,
+            &[("i.index.json", index), ("1.bin", &pt("b")), ("2.bin", &second)],
+        );
+        let error = Checkpoint::open(&folder.join("i.index.json")).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("2.bin"), "{name}: {error}");
+    }
+}
