@@ -8,13 +8,14 @@ use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use crate::{Error, Result, positioned};
+use crate::{Error, Result};
 
 const MARK: &str = ".sam3-tmp-";
 
@@ -51,8 +52,14 @@ impl Staged {
             path: target.to_owned(),
             source,
         };
-        if target.is_dir() {
-            return Err(refused(io::Error::from(io::ErrorKind::IsADirectory)));
+        match target.metadata() {
+            Ok(there) if there.is_dir() => return Err(refused(io::ErrorKind::IsADirectory.into())),
+            // Renaming would replace `/dev/null` itself.
+            Ok(there) if !there.is_file() => {
+                let reason = "a pipe or a device is there, not a file";
+                return Err(refused(io::Error::new(io::ErrorKind::AlreadyExists, reason)));
+            }
+            _ => {}
         }
         if !force && target.symlink_metadata().is_ok() {
             return Err(Error::Exists {
@@ -96,7 +103,7 @@ impl Staged {
 
     /// Writes at a position, from any thread.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        positioned::write_all_at(&self.file, bytes, offset).map_err(|source| Error::Output {
+        self.file.write_all_at(bytes, offset).map_err(|source| Error::Output {
             path: self.target.clone(),
             source,
         })
@@ -163,7 +170,7 @@ pub(crate) fn remove_old(path: &Path) -> Result<()> {
 
 /// Forces a folder's names to disk, where the system can; a rename outlives a power cut only then.
 pub(crate) fn sync_folder(folder: &Path) {
-    // Windows opens no folders, and some file systems refuse: the files themselves are synced by then.
+    // Some file systems refuse: the files themselves are synced by then.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
@@ -255,6 +262,20 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"\0\0abc");
         assert!(matches!(Staged::create(&target, false), Err(Error::Exists { .. })));
         assert!(Staged::create(&target, true).is_ok());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_device_is_not_replaced() {
+        let folder = scratch("device");
+        let link = folder.join("x.pth");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for target in [Path::new("/dev/null"), &link] {
+            let error = Staged::create(target, true).unwrap_err().to_string();
+            assert!(error.contains("a device is there"), "{error}");
+        }
+        let error = Staged::create(&folder, true).unwrap_err();
+        assert!(matches!(error, Error::Output { source, .. } if source.kind() == io::ErrorKind::IsADirectory));
         fs::remove_dir_all(folder).unwrap();
     }
 

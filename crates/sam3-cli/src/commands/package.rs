@@ -24,7 +24,6 @@ use crate::{
     args::DeviceFlags,
     failure::Failure,
     output::{Output, plain, size, table},
-    signals,
 };
 
 /// The weights stay under Meta's SAM License; a copy of it has to travel with them.
@@ -164,7 +163,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             args.hub.fetch(output)?
         }
     };
-    signals::reading(&checkpoint);
     let source = Arc::new(StateDict::open(&checkpoint)?);
     package::check_outputs(Some(&source), &options)?;
     for warning in source.warnings() {

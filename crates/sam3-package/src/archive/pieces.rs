@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    os::unix::fs::FileExt,
     path::Path,
     sync::{
         Condvar, Mutex,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use super::Output;
-use crate::{Error, Progress, Result, positioned};
+use crate::{Error, Progress, Result};
 
 /// Bytes of a file compressed at a time.
 const PIECE: u64 = 1 << 20;
@@ -102,7 +103,7 @@ pub(super) fn compress<C: Codec>(
                 Piece::Range { file, offset, length } => {
                     input.resize(*length as usize, 0);
                     let (file, path) = &files[*file];
-                    positioned::read_exact_at(file, &mut input, *offset)
+                    file.read_exact_at(&mut input, *offset)
                         .map(|()| &input[..])
                         .map_err(|source| Error::io("read", path, source))
                 }

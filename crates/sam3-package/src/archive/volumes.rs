@@ -8,6 +8,7 @@
 mod read;
 
 use std::{
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::RwLock,
 };
@@ -19,7 +20,6 @@ use super::{Compression, zstd};
 use crate::{
     Error, Progress, Result,
     package::hex,
-    positioned,
     staged::{Staged, remove_old},
 };
 pub(super) use read::{Volumes, is_part};
@@ -155,7 +155,8 @@ fn hash(file: &Staged, length: u64, progress: &dyn Progress) -> Result<String> {
     let (mut sha, mut buffer) = (Sha256::new(), vec![0; PIECE]);
     for offset in (0..length).step_by(PIECE) {
         let piece = &mut buffer[..PIECE.min((length - offset) as usize)];
-        positioned::read_exact_at(file.file(), piece, offset)
+        file.file()
+            .read_exact_at(piece, offset)
             .map_err(|source| Error::io("read", file.temporary(), source))?;
         sha.update(&piece);
         progress.advance(piece.len() as u64);

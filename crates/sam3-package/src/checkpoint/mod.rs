@@ -16,9 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
-
-use crate::{Error, Result};
+use crate::{Error, Result, mapped::Mapped};
 pub use tensor::{Dtype, TensorView};
 pub(crate) use tensor::{Stored, byte_len, gather};
 
@@ -73,7 +71,7 @@ pub struct Checkpoint {
     path: PathBuf,
     container: Container,
     files: Vec<SourceFile>,
-    maps: Vec<Mmap>,
+    maps: Vec<Mapped>,
     tensors: Vec<Stored>,
     by_name: HashMap<String, usize>,
     warnings: Vec<String>,
@@ -91,7 +89,7 @@ impl Checkpoint {
     }
 
     /// As [`open`](Self::open), of a file whose bytes are there already.
-    pub(crate) fn from_map(path: &Path, map: Mmap) -> Result<Self> {
+    pub(crate) fn from_map(path: &Path, map: Mapped) -> Result<Self> {
         let read = match sniff::sniff(&map).map_err(|reason| Error::invalid(path, reason))? {
             sniff::Kind::Zip => pth::read(&map).map(|contents| (Container::Pth, contents)),
             sniff::Kind::Safetensors => safetensors::read(&map).map(|contents| (Container::Safetensors, contents)),
@@ -101,7 +99,7 @@ impl Checkpoint {
         Ok(Self::new(path, container, vec![(path.to_owned(), map)], contents))
     }
 
-    fn open_shards(path: &Path, index: Mmap) -> Result<Self> {
+    fn open_shards(path: &Path, index: Mapped) -> Result<Self> {
         let weight_map = safetensors::read_index(&index).map_err(|reason| Error::invalid(path, reason))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut shards: Vec<&str> = Vec::new();
@@ -173,7 +171,7 @@ impl Checkpoint {
         Ok(Self::new(path, Container::Safetensors, files, all))
     }
 
-    fn new(path: &Path, container: Container, files: Vec<(PathBuf, Mmap)>, contents: Contents) -> Self {
+    fn new(path: &Path, container: Container, files: Vec<(PathBuf, Mapped)>, contents: Contents) -> Self {
         let (files, maps) = files
             .into_iter()
             .map(|(path, map)| {
@@ -308,7 +306,7 @@ fn clip(words: &str) -> &str {
 }
 
 /// Maps a regular file of at least one byte.
-fn map(path: &Path) -> Result<Mmap> {
+fn map(path: &Path) -> Result<Mapped> {
     // Asked before opening: opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if meta.is_dir() {
@@ -324,9 +322,7 @@ fn map(path: &Path) -> Result<Mmap> {
         return Err(Error::invalid(path, "it is empty: copy or download it again"));
     }
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    // SAFETY: the map is read-only and private to this process; as with every mmap, a file that another process
-    // shortens or rewrites meanwhile may fault or change, which the README tells users not to do.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
+    Mapped::open(path, &file).map_err(|e| Error::io("map", path, e))
 }
 
 #[cfg(test)]

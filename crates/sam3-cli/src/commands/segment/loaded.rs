@@ -15,7 +15,6 @@ use serde::Serialize;
 use crate::{
     args::ComputeFlag,
     output::{serialize_plain, size},
-    signals,
 };
 
 /// An open checkpoint or package, ready to segment.
@@ -53,7 +52,6 @@ impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
     /// they would cost a read of every byte at each start.
     pub fn open(path: &Path, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
-        signals::reading(path);
         let dict = Arc::new(StateDict::open(path)?);
         let metadata = package::verify_structure(dict.checkpoint())?;
         let compute = compute.compute(&dict, device);
