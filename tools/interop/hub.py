@@ -99,7 +99,7 @@ def main():
         run = package(args.binary, folder, environment, "--token", TOKEN)
         expect("no authority", run, 3, "certificate", "SSL_CERT_FILE")
         run = package(args.binary, folder, environment | {"SSL_CERT_FILE": str(checkpoint)}, "--token", TOKEN)
-        expect("no PEM", run, 1, "model.safetensors", "BEGIN CERTIFICATE")
+        expect("no PEM", run, 3, "model.safetensors", "BEGIN CERTIFICATE")
         expect("no token", package(args.binary, folder, trusting), 3, "gated", f"{endpoint}/{REPOSITORY}")
         expect("fetched", package(args.binary, folder, trusting, "--token", TOKEN), 0, "packaged model.safetensors")
 

@@ -1,9 +1,13 @@
 //! From an error to what the user reads and the shell gets: the message, the next step, the exit code.
 
-use std::{fmt, io::ErrorKind};
+use std::{
+    fmt, fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
 
 use sam3_model::image::ImageError;
-use sam3_package::Error;
+use sam3_package::{Error, is_wrong_path};
 
 /// The input is at fault.
 pub const INPUT: u8 = 1;
@@ -60,71 +64,113 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The errors that have an exit code of their own, wherever they stand in a chain of causes.
+enum Known<'a> {
+    Own(&'a Failure),
+    Package(&'a Error),
+    Model(&'a sam3_model::Error),
+    Image(&'a ImageError),
+    System(&'a io::Error),
+}
+
+impl<'a> Known<'a> {
+    /// The outermost one of an error and its causes.
+    fn of(error: &'a anyhow::Error) -> Option<Self> {
+        error.chain().find_map(|cause| {
+            let package = cause.downcast_ref().map(Self::Package);
+            let model = || cause.downcast_ref().map(Self::of_model);
+            let image = || cause.downcast_ref().map(Self::Image);
+            let own = || cause.downcast_ref().map(Self::Own);
+            let system = || cause.downcast_ref().map(Self::System);
+            package.or_else(model).or_else(image).or_else(own).or_else(system)
+        })
+    }
+
+    /// The model's own errors, and those of the files and pictures that it met.
+    fn of_model(error: &'a sam3_model::Error) -> Self {
+        match error {
+            sam3_model::Error::Package(error) => Self::Package(error),
+            sam3_model::Error::Image(error) => Self::Image(error),
+            error => Self::Model(error),
+        }
+    }
+}
+
 /// The exit code of an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if let Some(failure) = error.downcast_ref::<Failure>() {
-        return failure.code;
-    }
-    if let Some(error) = package_error(error) {
-        return match error {
-            Error::Exists { .. } | Error::NameTooLong { .. } | Error::TooManyParts { .. } => USAGE,
+    match Known::of(error) {
+        Some(Known::Own(failure)) => failure.code,
+        Some(Known::Package(error)) => match error {
+            Error::Exists { .. }
+            | Error::NameTooLong { .. }
+            | Error::OutputIsInput { .. }
+            | Error::TooManyParts { .. } => USAGE,
             error if error.is_input() => INPUT,
             _ => ENVIRONMENT,
-        };
+        },
+        Some(Known::Model(sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_))) => USAGE,
+        Some(Known::Model(sam3_model::Error::NotFinite(_) | sam3_model::Error::Checkpoint { .. })) => INPUT,
+        Some(Known::Image(ImageError::Io { source, .. })) if !is_wrong_path(source) => ENVIRONMENT,
+        Some(Known::Image(_)) => INPUT,
+        Some(Known::Model(_) | Known::System(_)) | None => ENVIRONMENT,
     }
-    match error.downcast_ref::<sam3_model::Error>() {
-        Some(sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_)) => USAGE,
-        Some(
-            sam3_model::Error::NotFinite(_)
-            | sam3_model::Error::Checkpoint { .. }
-            | sam3_model::Error::Image(ImageError::Invalid { .. }),
-        ) => INPUT,
-        Some(sam3_model::Error::Image(ImageError::Io { source, .. })) if is_wrong_path(source) => INPUT,
-        _ => ENVIRONMENT,
-    }
-}
-
-/// The file error in it, also where the model met it.
-fn package_error(error: &anyhow::Error) -> Option<&Error> {
-    match error.downcast_ref::<sam3_model::Error>() {
-        Some(sam3_model::Error::Package(error)) => Some(error),
-        _ => error.downcast_ref(),
-    }
-}
-
-fn is_wrong_path(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory
-    )
 }
 
 /// The next step, where the message does not say it.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
-    if let Some(failure) = error.downcast_ref::<Failure>() {
-        return failure.hint.clone();
-    }
-    if let Some(sam3_model::Error::Image(ImageError::Io { source, .. })) = error.downcast_ref() {
-        return io_hint(source).map(str::to_owned);
-    }
-    match error.downcast_ref() {
-        Some(sam3_model::Error::Precision(_)) => return Some("--compute auto takes what the device has".to_owned()),
-        Some(sam3_model::Error::NotFinite(_)) => {
-            return Some(
-                "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole"
-                    .to_owned(),
-            );
+    let hint = match Known::of(error)? {
+        Known::Own(failure) => return failure.hint.clone(),
+        Known::Package(Error::Io { path, source, .. }) | Known::Image(ImageError::Io { path, source, .. }) => {
+            return broken_link(path, source).or_else(|| io_hint(source).map(str::to_owned));
         }
-        Some(error @ sam3_model::Error::Compute(_)) if is_out_of_gpu_memory(&error.to_string()) => {
-            return Some(
-                "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
-                 --bake-prompts or --device cpu"
-                    .to_owned(),
-            );
-        }
-        _ => {}
+        Known::Package(Error::Invalid { path, .. }) => no_content(path).unwrap_or(FILE_HINT),
+        Known::Package(error) => package_hint(error)?,
+        Known::Model(error) => model_hint(error)?,
+        Known::Image(ImageError::Invalid { name, .. }) => no_content(Path::new(name)).unwrap_or(IMAGE_HINT),
+        Known::Image(_) => IMAGE_HINT,
+        Known::System(error) => io_hint(error)?,
+    };
+    Some(hint.to_owned())
+}
+
+const FILE_HINT: &str = "a checkpoint is sam3.pt or model.safetensors, a package and its archive are what \
+                         `sam3 package` wrote: copy or download a damaged one again";
+const IMAGE_HINT: &str =
+    "take a JPEG, PNG, WebP or BMP that a viewer shows whole: copy a damaged one again, convert one of another kind";
+
+/// What to do where a path leads to nothing that could be read, whatever it should hold.
+fn no_content(path: &Path) -> Option<&'static str> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.is_dir() {
+        Some("name a file, not a folder")
+    } else if !metadata.is_file() {
+        Some("copy what it gives into a file, and name that file")
+    } else if metadata.len() == 0 {
+        Some("the file has no bytes: copy or download it again")
+    } else {
+        None
     }
-    let hint = match package_error(error)? {
+}
+
+fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
+    match error {
+        sam3_model::Error::Precision(_) => Some("--compute auto takes what the device has"),
+        sam3_model::Error::NotFinite(_) => Some(
+            "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole",
+        ),
+        sam3_model::Error::Compute(_) if is_out_of_gpu_memory(&error.to_string()) => Some(
+            "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
+             --bake-prompts or --device cpu",
+        ),
+        sam3_model::Error::Checkpoint { .. } => {
+            Some("`sam3 inspect --tensors` lists what the file holds; facebook/sam3 has a checkpoint that is whole")
+        }
+        _ => None,
+    }
+}
+
+fn package_hint(error: &Error) -> Option<&'static str> {
+    Some(match error {
         Error::Exists { .. } => "pass --force to replace it, or choose another name",
         Error::NameTooLong { .. } => {
             "choose a shorter one: most file systems take 255 bytes, also for X_metadata.json and X.tar.gz.sha256"
@@ -142,10 +188,21 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         Error::Unrepresentable { .. } => {
             "--quantize bf16 holds every finite value; --quantize none stores the values as they are"
         }
-        Error::Io { source, .. } | Error::Output { source, .. } => io_hint(source)?,
+        Error::Output { source, .. } => io_hint(source)?,
         _ => return None,
-    };
-    Some(hint.to_owned())
+    })
+}
+
+/// What to do about a link that leads nowhere: its own name is spelled right.
+fn broken_link(path: &Path, error: &io::Error) -> Option<String> {
+    let target = fs::read_link(path)
+        .ok()
+        .filter(|_| error.kind() == ErrorKind::NotFound)?;
+    Some(format!(
+        "it is a link to {}, which is gone: of the Hub's cache, run `sam3 package` once without --checkpoint-path and \
+         --offline to fetch it again; else copy the file that it leads to",
+        target.display()
+    ))
 }
 
 /// As the driver and cuBLAS say it.
@@ -153,10 +210,11 @@ fn is_out_of_gpu_memory(message: &str) -> bool {
     message.contains("OUT_OF_MEMORY") || message.contains("CUBLAS_STATUS_ALLOC_FAILED")
 }
 
-fn io_hint(error: &std::io::Error) -> Option<&'static str> {
+fn io_hint(error: &io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
         ErrorKind::NotADirectory => "a part of the path is a file, not a folder",
+        ErrorKind::InvalidFilename => "the path, or a name in it, is longer than the system takes: check its spelling",
         ErrorKind::IsADirectory => "name a file, not a folder",
         ErrorKind::AlreadyExists => "something else of that name is in the way: choose another place",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
@@ -165,21 +223,83 @@ fn io_hint(error: &std::io::Error) -> Option<&'static str> {
         }
         ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
         ErrorKind::UnexpectedEof => "it became shorter while it was read: copy it to a drive of this machine first",
+        _ if is_wrong_path(error) => "links in the path lead to each other: name the file itself",
         _ if is_drive_gone(error) => "the drive is gone or failing: connect it again, or use another one",
         _ => return None,
     })
 }
 
-/// EIO, ENXIO and ENODEV, which have no kind of their own.
-fn is_drive_gone(error: &std::io::Error) -> bool {
-    cfg!(unix) && matches!(error.raw_os_error(), Some(5 | 6 | 19))
+/// Those that have no kind of their own.
+fn is_drive_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::ENXIO | libc::ENODEV))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ENVIRONMENT, INPUT, USAGE, exit_code, hint, is_out_of_gpu_memory};
+    use anyhow::{Error, anyhow};
+    use sam3_model::image::ImageError;
 
-    #[cfg(unix)]
+    use super::{ENVIRONMENT, Failure, INPUT, USAGE, exit_code, hint, io, is_out_of_gpu_memory};
+
+    /// Wherever a typed error stands in a chain, it decides.
+    #[test]
+    fn the_exit_code_comes_from_the_typed_error() {
+        let invalid = || ImageError::Invalid {
+            name: "x.png".into(),
+            reason: "cut".into(),
+        };
+        let exists = || sam3_package::Error::Exists { path: "x".into() };
+        for (error, code) in [
+            (Error::from(invalid()), INPUT),
+            (Error::from(invalid()).context("some images were not segmented"), INPUT),
+            (Error::from(sam3_model::Error::Image(invalid())), INPUT),
+            (Error::from(exists()), USAGE),
+            (Error::from(sam3_model::Error::Package(exists())), USAGE),
+            (Error::from(exists()).context("a").context("b"), USAGE),
+            (Failure::input("a", "b").context("c"), INPUT),
+            (Failure::environment("a", "b"), ENVIRONMENT),
+            (
+                Error::from(io::Error::other("no room")).context("cannot write to stdout"),
+                ENVIRONMENT,
+            ),
+            (anyhow!("not known"), ENVIRONMENT),
+        ] {
+            assert_eq!(exit_code(&error), code, "{error:#}");
+        }
+    }
+
+    /// A path that is wrong is the input's fault, a machine that refuses is not; for packages and pictures alike.
+    #[test]
+    fn what_the_system_says_of_an_input_decides() {
+        for (number, code) in [
+            (libc::ENOENT, INPUT),
+            (libc::ENOTDIR, INPUT),
+            (libc::EISDIR, INPUT),
+            (libc::ELOOP, INPUT),
+            (libc::ENAMETOOLONG, INPUT),
+            (libc::EACCES, ENVIRONMENT),
+            (libc::EIO, ENVIRONMENT),
+            (libc::ENXIO, ENVIRONMENT),
+        ] {
+            let source = || io::Error::from_raw_os_error(number);
+            let (action, path) = ("open", std::path::PathBuf::from("/nowhere/x"));
+            let package = sam3_package::Error::Io {
+                action,
+                path: path.clone(),
+                source: source(),
+            };
+            let picture = ImageError::Io {
+                action,
+                path,
+                source: source(),
+            };
+            for error in [Error::from(package), Error::from(picture)] {
+                assert_eq!(exit_code(&error), code, "{error:#}");
+                assert!(hint(&error).is_some(), "{error:#}");
+            }
+        }
+    }
+
     #[test]
     fn a_drive_that_is_gone_has_a_next_step() {
         let error = anyhow::Error::from(sam3_package::Error::Io {

@@ -1,5 +1,8 @@
 //! `sam3`: package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 
+// They panic where the stream is closed: `output` does not.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 mod args;
 mod commands;
 mod digest;

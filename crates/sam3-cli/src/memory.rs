@@ -8,6 +8,8 @@ use std::{
 use crate::failure::ENVIRONMENT;
 
 /// The C library's allocator; where it has no more, the run ends with a message and exit code 3 instead of an abort.
+///
+/// That goes for `try_reserve` too: an allocator is not told whether its caller could do without.
 pub struct Allocator;
 
 #[global_allocator]

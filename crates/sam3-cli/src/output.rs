@@ -59,21 +59,21 @@ impl Output {
     /// A sentence about the work, unless quiet.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", visible(text.as_ref()));
+            say(&visible(text.as_ref()));
         }
     }
 
     /// A sentence that only `-v` asks for.
     pub fn detail(&self, text: impl AsRef<str>) {
         if self.verbose > 0 {
-            eprintln!("{}", visible(text.as_ref()));
+            say(&visible(text.as_ref()));
         }
     }
 
     /// Something the user should know though the work goes on.
     pub fn warn(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("warning: {}", visible(text.as_ref()));
+            say(&format!("warning: {}", visible(text.as_ref())));
         }
     }
 
@@ -85,9 +85,9 @@ impl Output {
 
     /// Says an error that does not end the work.
     pub fn complain(&self, error: &anyhow::Error) {
-        eprintln!("error: {}", visible(&chain(error)));
+        say(&format!("error: {}", visible(&chain(error))));
         if let Some(hint) = failure::hint(error) {
-            eprintln!("hint: {}", visible(&hint));
+            say(&format!("hint: {}", visible(&hint)));
         }
     }
 
@@ -216,6 +216,11 @@ impl Drop for Spinner {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// A line on stderr. Where it is closed or full, the exit code still tells; `eprintln!` would panic.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 fn print_line(text: &str) -> anyhow::Result<()> {

@@ -1,8 +1,11 @@
 //! What happens when a run is interrupted, or when the drive under a mapped file goes away.
 
 use std::{
-    path::Path,
-    sync::atomic::{AtomicPtr, Ordering},
+    ffi::{c_int, c_void},
+    mem,
+    ptr::null_mut,
+    sync::OnceLock,
+    thread,
 };
 
 use signal_hook::{
@@ -13,15 +16,18 @@ use signal_hook::{
 
 use crate::failure::ENVIRONMENT;
 
-/// What to say when a read of a mapped file fails; leaked, as a signal may come at any time.
-static MESSAGE: AtomicPtr<String> = AtomicPtr::new(std::ptr::null_mut());
+/// What was to be done about a fault before: Rust's own handler, which knows a stack that overflowed.
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Removes temporary files on Ctrl-C and its like, and turns a failing read of a mapped file into exit code 3.
 ///
 /// What cannot be installed is left to the system: the run then ends without a word, and the next one cleans up.
 pub fn install() {
-    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) {
-        std::thread::spawn(move || {
+    let wanted = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|signal| !is_ignored(*signal));
+    if let Ok(mut signals) = Signals::new(wanted) {
+        let _ = thread::Builder::new().spawn(move || {
             for signal in signals.forever() {
                 sam3_package::discard_staged();
                 // Ends the process as the signal would have, so that a shell sees it.
@@ -29,25 +35,50 @@ pub fn install() {
             }
         });
     }
-    // SAFETY: the handler loads an atomic, writes to a file descriptor and exits: all of it may be done in a signal handler.
-    let _ = unsafe { low_level::register(SIGBUS, unreadable) };
+    if let Some(previous) = action_of(SIGBUS) {
+        let _ = PREVIOUS.set(previous);
+        let mut action = previous;
+        action.sa_sigaction = unreadable as extern "C" fn(_, _, _) as usize;
+        // On the stack for signals, as the other one may be what overflowed.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        // SAFETY: the handler loads atomics, writes to a file descriptor and exits, which a signal handler may do.
+        unsafe { libc::sigaction(SIGBUS, &raw const action, null_mut()) };
+    }
 }
 
-/// Names the file that is about to be read through a map.
-pub fn reading(path: &Path) {
-    let message = Box::leak(Box::new(format!(
-        "error: {}: it can no longer be read: its drive is gone, or it became shorter while it was in use\n\
-         hint: connect the drive again, check the file's size and run the command again; no output got its final name\n",
-        path.display()
-    )));
-    MESSAGE.store(message, Ordering::Release);
+/// True where whoever started this process asked it to outlive a signal, as `nohup` does.
+fn is_ignored(signal: c_int) -> bool {
+    action_of(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
 }
 
-fn unreadable() {
-    // SAFETY: null, or leaked by `reading` and never changed.
-    let message = unsafe { MESSAGE.load(Ordering::Acquire).as_ref() };
-    let text = message.map_or("error: a mapped file can no longer be read\n", String::as_str);
-    // Nothing can be done where even this fails.
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+fn action_of(signal: c_int) -> Option<libc::sigaction> {
+    // SAFETY: a struct of integers, for which zeros are values, and which the system fills in.
+    unsafe {
+        let mut action = mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0).then_some(action)
+    }
+}
+
+/// Names the file whose map cannot be read; any other fault is left to the handler that was there before.
+extern "C" fn unreadable(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: the system hands over what it says of the fault.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let Some(name) = sam3_package::mapped_file(address) else {
+        if let Some(previous) = PREVIOUS.get() {
+            // SAFETY: what was installed before. The instruction runs again after this, and faults again.
+            unsafe { libc::sigaction(SIGBUS, previous, null_mut()) };
+        }
+        return;
+    };
+    for text in [
+        "error: ",
+        name,
+        ": it can no longer be read: its drive is gone, or it became shorter while it was in use\n\
+         hint: connect the drive again, check the file's size and run the command again; no output got its final \
+         name\n",
+    ] {
+        // Nothing can be done where even this fails.
+        let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+    }
     low_level::exit(ENVIRONMENT.into());
 }

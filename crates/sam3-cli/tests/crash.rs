@@ -85,24 +85,29 @@ fn a_killed_run_leaves_nothing_half_written() {
     }
 }
 
+const EXTRA: &str = "detector.extra.weight";
+
+/// 200 MB.
+fn extra_tensor() -> support::Tensor {
+    let columns = 1 << 20;
+    (EXTRA.to_owned(), vec![48, columns], vec![0.5; 48 * columns])
+}
+
 /// A checkpoint that takes a while to package: the miniature with a large tensor that no SAM 3 has.
 fn large_checkpoint(folder: &Folder) -> PathBuf {
     let mut tensors = support::tensors();
-    let columns = 1 << 20;
-    tensors.push((
-        "detector.extra.weight".to_owned(),
-        vec![48, columns],
-        vec![0.5; 48 * columns],
-    ));
+    tensors.push(extra_tensor());
     let path = folder.path("src/large.safetensors");
     support::write_checkpoint(&path, &tensors);
     path
 }
 
-/// Starts `sam3 package` and hands it over once its temporary file has grown.
-fn package_under_way(folder: &Folder, source: &Path) -> Child {
+/// Starts `sam3 package` and hands it over once its temporary file has grown. `env` becomes it, after it set `signals`
+/// as it is told: the shell that runs the tests may have some ignored.
+fn package_under_way(folder: &Folder, source: &Path, signals: &str) -> Child {
     let output = folder.path("x.pth");
-    let child = Command::new(env!("CARGO_BIN_EXE_sam3"))
+    let child = Command::new("env")
+        .args([signals, env!("CARGO_BIN_EXE_sam3")])
         .args(["package", "--checkpoint-path", text(source), "--output", text(&output)])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -122,12 +127,9 @@ fn package_under_way(folder: &Folder, source: &Path) -> Child {
 fn an_interrupted_run_removes_what_it_was_writing() {
     let folder = Folder::new();
     let source = large_checkpoint(&folder);
-    for signal in ["INT", "TERM"] {
-        let mut child = package_under_way(&folder, &source);
-        let sent = Command::new("kill")
-            .args(["-s", signal, &child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut child = package_under_way(&folder, &source, &format!("--default-signal={signal}"));
+        send(signal, &child);
         assert_eq!(
             child.wait().unwrap().code(),
             None,
@@ -137,23 +139,57 @@ fn an_interrupted_run_removes_what_it_was_writing() {
     }
 }
 
-/// A map whose file shrinks faults as one does whose drive is gone.
+/// `nohup sam3 …` outlives its terminal, and what a script starts in the background its Ctrl-C.
+#[test]
+fn a_signal_that_was_to_be_ignored_is() {
+    let folder = Folder::new();
+    let source = large_checkpoint(&folder);
+    for signal in ["INT", "HUP"] {
+        let mut child = package_under_way(&folder, &source, &format!("--ignore-signal={signal}"));
+        send(signal, &child);
+        assert_eq!(child.wait().unwrap().code(), Some(0), "after SIG{signal}");
+        assert_whole(&folder.path(""));
+        for name in ["x.pth", "x_metadata.json", "x.tar.gz"] {
+            fs::remove_file(folder.path(name)).unwrap();
+        }
+    }
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// A map whose file shrinks faults as one does whose drive is gone: of several maps, the one at fault is named.
 #[test]
 fn a_source_that_goes_away_is_named_and_ends_with_3() {
     let folder = Folder::new();
-    let source = large_checkpoint(&folder);
-    let child = package_under_way(&folder, &source);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&source)
-        .unwrap()
-        .set_len(4096)
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    for word in ["large.safetensors", "its drive is gone", "hint:"] {
-        assert!(said.contains(word), "expected {word:?} in {said}");
+    let large = large_checkpoint(&folder);
+    let index = folder.path("src/all.safetensors.index.json");
+    let small = folder.path("src/small.safetensors");
+    support::write_checkpoint(&small, &support::tensors());
+    let shard = |(name, _, _): &support::Tensor| (name.clone(), "small.safetensors".into());
+    let mut shards: serde_json::Map<_, _> = support::tensors().iter().map(shard).collect();
+    shards.insert(EXTRA.to_owned(), "extra.safetensors".into());
+    fs::write(&index, serde_json::json!({"weight_map": shards}).to_string()).unwrap();
+    let extra = folder.path("src/extra.safetensors");
+    support::write_checkpoint(&extra, &[extra_tensor()]);
+    for (source, cut) in [(&large, &large), (&index, &extra)] {
+        let child = package_under_way(&folder, source, "--default-signal=BUS");
+        fs::OpenOptions::new()
+            .write(true)
+            .open(cut)
+            .unwrap()
+            .set_len(4096)
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for word in [text(cut), "its drive is gone", "hint:"] {
+            assert!(said.contains(word), "expected {word:?} in {said}");
+        }
     }
     let named: Vec<_> = folder
         .names()

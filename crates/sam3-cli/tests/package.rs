@@ -249,7 +249,14 @@ fn errors_have_their_exit_codes() {
     package("x.bin", 2, &["--output", ".safetensors"]);
     package("no/such/x.pth", 3, &["no/such/x.pth", "hint:"]);
     package("src/in.safetensors/x.pth", 3, &["cannot write", "hint:"]);
-    package("src/in.safetensors", 1, &["the checkpoint itself"]);
+    package("src/in.safetensors", 2, &["the checkpoint itself"]);
+    package("src/../src/./in.safetensors", 2, &["the checkpoint itself"]);
+    std::os::unix::fs::symlink("src/in.safetensors", folder.path("link.safetensors")).unwrap();
+    package("link.safetensors", 2, &["the checkpoint itself"]);
+    std::os::unix::fs::symlink("src", folder.path("linked")).unwrap();
+    package("linked/in.safetensors", 2, &["the checkpoint itself"]);
+    fs::hard_link(&source, folder.path("second.pth")).unwrap();
+    package("second.pth", 2, &["the checkpoint itself"]);
     fs::create_dir(folder.path("d.pth")).unwrap();
     package("d.pth", 3, &["cannot write"]);
     check(&["verify", text(&source)], 1, &["not a sam3 package", "hint:"]);

@@ -185,6 +185,9 @@ fn a_name_that_cannot_be_written_fails_alone_and_before_the_work() {
     assert!(said.find("not segmented") < said.find("loaded "), "{said}");
     assert_eq!(names(&out), ["in_the_way.json", "scene.json", "scene_overlay.png"]);
     check(&arguments(&images[..1], &out, &[]), 1, &["not segmented", "hint:"]);
+    // A name that the file system takes is no reason to fail, however long.
+    let longest = scenes(&folder, &[&format!("{}.png", "m".repeat(243))]);
+    check(&arguments(&longest, &out, &[]), 0, &[]);
 }
 
 #[test]

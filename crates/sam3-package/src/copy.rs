@@ -204,8 +204,14 @@ fn refuse_foreign(file: &Path) -> Result<()> {
 }
 
 impl Job {
-    /// Refuses another file of the name before the first of several is copied, where its length tells already.
+    /// Refuses the source itself, and another file of the name where its length tells already, before the first is copied.
     fn refuse_another(&self, force: bool) -> Result<()> {
+        if regular::is_same(&self.source, &self.target) {
+            return Err(Error::OutputIsInput {
+                path: self.target.clone(),
+                reason: "this is the file that is to be copied: name a folder on another drive",
+            });
+        }
         let another = |there: Metadata| !there.is_file() || there.len() != self.bytes;
         if !force && fs::metadata(&self.target).is_ok_and(another) {
             return Err(Error::Exists {
@@ -227,10 +233,6 @@ impl Job {
 
     fn run(&self, force: bool, progress: &dyn Progress) -> Result<Copied> {
         if let Ok(there) = fs::metadata(&self.target) {
-            let same = |path: &Path| path.canonicalize().ok();
-            if same(&self.source) == same(&self.target) {
-                return Err(Error::invalid(&self.source, "it is in that folder already"));
-            }
             if there.is_file() && there.len() == self.bytes {
                 progress.stage("comparing", 2 * self.bytes);
                 let source = hash(regular::open(&self.source)?, &self.source, progress)?;

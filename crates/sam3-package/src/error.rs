@@ -48,6 +48,14 @@ pub enum Error {
         /// What was expected, what was found, and the next step.
         reason: String,
     },
+    /// What is to be written is what is to be read: the command line names one file twice.
+    #[error("{}: {reason}", path.display())]
+    OutputIsInput {
+        /// The output.
+        path: PathBuf,
+        /// Which input it is, and the next step.
+        reason: &'static str,
+    },
     /// An output is there already and nobody said to replace it.
     #[error("{} exists already", path.display())]
     Exists {
@@ -115,21 +123,33 @@ impl Error {
     /// True where the input is at fault and trying again on this machine cannot help.
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory
-            ),
+            Self::Io { source, .. } => is_wrong_path(source),
             Self::Invalid { .. } | Self::Unrepresentable { .. } | Self::NotAPackage { .. } | Self::Mismatch { .. } => {
                 true
             }
             Self::Output { .. }
             | Self::Drive { .. }
             | Self::Hub { .. }
+            | Self::OutputIsInput { .. }
             | Self::Exists { .. }
             | Self::NameTooLong { .. }
             | Self::TooManyParts { .. } => false,
         }
     }
+}
+
+/// True where the system says that a path is wrong, not that the machine is: another path is the remedy.
+pub fn is_wrong_path(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+    ) || is_loop(error)
+}
+
+/// A link that leads to itself, which has no kind of its own yet.
+fn is_loop(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 fn plural(count: usize, one: &str, many: &str) -> String {

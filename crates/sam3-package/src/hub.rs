@@ -1,41 +1,38 @@
 //! Fetches a checkpoint from the Hugging Face Hub into the cache that Python's `huggingface_hub` uses, or finds it there.
 //!
-//! Requests are `HEAD` and `GET` of `ENDPOINT/REPO/resolve/REVISION/FILE`. A download is `blobs/SHA256.incomplete` until its
-//! digest is the one the Hub told; an interrupted one goes on where it ended.
+//! Requests are `HEAD` and `GET` of `ENDPOINT/REPO/resolve/REVISION/FILE`. A download is `blobs/ETAG.incomplete` until its
+//! size is right, and its SHA-256 where the Hub tells one; an interrupted one goes on where it ended.
 
+mod answer;
 mod cache;
 mod http;
+mod partial;
+mod tls;
+mod uri;
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
-
-use crate::{
-    Error, Progress, Result, drive,
-    package::hex,
-    staged::{folder_of, lock_patiently},
-};
+use crate::{Error, Progress, Result, drive, staged::folder_of};
+use answer::Described;
 use cache::Repository;
-use http::{Client, Described};
+use http::Client;
+use partial::Partial;
 
 /// Files that hold a whole checkpoint, the best first.
 const CHECKPOINTS: [&str; 3] = ["sam3.pt", "sam3.1_multiplex.pt", "model.safetensors"];
 /// Attempts without a byte of progress.
 const ATTEMPTS: u32 = 5;
-const PIECE: usize = 1 << 20;
 
 /// What to fetch, and how.
 #[derive(Clone, Debug)]
 pub struct Hub {
     /// `https://huggingface.co`, or a mirror.
     pub endpoint: String,
-    /// Sent to the endpoint alone, not to where it redirects.
+    /// Sent to the endpoint and to huggingface.co alone, not to any other place that they redirect to.
     pub token: Option<String>,
     /// `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
@@ -74,8 +71,22 @@ impl Hub {
     }
 
     fn cached(&self, repository: &Repository, repo: &str, revision: &str) -> Result<PathBuf> {
-        let mut found = CHECKPOINTS.iter().filter_map(|name| repository.find(revision, name));
-        found.next().ok_or_else(|| {
+        let found = CHECKPOINTS.into_iter().find_map(|name| repository.find(revision, name));
+        let needed: &[&str] = match &found {
+            None => &CHECKPOINTS,
+            Some(path) if path.extension().is_some_and(|extension| extension == "safetensors") => &["config.json"],
+            Some(_) => &[],
+        };
+        if let Some((link, blob)) = needed.iter().find_map(|name| repository.find_broken(revision, name)) {
+            let reason = format!(
+                "{} is a link to {}, which is gone: the cache was cleaned or moved in part. Run this once with a \
+                 network, without --offline and HF_HUB_OFFLINE, to fetch it again, or pass --checkpoint-path",
+                link.display(),
+                blob.display()
+            );
+            return Err(error(repo, reason));
+        }
+        found.ok_or_else(|| {
             let reason = format!(
                 "no checkpoint of {repo} at {revision} in {}, and --offline or HF_HUB_OFFLINE forbids to fetch it: run this once with a \
                  network, or pass --checkpoint-path",
@@ -110,13 +121,17 @@ impl Hub {
         let Some(described) = described else {
             return Ok(None);
         };
-        let blob = repository.blob(&described.etag);
+        if let Some(path) = repository.find(&described.commit, name) {
+            // The cache may be read-only; a ref that stays old costs a request.
+            let _ = repository.refer(revision, &described.commit);
+            return Ok(Some(path));
+        }
+        let blob = repository.blob(&described.key);
         if !blob.exists() {
             self.download(client, [&page, &url], &described, &blob, progress)?;
         }
-        repository
-            .link(revision, &described.commit, name, &described.etag)
-            .map(Some)
+        repository.refer(revision, &described.commit)?;
+        repository.link(&described.commit, name, &described.key).map(Some)
     }
 
     /// Fetches a blob; what an earlier run left of it is kept.
@@ -128,77 +143,50 @@ impl Hub {
         blob: &Path,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let incomplete = blob.with_extension("incomplete");
-        let refused = |source| Error::Output {
-            path: incomplete.clone(),
-            source,
-        };
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&incomplete)
-            .map_err(refused)?;
-        if !lock_patiently(&file) {
+        let Some(mut partial) = Partial::open(blob)? else {
             return Err(error(url, "another run is fetching it now: wait for it"));
-        }
-        progress.stage("fetching", described.size);
-        let mut sha = Sha256::new();
-        let mut at = hash_rest(&mut file, &mut sha, progress).map_err(refused)?;
-        drive::check_room(folder_of(blob), described.size.saturating_sub(at))?;
-        let (mut attempt, mut wait) = (0, self.patience);
-        while at < described.size {
-            let before = at;
-            let ended = client.get(url, at).and_then(|(mut body, from)| {
-                if from != at {
-                    // No ranges here: from the start.
-                    (at, sha) = (0, Sha256::new());
-                    file.set_len(0)
-                        .and_then(|()| file.rewind())
-                        .map_err(http::Failure::File)?;
-                }
-                copy(&mut body, &mut file, &mut sha, &mut at, described.size, progress)
-            });
-            match ended {
-                Ok(()) if at == described.size => break,
-                Err(http::Failure::File(source)) => return Err(refused(source)),
-                Err(http::Failure::Final(reason)) => return Err(error(page, reason)),
-                Ok(()) | Err(http::Failure::Passing { .. }) => {}
+        };
+        let mut size = described.size;
+        progress.stage("fetching", size.unwrap_or(0));
+        match size {
+            Some(size) => {
+                partial.resume(progress)?;
+                drive::check_room(folder_of(blob), size.saturating_sub(partial.at))?;
             }
-            (attempt, wait) = if at > before {
+            // Whether what is there is all of it could not be told.
+            None => partial.restart()?,
+        }
+        let (mut attempt, mut wait) = (0, self.patience);
+        while size.is_none_or(|size| partial.at < size) {
+            let before = partial.at;
+            let failure = match receive(client, url, &mut partial, &mut size, progress) {
+                Ok(()) => http::Failure::passing("it ended early".to_owned()),
+                Err(http::Failure::Cache(error)) => return Err(error),
+                Err(http::Failure::Final(reason)) => return Err(error(page, reason)),
+                Err(failure) => failure,
+            };
+            if size == Some(partial.at) {
+                break;
+            }
+            (attempt, wait) = if partial.at > before {
                 (0, self.patience)
             } else {
                 (attempt + 1, wait * 2)
             };
             if attempt >= ATTEMPTS {
-                let why = ended
-                    .err()
-                    .map_or("it ended early".to_owned(), |failure| failure.to_string());
-                let reason =
-                    format!("{why}, {ATTEMPTS} times at byte {at}: check the network; the next run goes on from there");
+                let at = partial.at;
+                let reason = format!(
+                    "{failure}, {ATTEMPTS} times at byte {at}: check the network; the next run goes on from there"
+                );
                 return Err(error(url, reason));
             }
-            thread::sleep(ended.err().map_or(wait, |failure| failure.wait(wait)));
+            thread::sleep(failure.wait(wait));
         }
-        let found = hex(&sha.finalize());
-        // Small files have a git digest there, which is of other bytes.
-        if at != described.size || (described.etag.len() == 64 && found != described.etag) {
-            drop(file);
-            let _ = std::fs::remove_file(&incomplete);
-            let reason = format!(
-                "expected {} bytes with sha256 {}, received {at} with {found}; removed, run this again",
-                described.size, described.etag
-            );
-            return Err(error(url, reason));
+        if let Some(reason) = described.refute(partial.at, &partial.sha256()) {
+            partial.discard();
+            return Err(error(url, format!("{reason}; removed, run this again")));
         }
-        file.sync_all().map_err(refused)?;
-        drop(file);
-        std::fs::rename(&incomplete, blob).map_err(|source| Error::Output {
-            path: blob.to_owned(),
-            source,
-        })
+        partial.finish(blob)
     }
 
     /// Again after failures that may pass.
@@ -222,47 +210,24 @@ fn error(place: &str, reason: impl Into<String>) -> Error {
     }
 }
 
-/// Hashes what is there already and returns its length.
-fn hash_rest(file: &mut File, sha: &mut Sha256, progress: &dyn Progress) -> io::Result<u64> {
-    let (mut at, mut buffer) = (0, vec![0; PIECE]);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(at);
-        }
-        sha.update(&buffer[..read]);
-        at += read as u64;
-        progress.advance(read as u64);
-    }
-}
-
-/// Appends a body; never more than the Hub announced.
-fn copy(
-    body: &mut impl Read,
-    file: &mut File,
-    sha: &mut Sha256,
-    at: &mut u64,
-    size: u64,
+/// Asks for the bytes that are missing and appends what comes; learns the size where it was unknown.
+fn receive(
+    client: &Client,
+    url: &str,
+    partial: &mut Partial,
+    size: &mut Option<u64>,
     progress: &dyn Progress,
 ) -> Result<(), http::Failure> {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let read = match body.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(http::Failure::passing(format!("the connection broke ({error})"))),
-        };
-        if *at + read as u64 > size {
-            return Err(http::Failure::Final(format!(
-                "more than the announced {size} bytes came"
-            )));
-        }
-        file.write_all(&buffer[..read]).map_err(http::Failure::File)?;
-        sha.update(&buffer[..read]);
-        *at += read as u64;
-        progress.advance(read as u64);
+    let mut bytes = client.get(url, partial.at)?;
+    if bytes.from != partial.at {
+        // No ranges here: from the start.
+        partial.restart().map_err(http::Failure::Cache)?;
     }
+    *size = size.or(bytes.size);
+    partial.append(&mut bytes.reader, *size, progress)?;
+    // A body without a length is whole where it ends by itself.
+    size.get_or_insert(partial.at);
+    Ok(())
 }
 
 #[cfg(test)]

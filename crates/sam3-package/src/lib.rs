@@ -4,6 +4,11 @@
 //! [`checkpoint`] (bytes as they lie in the file) → [`layout`] (the official state dict)
 //! → [`package`] (planned, cast, hashed, written) → [`archive`] (one `.tar.gz` to carry).
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+#[cfg(not(unix))]
+compile_error!("sam3 runs on Linux, and untested on macOS; on Windows, build and run it in WSL 2, which is a Linux");
+
 pub mod archive;
 pub mod checkpoint;
 mod copy;
@@ -12,8 +17,8 @@ mod drive;
 mod error;
 mod hub;
 pub mod layout;
+mod mapped;
 pub mod package;
-mod positioned;
 mod precision;
 mod progress;
 mod regular;
@@ -21,9 +26,10 @@ mod staged;
 
 pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};
 pub use copy::{Copied, copy};
-pub use error::Error;
+pub use error::{Error, is_wrong_path};
 pub use hub::Hub;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
+pub use mapped::mapped_file;
 pub use precision::{Precision, QuantisationError};
 pub use progress::Progress;
 pub use staged::{Staged, discard_staged};

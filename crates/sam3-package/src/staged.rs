@@ -12,6 +12,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result, package::is_metadata_name, positioned};
+use crate::{Error, Result, package::is_metadata_name};
 
 const MARK: &str = ".sam3-tmp-";
 /// Bytes of the target's name that are in the temporary's: together they stay below what a name may have.
@@ -63,8 +64,14 @@ impl Staged {
             source,
         };
         check_name(target)?;
-        if target.is_dir() {
-            return Err(refused(io::Error::from(io::ErrorKind::IsADirectory)));
+        match target.metadata() {
+            Ok(there) if there.is_dir() => return Err(refused(io::ErrorKind::IsADirectory.into())),
+            // Renaming would replace `/dev/null` itself.
+            Ok(there) if !there.is_file() => {
+                let reason = "a pipe or a device is there, not a file";
+                return Err(refused(io::Error::new(io::ErrorKind::AlreadyExists, reason)));
+            }
+            _ => {}
         }
         if !force && target.symlink_metadata().is_ok() {
             return Err(Error::Exists {
@@ -109,7 +116,9 @@ impl Staged {
 
     /// Writes at a position, from any thread.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        positioned::write_all_at(&self.file, bytes, offset).map_err(|source| self.refused(source))
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(|source| self.refused(source))
     }
 
     /// Makes the file end after so many bytes.
@@ -217,7 +226,7 @@ pub(crate) fn commit_all(files: Vec<Staged>, sync: bool, clear: impl FnOnce() ->
 
 /// Keeps other runs from naming files in these folders until it is dropped.
 fn lock_folders(folders: &BTreeSet<PathBuf>) -> Vec<File> {
-    // Windows opens no folders: two runs at once may then mix their files, which `sam3 verify` tells.
+    // Where a folder cannot be opened, two runs at once may mix their files, which `sam3 verify` tells.
     let open = folders.iter().filter_map(|folder| File::open(folder).ok());
     open.filter(lock_patiently).collect()
 }
@@ -252,19 +261,11 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// True where `path` names the open file.
-#[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
     match (file.metadata(), path.symlink_metadata()) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 /// Says before the work that a name is longer than the file system takes.
@@ -302,7 +303,7 @@ pub(crate) fn remove_old(path: &Path) -> Result<()> {
 
 /// Forces a folder's names to disk, where the system can; a rename outlives a power cut only then.
 pub(crate) fn sync_folder(folder: &Path) {
-    // Windows opens no folders, and some file systems refuse: the files themselves are synced by then.
+    // Some file systems refuse: the files themselves are synced by then.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
@@ -348,7 +349,17 @@ fn create_locked(path: &Path) -> io::Result<File> {
 }
 
 /// Removes the temporaries in a folder whose writer is gone: nobody locks them.
+///
+/// Once a folder and process: a run over many pictures creates its files among ever more others.
 fn remove_stale(folder: &Path) {
+    static CLEANED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if !CLEANED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(folder.to_owned())
+    {
+        return;
+    }
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };

@@ -1,9 +1,12 @@
 //! Where `sam3 package` gets a checkpoint that is not named: flags and environment as `huggingface_hub` has them.
 
-use std::{env, fs, path::PathBuf, time::Duration};
+mod environment;
+
+use std::{path::PathBuf, time::Duration};
 
 use sam3_package::Hub;
 
+use self::environment::{Environment, trimmed};
 use crate::{failure::Failure, output::Output};
 
 /// Used where no `--checkpoint-path` is given.
@@ -51,23 +54,28 @@ impl Args {
                 ));
             }
         }
-        let home = home()?;
-        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        let environment = Environment::of_process();
+        let endpoint = environment.text("HF_ENDPOINT");
+        let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned());
         if !["https://", "http://"]
             .iter()
-            .any(|scheme| endpoint.starts_with(scheme))
+            .any(|scheme| endpoint.to_lowercase().starts_with(scheme))
         {
             return Err(Failure::usage(
                 format!("HF_ENDPOINT={endpoint}: expected an address that begins with https://"),
                 "unset it for https://huggingface.co",
             ));
         }
+        let offline = self.offline || environment.is_offline();
         let hub = Hub {
             endpoint,
-            token: self.token.as_deref().and_then(trimmed).or_else(|| token(&home)),
-            cache: set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
-            certificates: set("SSL_CERT_FILE").map(PathBuf::from),
-            offline: self.offline || set("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
+            token: match self.token.as_deref().and_then(trimmed) {
+                None if !offline => environment.token()?,
+                token => token,
+            },
+            cache: environment.cache()?,
+            certificates: environment.set("SSL_CERT_FILE").map(PathBuf::from),
+            offline,
             patience: Duration::from_secs(1),
         };
         let place = if hub.offline { "the cache" } else { &hub.endpoint };
@@ -78,43 +86,4 @@ impl Args {
         output.note(format!("using {}", path.display()));
         Ok(path)
     }
-}
-
-/// `HF_HOME`, else `huggingface` in the user's cache.
-fn home() -> anyhow::Result<PathBuf> {
-    if let Some(home) = set("HF_HOME") {
-        return Ok(home.into());
-    }
-    let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
-    let user = set("HOME").or_else(|| set("USERPROFILE")).map(PathBuf::from);
-    match cache.or(user.map(|user| user.join(".cache"))) {
-        Some(cache) => Ok(cache.join("huggingface")),
-        None => Err(Failure::usage(
-            "no place to keep a download: neither HF_HOME nor HOME is set",
-            "set HF_HOME, or pass --checkpoint-path",
-        )),
-    }
-}
-
-/// From the environment, else the file that `hf auth login` writes.
-fn token(home: &std::path::Path) -> Option<String> {
-    let path = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-    let stored = || fs::read_to_string(path).ok().and_then(|token| trimmed(&token));
-    let named = |name| set(name).and_then(|token| trimmed(&token));
-    named("HF_TOKEN")
-        .or_else(|| named("HUGGING_FACE_HUB_TOKEN"))
-        .or_else(stored)
-}
-
-fn trimmed(token: &str) -> Option<String> {
-    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
-}
-
-fn set(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// As `huggingface_hub` reads switches.
-fn is_true(value: &str) -> bool {
-    ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
 }

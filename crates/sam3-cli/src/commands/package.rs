@@ -24,7 +24,6 @@ use crate::{
     args::DeviceFlags,
     failure::Failure,
     output::{Output, plain, size, table},
-    signals,
 };
 
 /// The weights stay under Meta's SAM License; a copy of it has to travel with them.
@@ -168,7 +167,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             args.hub.fetch(output)?
         }
     };
-    signals::reading(&checkpoint);
     let source = Arc::new(StateDict::open_weights(&checkpoint, args.weights.as_deref())?);
     package::check_outputs(Some(&source), &options)?;
     for warning in source.warnings() {
@@ -188,7 +186,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
         output.detail(model.unexpected_keys().join("\n"));
     }
-    let texts = prompts.iter().flatten().chain(test.iter().flat_map(|test| &test.prompts));
+    let texts = prompts
+        .iter()
+        .flatten()
+        .chain(test.iter().flat_map(|test| &test.prompts));
     prompts::warn_of_long(texts.map(String::as_str), &model, output);
     options.config = Some(model.config().to_json());
     let progress = output.progress();

@@ -43,7 +43,9 @@ pub fn warn_of_long<'a>(prompts: impl IntoIterator<Item = &'a str>, model: &Segm
     for prompt in prompts {
         if let Some(read) = model.truncated_prompt(prompt) {
             let start: String = prompt.chars().take(40).collect();
-            output.warn(format!("the prompt \"{start}…\" is too long for the model, which reads only {read:?}"));
+            output.warn(format!(
+                "the prompt \"{start}…\" is too long for the model, which reads only {read:?}"
+            ));
         }
     }
 }

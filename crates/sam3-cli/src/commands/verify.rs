@@ -5,10 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use sam3_package::package::{self, Verified};
 use serde_json::{Value, json};
 
-use crate::{
-    output::{Output, plain, size},
-    signals,
-};
+use crate::output::{Output, plain, size};
 
 /// Checks what is inside and the metadata file beside it.
 #[derive(Debug, clap::Args)]
@@ -25,7 +22,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for file in &args.files {
         let start = Instant::now();
         let progress = output.progress();
-        signals::reading(file);
         let verified = package::verify(file, &progress);
         drop(progress);
         match verified {

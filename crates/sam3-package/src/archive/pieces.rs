@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::FileExt,
     panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 use super::Output;
-use crate::{Error, Progress, Result, positioned};
+use crate::{Error, Progress, Result};
 
 /// Bytes of a file compressed at a time.
 const PIECE: u64 = 1 << 20;
@@ -155,7 +156,8 @@ impl<C: Codec> Work<'_, C> {
             Piece::Range { file, offset, length } => {
                 input.resize(*length as usize, 0);
                 let (file, path) = &self.files[*file];
-                positioned::read_exact_at(file, input, *offset).map_err(|source| Error::io("read", path, source))?;
+                file.read_exact_at(input, *offset)
+                    .map_err(|source| Error::io("read", path, source))?;
                 Ok(input)
             }
         }

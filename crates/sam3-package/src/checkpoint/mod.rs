@@ -19,9 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
-
-use crate::{Error, Result};
+use crate::{Error, Result, mapped::Mapped};
 pub(crate) use foreign::foreign;
 pub use tensor::{Dtype, TensorView};
 pub(crate) use tensor::{Stored, byte_len, gather};
@@ -84,7 +82,7 @@ pub struct Checkpoint {
     path: PathBuf,
     container: Container,
     files: Vec<SourceFile>,
-    maps: Vec<Mmap>,
+    maps: Vec<Mapped>,
     tensors: Vec<Stored>,
     by_name: HashMap<String, usize>,
     warnings: Vec<String>,
@@ -118,11 +116,11 @@ impl Checkpoint {
     }
 
     /// As [`open`](Self::open), of a file whose bytes are there already.
-    pub(crate) fn from_map(path: &Path, map: Mmap) -> Result<Self> {
+    pub(crate) fn from_map(path: &Path, map: Mapped) -> Result<Self> {
         Self::read(path, map, None)
     }
 
-    fn read(path: &Path, map: Mmap, wanted: Option<&str>) -> Result<Self> {
+    fn read(path: &Path, map: Mapped, wanted: Option<&str>) -> Result<Self> {
         let kind = sniff::sniff(&map).map_err(|reason| Error::invalid(path, reason))?;
         if kind == sniff::Kind::Json {
             return Self::open_shards(path, map, wanted);
@@ -137,7 +135,7 @@ impl Checkpoint {
         ))
     }
 
-    fn open_shards(path: &Path, index: Mmap, wanted: Option<&str>) -> Result<Self> {
+    fn open_shards(path: &Path, index: Mapped, wanted: Option<&str>) -> Result<Self> {
         let weight_map = safetensors::read_index(&index).map_err(|reason| Error::invalid(path, reason))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut shards: Vec<&str> = Vec::new();
@@ -214,7 +212,7 @@ impl Checkpoint {
     fn new(
         path: &Path,
         container: Container,
-        files: Vec<(PathBuf, Mmap)>,
+        files: Vec<(PathBuf, Mapped)>,
         contents: Contents,
         wanted: Option<&str>,
     ) -> Self {
@@ -389,7 +387,7 @@ pub(crate) fn clip(words: &str) -> &str {
 }
 
 /// Maps a regular file of at least one byte.
-fn map(path: &Path) -> Result<Mmap> {
+fn map(path: &Path) -> Result<Mapped> {
     // Asked before opening: opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if meta.is_dir() {
@@ -405,11 +403,7 @@ fn map(path: &Path) -> Result<Mmap> {
         return Err(Error::invalid(path, "it is empty: copy or download it again"));
     }
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    // SAFETY: the map is read-only and nothing in this process writes to the file. Another process can: what it writes may
-    // change under a view, and reading past a file's new end ends the run with a signal. No length is taken from a map
-    // without a check against the map's own, so a changed file gives other values and no access outside of it. README.md
-    // tells users not to change a file that is being read.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))
+    Mapped::open(path, &file).map_err(|e| Error::io("map", path, e))
 }
 
 #[cfg(test)]

@@ -157,8 +157,15 @@ fn another_file_of_the_name_stays_unless_forced() {
     assert_eq!(fs::read(drive.join("x.bin")).unwrap(), b"old");
     copy(&[source.clone(), source.clone()], &drive, true, &()).unwrap();
     assert_eq!(fs::read(drive.join("x.bin")).unwrap(), b"new");
-    let onto_itself = copy(&[drive.join("x.bin")], &drive, true, &());
-    assert!(matches!(onto_itself, Err(Error::Invalid { .. })));
+    let (first, link) = (folder.join("first.bin"), folder.join("link"));
+    fs::write(&first, b"first").unwrap();
+    std::os::unix::fs::symlink(&drive, &link).unwrap();
+    for itself in [drive.join("x.bin"), drive.join("../drive/./x.bin"), link.join("x.bin")] {
+        let onto_itself = copy(&[first.clone(), itself], &drive, true, &());
+        assert!(matches!(onto_itself, Err(Error::OutputIsInput { .. })));
+        assert!(!drive.join("first.bin").exists(), "refused before the first is copied");
+    }
+    assert_eq!(fs::read(drive.join("x.bin")).unwrap(), b"new");
     assert!(matches!(
         copy(std::slice::from_ref(&source), &folder.join("no"), false, &()),
         Err(Error::Drive { .. })

@@ -1,28 +1,31 @@
-//! The two requests that the Hub has to answer, and what its refusals mean.
+//! The two requests that the Hub has to answer, where their answers lead, and what its refusals mean.
 
-use std::{fmt, io, io::Read, path::Path, sync::Arc, time::Duration};
+use std::{fmt, io::Read, path::Path, time::Duration};
 
 use ureq::{
-    Agent, Body,
-    config::RedirectAuthHeaders,
+    Agent, Body, RequestBuilder,
     http::{Response, StatusCode},
-    tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+    tls::{PemItem, RootCerts, parse_pem},
+    typestate::WithoutBody,
 };
 
-use super::Hub;
+use super::{
+    Hub,
+    answer::{self, Described},
+    tls,
+    uri::{self, Origin},
+};
 use crate::{Error, Result};
 
 /// The longest wait that a server is granted; the Hub's limits are counted by five minutes.
 const MAX_WAIT: Duration = Duration::from_secs(300);
+/// A request is sent on so many times, and then leads in circles.
+const MAX_REDIRECTS: u32 = 10;
+/// Besides the endpoint, these may be told the token: it is theirs, and a mirror may redirect to them.
+const HUBS: [&str; 2] = ["https://huggingface.co", "https://hf.co"];
 
-/// A file as the Hub describes it.
-#[derive(Debug)]
-pub(super) struct Described {
-    pub commit: String,
-    /// SHA-256 of a large file, a git digest of a small one.
-    pub etag: String,
-    pub size: u64,
-}
+const NO_TLS: &str = "this processor lacks the instructions that TLS needs here (on x86-64 AES, AVX2 and ADX, on \
+                      ARM AES and SHA2): fetch the checkpoint on another machine and pass --checkpoint-path";
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -32,14 +35,14 @@ pub(super) enum Failure {
     /// It will not.
     Final(String),
     /// The cache cannot be written.
-    File(io::Error),
+    Cache(Error),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passing { reason, .. } | Self::Final(reason) => f.write_str(reason),
-            Self::File(error) => error.fmt(f),
+            Self::Cache(error) => error.fmt(f),
         }
     }
 }
@@ -58,161 +61,176 @@ impl Failure {
     }
 }
 
+/// Bytes of a file under way.
+pub(super) struct Bytes {
+    pub reader: Box<dyn Read>,
+    /// Where in the file they begin.
+    pub from: u64,
+    /// The size of the whole file, where the server tells it.
+    pub size: Option<u64>,
+}
+
 /// Speaks to one endpoint.
 pub(super) struct Client {
-    /// Stops at a redirect to another host: the headers wanted are the Hub's own.
-    describing: Agent,
-    fetching: Agent,
+    /// Follows nothing by itself: where a redirect leads decides whether the token goes along.
+    agent: Agent,
+    /// False on a processor without the instructions for it.
+    encrypts: bool,
     authorization: Option<String>,
-    endpoint: String,
+    endpoint: Origin,
 }
 
 impl Client {
     pub fn new(hub: &Hub) -> Result<Self> {
-        let https = hub.endpoint.starts_with("https://");
-        if !https && !hub.endpoint.starts_with("http://") {
-            let reason = "expected an address that begins with https://, such as https://huggingface.co".to_owned();
-            return Err(Error::Hub {
-                place: hub.endpoint.clone(),
-                reason,
-            });
-        }
-        if https && !can_encrypt() {
-            let reason = "this processor lacks the instructions that TLS needs here (AES, AVX2, ADX): fetch the \
-                          checkpoint on another machine and pass --checkpoint-path"
-                .to_owned();
-            return Err(Error::Hub {
-                place: hub.endpoint.clone(),
-                reason,
-            });
-        }
+        let refused = |reason: &str| Error::Hub {
+            place: hub.endpoint.clone(),
+            reason: reason.to_owned(),
+        };
+        let Some(endpoint) = Origin::of(&hub.endpoint) else {
+            return Err(refused(
+                "expected an address that begins with https://, such as https://huggingface.co",
+            ));
+        };
         let roots = match &hub.certificates {
-            Some(path) if https => trusted(path)?,
-            _ => RootCerts::WebPki,
+            Some(path) => trusted(path)?,
+            None => RootCerts::WebPki,
         };
-        let agent = |redirects| {
-            let tls = TlsConfig::builder()
-                .provider(TlsProvider::Rustls)
-                .root_certs(roots.clone())
-                .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()));
-            Agent::config_builder()
-                .tls_config(tls.build())
-                .http_status_as_error(false)
-                .max_redirects(redirects)
-                .max_redirects_will_error(redirects > 0)
-                .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-                .user_agent(concat!("sam3/", env!("CARGO_PKG_VERSION")))
-                .timeout_connect(Some(Duration::from_secs(15)))
-                .timeout_recv_response(Some(Duration::from_secs(60)))
-                .timeout_per_read(Some(Duration::from_secs(60)))
-                .build()
-                .new_agent()
-        };
+        let tls = tls::config(roots);
+        if endpoint.is_encrypted() && tls.is_none() {
+            return Err(refused(NO_TLS));
+        }
+        let encrypts = tls.is_some();
+        let agent = Agent::config_builder()
+            .tls_config(tls.unwrap_or_default())
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("sam3/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .build()
+            .new_agent();
         Ok(Self {
-            describing: agent(0),
-            fetching: agent(10),
+            agent,
+            encrypts,
             authorization: hub.token.as_ref().map(|token| format!("Bearer {}", token.trim())),
-            endpoint: hub.endpoint.trim_end_matches('/').to_owned(),
+            endpoint,
         })
     }
 
     /// Asks what a file is; `None` where the repository has none of the name.
     pub fn describe(&self, url: &str) -> Result<Option<Described>, Failure> {
         let mut url = url.to_owned();
-        for _ in 0..10 {
-            let request = self.authorized(self.describing.head(&url), &url);
-            let response = request.header("Accept-Encoding", "identity").call().map_err(passing)?;
-            let status = response.status();
-            let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-            let etag = header("x-linked-etag").or(header("etag"));
-            if status == StatusCode::NOT_FOUND && header("x-error-code") == Some("EntryNotFound") {
+        let mut commit = None;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.ask(self.agent.head(&url), &url)?;
+            let (status, headers) = (response.status(), response.headers());
+            let code = headers.get("x-error-code");
+            if status == StatusCode::NOT_FOUND && code.is_some_and(|code| code == "EntryNotFound") {
                 return Ok(None);
             }
-            // A renamed repository answers with its new place, a large file with a place elsewhere.
-            let moved = header("location").filter(|_| status.is_redirection() && header("x-linked-etag").is_none());
-            if let Some(location) = moved {
-                url = match location.strip_prefix('/') {
-                    Some(path) => format!("{}/{path}", self.endpoint),
-                    None => location.to_owned(),
-                };
+            let next = redirection(&response, &url)?;
+            if let Some(next) = next.as_deref()
+                && (self.may_know_token(next) || !Described::is_in(headers))
+            {
+                // A renamed repository, or a mirror; where a large file lies elsewhere, the headers here describe it.
+                commit = answer::repo_commit(headers).or(commit);
+                url = next.to_owned();
                 continue;
             }
-            if !status.is_success() && !status.is_redirection() {
-                return Err(self.refusal(&response));
+            if next.is_none() && !status.is_success() {
+                return Err(self.refusal(&response, &url));
             }
-            let size = header("x-linked-size")
-                .or(header("content-length"))
-                .and_then(|size| size.parse().ok());
-            let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
-            // They become names in the cache.
-            let plain = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            let (Some(commit), Some(etag), Some(size)) =
-                (header("x-repo-commit").filter(plain), etag.filter(plain), size)
-            else {
-                return Err(Failure::Final(
-                    "the answer is not a Hub's: check HF_ENDPOINT".to_owned(),
-                ));
-            };
-            return Ok(Some(Described {
-                commit: commit.to_owned(),
-                etag: etag.to_owned(),
-                size,
-            }));
+            let described = Described::of(headers, commit, next.is_some(), self.may_know_token(&url));
+            return described.map(Some).map_err(|reason| {
+                let place = Origin::of(&url).map_or(url, |origin| origin.to_string());
+                Failure::Final(format!("the answer of {place} is not a Hub's: {reason}"))
+            });
         }
-        Err(Failure::Final(format!("redirected in circles, at last to {url}")))
+        Err(circle(&url))
     }
 
-    /// Asks for a file's bytes from `from` on; returns them and where they begin.
-    pub fn get(&self, url: &str, from: u64) -> Result<(impl Read + use<>, u64), Failure> {
-        let mut request = self
-            .authorized(self.fetching.get(url), url)
-            .header("Accept-Encoding", "identity");
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
+    /// Asks for a file's bytes from `from` on.
+    pub fn get(&self, url: &str, from: u64) -> Result<Bytes, Failure> {
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.agent.get(&url);
+            if from > 0 {
+                request = request.header("Range", format!("bytes={from}-"));
+            }
+            let response = self.ask(request, &url)?;
+            match redirection(&response, &url)? {
+                Some(next) => url = next,
+                None => return self.bytes(response, &url, from),
+            }
         }
-        let response = request.call().map_err(passing)?;
-        let begins = match response.status() {
-            StatusCode::OK => 0,
+        Err(circle(&url))
+    }
+
+    fn bytes(&self, response: Response<Body>, url: &str, wanted: u64) -> Result<Bytes, Failure> {
+        let headers = response.headers();
+        let (from, size) = match response.status() {
+            StatusCode::OK => (0, answer::number(headers, "content-length")),
             StatusCode::PARTIAL_CONTENT => {
-                // `bytes 100-199/200`
-                let range = response.headers().get("content-range");
-                let start = range.and_then(|range| {
-                    range
-                        .to_str()
-                        .ok()?
-                        .strip_prefix("bytes ")?
-                        .split('-')
-                        .next()?
-                        .parse()
-                        .ok()
-                });
-                match start.unwrap_or(from) {
-                    start if start == from || start == 0 => start,
-                    start => {
-                        let reason = format!("asked for the bytes from {from} on, received those from {start} on");
+                let range = headers.get("content-range").and_then(|range| range.to_str().ok());
+                match range.map(content_range) {
+                    Some((from, size)) if from == Some(wanted) || from == Some(0) => (from.unwrap_or(0), size),
+                    None | Some((None, _)) => (wanted, None),
+                    Some((Some(from), _)) => {
+                        let reason = format!("asked for the bytes from {wanted} on, received those from {from} on");
                         return Err(Failure::passing(reason));
                     }
                 }
             }
-            _ => return Err(self.refusal(&response)),
+            // An address of the Hub's storage is valid for minutes only; asking the Hub again gives another.
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if !self.may_know_token(url) => {
+                let place = Origin::of(url).map_or(url.to_owned(), |origin| origin.to_string());
+                return Err(Failure::passing(format!(
+                    "{place}, where the bytes lie, answered {status}"
+                )));
+            }
+            _ => return Err(self.refusal(&response, url)),
         };
-        Ok((response.into_body().into_reader(), begins))
+        if headers
+            .get("content-encoding")
+            .is_some_and(|encoding| encoding != "identity")
+        {
+            let reason = "the bytes came compressed, which was not asked for: check HF_ENDPOINT and the proxy";
+            return Err(Failure::Final(reason.to_owned()));
+        }
+        Ok(Bytes {
+            reader: Box::new(response.into_body().into_reader()),
+            from,
+            size,
+        })
     }
 
-    fn authorized<T>(&self, request: ureq::RequestBuilder<T>, url: &str) -> ureq::RequestBuilder<T> {
-        match &self.authorization {
-            Some(value) if url.starts_with(&format!("{}/", self.endpoint)) => request.header("Authorization", value),
-            _ => request,
+    /// Sends a request, with the token to whom it is for.
+    fn ask(&self, mut request: RequestBuilder<WithoutBody>, url: &str) -> Result<Response<Body>, Failure> {
+        if !self.encrypts && Origin::of(url).is_some_and(|origin| origin.is_encrypted()) {
+            return Err(Failure::Final(NO_TLS.to_owned()));
         }
+        if let Some(value) = self.authorization.as_ref().filter(|_| self.may_know_token(url)) {
+            request = request.header("Authorization", value);
+        }
+        request.header("Accept-Encoding", "identity").call().map_err(failed)
+    }
+
+    /// True for the endpoint and for the Hub itself.
+    fn may_know_token(&self, url: &str) -> bool {
+        let is_hub = |origin: &Origin| HUBS.into_iter().any(|hub| Origin::of(hub).as_ref() == Some(origin));
+        Origin::of(url).is_some_and(|origin| origin == self.endpoint || is_hub(&origin))
     }
 
     /// What a status says, and what to do about it.
-    fn refusal(&self, response: &Response<Body>) -> Failure {
+    fn refusal(&self, response: &Response<Body>, url: &str) -> Failure {
         let status = response.status();
-        let code = response
-            .headers()
-            .get("x-error-code")
-            .and_then(|value| value.to_str().ok());
+        let code = response.headers().get("x-error-code");
+        let code = code.and_then(|value| value.to_str().ok());
+        let denied = matches!(status.as_u16(), 401 | 403 | 404) || code == Some("GatedRepo");
+        if denied && !self.may_know_token(url) {
+            return self.denied_elsewhere(status, url);
+        }
         let token = if self.authorization.is_some() {
             "the token sent has no access"
         } else {
@@ -230,8 +248,7 @@ impl Client {
             (404, _) => Failure::Final("it does not exist: check --repo and --revision".to_owned()),
             (408 | 425 | 429 | 500..=599, _) => {
                 // In seconds; the other form, a date, is left to the usual wait.
-                let after = response.headers().get("retry-after");
-                let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                let after = answer::number(response.headers(), "retry-after");
                 let reason = format!("the server answered {status}");
                 match after.map(Duration::from_secs) {
                     Some(after) if after > MAX_WAIT => Failure::Final(format!(
@@ -244,6 +261,56 @@ impl Client {
             _ => Failure::Final(format!("the server answered {status}")),
         }
     }
+
+    /// A refusal by a server that the endpoint redirects to, and that was not told the token.
+    fn denied_elsewhere(&self, status: StatusCode, url: &str) -> Failure {
+        let (endpoint, place) = (
+            &self.endpoint,
+            Origin::of(url).map_or(url.to_owned(), |o| o.to_string()),
+        );
+        Failure::Final(match self.authorization {
+            Some(_) => format!(
+                "{endpoint} redirects to {place}, which answered {status}; the token was not sent there, as it is for \
+                 {endpoint} alone: set HF_ENDPOINT to {place} if the token is meant for it"
+            ),
+            None => format!(
+                "{endpoint} redirects to {place}, which answered {status}; no token was sent: check --repo and \
+                 --revision, or set HF_ENDPOINT to {place} and pass --token"
+            ),
+        })
+    }
+}
+
+/// Where a redirect leads; `None` where the answer is none.
+fn redirection(response: &Response<Body>, url: &str) -> Result<Option<String>, Failure> {
+    let status = response.status();
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = response.headers().get("location") else {
+        return Err(Failure::Final(format!(
+            "the server answered {status} and no place to go to"
+        )));
+    };
+    let next = uri::resolve(url, &uri::encoded(location.as_bytes()));
+    match Origin::of(&next) {
+        Some(_) => Ok(Some(next)),
+        None => Err(Failure::Final(format!(
+            "the server redirects to {next}: expected an address that begins with https://"
+        ))),
+    }
+}
+
+fn circle(url: &str) -> Failure {
+    Failure::Final(format!("redirected more than {MAX_REDIRECTS} times, at last to {url}"))
+}
+
+/// `bytes 100-199/200`: the first byte and the size of the whole.
+fn content_range(range: &str) -> (Option<u64>, Option<u64>) {
+    let range = range.trim().strip_prefix("bytes ").unwrap_or_default();
+    let (bytes, size) = range.split_once('/').unwrap_or((range, ""));
+    let from = bytes.split('-').next().and_then(|from| from.trim().parse().ok());
+    (from, size.trim().parse().ok())
 }
 
 /// The certificates of a PEM file.
@@ -256,14 +323,17 @@ fn trusted(path: &Path) -> Result<RootCerts> {
         })
         .collect();
     if certificates.is_empty() {
-        let reason =
-            "SSL_CERT_FILE names it, but it holds no certificate: expected PEM, \"-----BEGIN CERTIFICATE-----\"";
-        return Err(Error::invalid(path, reason));
+        return Err(Error::Hub {
+            place: path.display().to_string(),
+            reason:
+                "SSL_CERT_FILE names it, but it holds no certificate: expected PEM, \"-----BEGIN CERTIFICATE-----\""
+                    .to_owned(),
+        });
     }
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
-fn passing(error: ureq::Error) -> Failure {
+fn failed(error: ureq::Error) -> Failure {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl | ureq::Error::TooManyRedirects => {
             Failure::Final(error.to_string())
@@ -283,21 +353,4 @@ fn untrusted(error: &ureq::Error) -> Failure {
     Failure::Final(format!(
         "{error}: a proxy with certificates of its own needs SSL_CERT_FILE to name them"
     ))
-}
-
-/// True where the processor has what the TLS library's assembly is written in; it asserts that itself, by a panic.
-fn can_encrypt() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("aes")
-        && is_x86_feature_detected!("pclmulqdq")
-        && is_x86_feature_detected!("ssse3")
-        && is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("adx");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("neon")
-        && std::arch::is_aarch64_feature_detected!("aes")
-        && std::arch::is_aarch64_feature_detected!("pmull")
-        && std::arch::is_aarch64_feature_detected!("sha2");
 }

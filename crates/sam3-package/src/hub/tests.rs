@@ -1,9 +1,12 @@
 //! Against a server on this machine that demands a token, redirects, drops connections half way and lies.
 
+mod cache;
+mod redirects;
+
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -11,7 +14,10 @@ use std::{
     },
 };
 
+use sha2::{Digest, Sha256};
+
 use super::*;
+use crate::package::hex;
 
 const COMMIT: &str = "3c879f39826c281e95690f02c7821c4de09afae7";
 
@@ -34,6 +40,14 @@ struct Habits {
     knows_no_ranges: bool,
     /// Tells a SHA-256 that is not the file's.
     lies: bool,
+    /// The path that it is served under, as a mirror behind a company's web server is.
+    under: &'static str,
+    /// Redirects a path: with a status, to a place.
+    moves: Option<fn(&str) -> Option<(&'static str, String)>>,
+    /// What it says of a file, from its digest and size, in place of what the Hub says.
+    describes: Option<fn(&str, usize) -> String>,
+    /// Tells no size before it sends the bytes.
+    hides_size: bool,
 }
 
 struct Server {
@@ -51,6 +65,7 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let (seen, refused) = (requests.clone(), Arc::new(AtomicUsize::new(0)));
+        let under = habits.under;
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (habits, seen, refused) = (habits.clone(), seen.clone(), refused.clone());
@@ -58,7 +73,7 @@ impl Server {
             }
         });
         let hub = Hub {
-            endpoint: format!("http://127.0.0.1:{port}"),
+            endpoint: format!("http://127.0.0.1:{port}{under}"),
             token: Some("secret".to_owned()),
             cache: folder.clone(),
             certificates: None,
@@ -70,6 +85,16 @@ impl Server {
 
     fn fetch(&self) -> Result<PathBuf> {
         self.hub.fetch("facebook/sam3", "main", &())
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.folder.join("models--facebook--sam3/blobs")
+    }
+
+    /// True where a request brought a token.
+    fn was_told_a_token(&self) -> bool {
+        let requests = self.requests.lock().unwrap().join("");
+        requests.to_lowercase().contains("authorization:")
     }
 
     fn gets(&self) -> usize {
@@ -98,7 +123,10 @@ fn answer(stream: TcpStream, port: u16, habits: &Habits, seen: &Mutex<Vec<String
     }
     seen.lock().unwrap().push(request.clone());
     let (mut head, body) = respond(&request, port, habits, refused);
-    head += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    if !(habits.hides_size && request.starts_with("HEAD")) {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    head += "Connection: close\r\n\r\n";
     let mut stream = stream;
     let _ = stream.write_all(head.as_bytes());
     if !request.starts_with("HEAD") {
@@ -120,7 +148,14 @@ fn respond(request: &str, port: u16, habits: &Habits, refused: &AtomicUsize) -> 
         return (head + &wait.unwrap_or_default(), body);
     }
     let path = request.split(' ').nth(1).unwrap();
+    if let Some((status, place)) = habits.moves.and_then(|moves| moves(path)) {
+        return (format!("HTTP/1.1 {status} Moved\r\nLocation: {place}\r\n"), Vec::new());
+    }
+    let path = path.split('?').next().unwrap();
     let at_cdn = path.starts_with("/cdn/");
+    let Some(path) = path.strip_prefix(if at_cdn { "" } else { habits.under }) else {
+        return error("404 Not Found", "RepoNotFound");
+    };
     let token = header("authorization:");
     if at_cdn && token.is_some() {
         return error("400 Token Leaked", "");
@@ -133,7 +168,7 @@ fn respond(request: &str, port: u16, habits: &Habits, refused: &AtomicUsize) -> 
         return error("401 Unauthorized", "GatedRepo");
     }
     let known = ["main", COMMIT, "refs%2Fpr%2F7"].map(|revision| format!("/facebook/sam3/resolve/{revision}/"));
-    if !known.iter().any(|known| path.starts_with(known)) && !at_cdn {
+    if !known.iter().any(|known| path.starts_with(known)) && !at_cdn && !path.starts_with("/moved/") {
         return error("404 Not Found", "RepoNotFound");
     }
     let name = path.rsplit('/').next().unwrap();
@@ -146,10 +181,13 @@ fn respond(request: &str, port: u16, habits: &Habits, refused: &AtomicUsize) -> 
     } else {
         honest
     };
-    let described = format!(
-        "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\nETag: \"other\"\r\n",
-        bytes.len()
-    );
+    let described = match habits.describes {
+        Some(describes) => format!("X-Repo-Commit: {COMMIT}\r\n{}\r\n", describes(&digest, bytes.len())),
+        None => format!(
+            "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\nETag: \"other\"\r\n",
+            bytes.len()
+        ),
+    };
     if habits.redirects && !at_cdn {
         let location = format!("Location: http://localhost:{port}/cdn/{name}\r\n");
         return (format!("HTTP/1.1 302 Found\r\n{described}{location}"), Vec::new());
@@ -229,7 +267,7 @@ fn an_interrupted_download_goes_on_where_it_ended() {
             },
         );
         let all = weights(300_000);
-        let blobs = server.folder.join("models--facebook--sam3/blobs");
+        let blobs = server.blobs();
         fs::create_dir_all(&blobs).unwrap();
         let incomplete = blobs.join(format!("{}.incomplete", hex(&Sha256::digest(&all))));
         fs::write(&incomplete, &all[..123_456]).unwrap();
@@ -250,12 +288,7 @@ fn a_wrong_digest_is_refused_and_removed() {
         text.contains("expected 300000 bytes with sha256") && text.contains("received 300000"),
         "{text}"
     );
-    assert_eq!(
-        fs::read_dir(server.folder.join("models--facebook--sam3/blobs"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(fs::read_dir(server.blobs()).unwrap().count(), 0);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::{
     archive::{self, Compression, Entry},
     digest::hex,
     precision::Precision,
+    regular::is_same,
     staged::{Staged, commit_all},
 };
 
@@ -146,7 +147,7 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
 /// Says now, before a download or other long work, whether the outputs can be written; `source` must be none of them.
 ///
 /// # Errors
-/// [`Error::Exists`], [`Error::Output`] and [`Error::Invalid`].
+/// [`Error::Exists`], [`Error::Output`] and [`Error::OutputIsInput`].
 pub fn check_outputs(source: Option<&StateDict>, options: &Options) -> Result<()> {
     if let Some(source) = source {
         refuse_source_as_output(source, &options.output)?;
@@ -319,15 +320,12 @@ fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: 
 }
 
 fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
-    let same = |file: &Path| match (file.canonicalize(), output.canonicalize()) {
-        (Ok(file), Ok(output)) => file == output,
-        _ => false,
-    };
-    if source.checkpoint().files().iter().any(|file| same(&file.path)) {
-        return Err(Error::invalid(
-            output,
-            "this is the checkpoint itself: write the package under another name",
-        ));
+    let files = source.checkpoint().files().iter().map(|file| file.path.as_path());
+    if files.chain([source.path()]).any(|file| is_same(file, output)) {
+        return Err(Error::OutputIsInput {
+            path: output.to_owned(),
+            reason: "this is the checkpoint itself: write the package under another name",
+        });
     }
     Ok(())
 }

@@ -168,7 +168,7 @@ fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> 
 /// The check of a package that streamed by: as [`verify`] of the file at `path`, which need not be there.
 pub(crate) fn verify_streamed(path: &Path, streamed: Streamed) -> Result<(Metadata, Vec<u8>, Vec<String>)> {
     let Streamed { map, digests, .. } = streamed;
-    let checkpoint = Checkpoint::from_map(path, map)?;
+    let checkpoint = Checkpoint::from_map(path, map.into())?;
     let Some(text) = checkpoint.metadata_json() else {
         return Err(Error::NotAPackage { path: path.to_owned() });
     };

@@ -186,3 +186,17 @@ fn what_a_killed_run_left_is_removed_and_what_a_live_one_holds_is_not() {
     assert!(live.exists());
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn a_device_is_not_replaced() {
+    let folder = scratch("device");
+    let link = folder.join("x.pth");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for target in [Path::new("/dev/null"), &link] {
+        let error = Staged::create(target, true).unwrap_err().to_string();
+        assert!(error.contains("a device is there"), "{error}");
+    }
+    let error = Staged::create(&folder, true).unwrap_err();
+    assert!(matches!(error, Error::Output { source, .. } if source.kind() == io::ErrorKind::IsADirectory));
+    fs::remove_dir_all(folder).unwrap();
+}

@@ -29,7 +29,7 @@ pub struct Score {
     presence: f64,
 }
 
-/// Answers every scene; two at a time, as the miniature's operations are too small to share among cores.
+/// Answers every scene, one on each core: the miniature's operations are too small to share among cores.
 pub fn answers(loaded: &Loaded, scenes: &[Scene], output: &Output) -> anyhow::Result<Vec<Answer>> {
     let spinner = output.spinner("scoring");
     let done = AtomicUsize::new(0);

@@ -17,7 +17,6 @@ use crate::{
     args::ComputeFlag,
     digest,
     output::{serialize_plain, size},
-    signals,
 };
 
 /// An open checkpoint or package, ready to segment.
@@ -57,7 +56,6 @@ impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
     /// they would cost a read of every byte at each start. `weights` names one of several sets in the file.
     pub fn open(path: &Path, weights: Option<&str>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
-        signals::reading(path);
         let dict = Arc::new(StateDict::open_weights(path, weights)?);
         let metadata = package::verify_structure(dict.checkpoint())?;
         let compute = compute.compute(&dict, device);

@@ -1,0 +1,160 @@
+//! Maps of files, and which file lies at an address: what a signal handler asks when a read through a map fails.
+
+use std::{
+    fs::File,
+    io,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
+    },
+};
+
+use memmap2::Mmap;
+
+/// The first place in a list of all that ever were. They are never freed, as a signal may come at any time.
+static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
+/// Held by who changes the list.
+static CHANGING: Mutex<()> = Mutex::new(());
+
+/// Addresses, and the file that lies there; none where it was unmapped.
+#[derive(Debug)]
+struct Place {
+    start: AtomicUsize,
+    /// Zero where nothing lies there.
+    end: AtomicUsize,
+    path: PathBuf,
+    /// The path as it is told, without what could move a cursor.
+    name: String,
+    next: Option<&'static Place>,
+}
+
+/// A file in memory, read-only.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    map: Mmap,
+    place: Option<&'static Place>,
+}
+
+impl Mapped {
+    /// Maps an open file.
+    pub fn open(path: &Path, file: &File) -> io::Result<Self> {
+        // SAFETY: the map is read-only and private to this process. As with every map, a file that another process
+        // shortens meanwhile faults, which ends the run with the file's name, and one that is rewritten gives other
+        // bytes, which no reader takes on trust.
+        let map = unsafe { Mmap::map(file) }?;
+        let place = note(path, map.as_ptr() as usize, map.len());
+        Ok(Self {
+            map,
+            place: Some(place),
+        })
+    }
+}
+
+impl From<Mmap> for Mapped {
+    /// Memory that no file lies under.
+    fn from(map: Mmap) -> Self {
+        Self { map, place: None }
+    }
+}
+
+impl Deref for Mapped {
+    type Target = Mmap;
+
+    fn deref(&self) -> &Mmap {
+        &self.map
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            place.end.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Enters a map in the list, where an earlier one of the same file left its place if there is one.
+fn note(path: &Path, start: usize, len: usize) -> &'static Place {
+    let _guard = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut places = places();
+    let left = places.find(|place| place.end.load(Ordering::Acquire) == 0 && place.path == path);
+    if let Some(place) = left {
+        place.start.store(start, Ordering::Release);
+        place.end.store(start + len, Ordering::Release);
+        return place;
+    }
+    let place = Box::leak(Box::new(Place {
+        start: start.into(),
+        end: (start + len).into(),
+        path: path.to_owned(),
+        name: path.display().to_string().replace(char::is_control, "?"),
+        next: first(),
+    }));
+    PLACES.store(place, Ordering::Release);
+    place
+}
+
+fn first() -> Option<&'static Place> {
+    // SAFETY: null, or leaked by `note`, and what may change in it is atomic.
+    unsafe { PLACES.load(Ordering::Acquire).as_ref() }
+}
+
+fn places() -> impl Iterator<Item = &'static Place> {
+    std::iter::successors(first(), |place| place.next)
+}
+
+/// The name of the file whose map holds an address, where there is one: a handler of SIGBUS says by it what can no
+/// longer be read.
+///
+/// Takes no lock and allocates nothing, so a signal handler may call it.
+pub fn mapped_file(address: usize) -> Option<&'static str> {
+    places()
+        .find(|place| {
+            let (start, end) = (place.start.load(Ordering::Acquire), place.end.load(Ordering::Acquire));
+            (start..end).contains(&address)
+        })
+        .map(|place| place.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_its_file_for_as_long_as_it_is_mapped() {
+        let folder = std::env::temp_dir().join(format!("sam3-mapped-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let map = |name: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, [7; 10_000]).unwrap();
+            Mapped::open(&path, &File::open(&path).unwrap()).unwrap()
+        };
+        let at = |map: &Mapped, offset: usize| mapped_file(map.as_ptr() as usize + offset).unwrap_or("none");
+        let (source, draft) = (map("source\n"), map("draft"));
+        for offset in [0, 5000, 9999] {
+            assert!(at(&source, offset).ends_with("source?"));
+            assert!(at(&draft, offset).ends_with("draft"));
+        }
+        let here = 0;
+        assert_eq!(mapped_file(&raw const here as usize), None);
+        let address = draft.as_ptr() as usize;
+        drop(draft);
+        assert_eq!(mapped_file(address), None);
+        let draft = map("draft");
+        assert!(at(&draft, 0).ends_with("draft"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_mapped_again_and_again_takes_one_place() {
+        let path = std::env::temp_dir().join(format!("sam3-mapped-again-{}", std::process::id()));
+        std::fs::write(&path, [7; 100]).unwrap();
+        for _ in 0..20 {
+            drop(Mapped::open(&path, &File::open(&path).unwrap()).unwrap());
+        }
+        assert_eq!(places().filter(|place| place.path == path).count(), 1);
+        std::fs::remove_file(path).unwrap();
+    }
+}
