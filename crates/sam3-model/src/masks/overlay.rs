@@ -45,7 +45,7 @@ const TINT: f32 = 0.42;
 pub fn overlay(image: &Image, instances: &[OverlayInstance]) -> Image {
     for instance in instances {
         let mask = instance.mask;
-        let sizes = [(mask.width, mask.height), (image.width, image.height)];
+        let sizes = [(mask.width, mask.height), (image.width(), image.height())];
         assert!(
             sizes[0] == sizes[1],
             "the mask has {:?} pixels, and the picture {:?}",
