@@ -1,5 +1,5 @@
-//! Checkpoints as people have them, from outside: prefixes, several sets of weights, other element types, SAM 3.1, folders; and
-//! the files that are none.
+//! Checkpoints as people have them, from outside: prefixes, several sets of weights, other element types, SAM 3.1,
+//! folders; and the files that are none.
 
 mod support;
 
@@ -344,13 +344,14 @@ fn a_config_of_another_model_is_not_obeyed() {
         "it is ignored",
     ];
     check(&["inspect", text(&path)], 0, &told);
-    // The miniature's text encoder has 5 heads: neither CLIP's 8 nor SAM 3's 16 are right, and 8 would have divided its width.
+    // The miniature's text encoder has 5 heads: neither CLIP's 8 nor SAM 3's 16 are right, and 8 divide its width.
     let output = folder.path("x.pth");
     let run = ["package", "--checkpoint-path", text(&path), "--output", text(&output)];
     check(&run, 1, &[told[0], "16 heads"]);
 }
 
-/// The trained miniature under SAM 3's names or SAM 3.1's, in half precision and without rotary tables, as ComfyUI's files are.
+/// The trained miniature under SAM 3's names or SAM 3.1's, in half precision and without rotary tables, as ComfyUI
+/// stores it.
 fn half(path: &Path, is_31: bool) -> PathBuf {
     let source = Arc::new(StateDict::open(&trained().checkpoint).unwrap());
     let neck = "detector.backbone.vision_backbone.";

@@ -40,9 +40,10 @@ pub(crate) struct Mapped {
 impl Mapped {
     /// Maps an open file.
     pub fn open(path: &Path, file: &File) -> io::Result<Self> {
-        // SAFETY: the map is read-only and private to this process. As with every map, a file that another process
-        // shortens meanwhile faults, which ends the run with the file's name, and one that is rewritten gives other
-        // bytes, which no reader takes on trust.
+        // SAFETY: the map is read-only, and nothing in this process writes to the file. Another process can: its bytes may
+        // change under a view, and reading beyond a file's new end ends the run with a signal. Every length is checked
+        // against the map's own, so that a changed file gives other values and no access outside of the map. README.md
+        // tells users not to change a file that is being read.
         let map = unsafe { Mmap::map(file) }?;
         let place = note(path, map.as_ptr() as usize, map.len());
         Ok(Self {

@@ -93,8 +93,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens and validates a checkpoint: `.pt`/`.pth`, `.safetensors`, an index with shards, a package, or a folder that
-    /// holds one of these.
+    /// Opens and validates a checkpoint: `.pt`/`.pth`, `.safetensors`, an index with shards, a package, or a folder
+    /// that holds one of these.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be opened; [`Error::Invalid`] where it is not a checkpoint, is cut off, or
@@ -103,8 +103,8 @@ impl Checkpoint {
         Self::open_weights(path, None)
     }
 
-    /// As [`open`](Self::open), of the weights that are called `wanted` in the file, as `ema` beside `model`. Where it is no name in
-    /// the file, it is left to [`StateDict`](crate::StateDict) as the prefix of some tensors' names.
+    /// As [`open`](Self::open), of the weights that are called `wanted` in the file, as `ema` beside `model`. A name
+    /// that no weights of the file have is left to [`StateDict`](crate::StateDict), as the prefix of some tensors' names.
     pub(crate) fn open_weights(path: &Path, wanted: Option<&str>) -> Result<Self> {
         if !path.is_dir() {
             return Self::read(path, map(path)?, wanted);
@@ -197,12 +197,14 @@ impl Checkpoint {
             }
             all.metadata = all.metadata.or(contents.metadata);
             all.warnings.extend(contents.warnings);
+            // A tensor that is not read, `tensor "NAME" …`, is none that the shard lacks.
+            for name in contents.unread.iter().filter_map(|why| why.split('"').nth(1)) {
+                shard_of.remove(name);
+            }
             all.unread.extend(contents.unread);
             files.push((shard_path, map));
         }
-        // A tensor that is not read is none that the shard lacks.
-        let is_unread = |name: &str| all.unread.iter().any(|why| why.contains(&format!("\"{name}\"")));
-        if let Some((name, &number)) = shard_of.iter().filter(|(name, _)| !is_unread(name)).min() {
+        if let Some((name, &number)) = shard_of.iter().min() {
             let reason = format!("it puts tensor \"{name}\" in {}, which lacks it", shards[number]);
             return Err(Error::invalid(path, reason));
         }

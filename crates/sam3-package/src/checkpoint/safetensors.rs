@@ -59,8 +59,8 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
             file.len()
         )),
         expected if expected < found => Err(format!(
-            "it has {} bytes after its last tensor: expected {} bytes, found {}; bytes were added in copying, so copy or \
-             download it again",
+            "it has {} bytes after its last tensor: expected {} bytes, found {}; bytes were added in copying, so copy \
+             or download it again",
             found - expected,
             start + expected,
             file.len()

@@ -1,5 +1,7 @@
 //! Which of several sets of weights in one file is taken: the model's own, its moving average, a teacher's.
 
+use super::list_of;
+
 /// Names of the model's own weights, the most usual first.
 const OWN: [&str; 7] = [
     "model",
@@ -26,9 +28,7 @@ pub(crate) struct Set {
 /// The set called `wanted`; without one, of the sets that are about as large as the largest, the model's own.
 pub(crate) fn choose(sets: &[Set], wanted: Option<&str>) -> Option<usize> {
     let Some(wanted) = wanted else {
-        return (0..sets.len())
-            .filter(|&i| is_whole(sets, i))
-            .min_by_key(|&i| rank(&sets[i].name));
+        return whole(sets).min_by_key(|&i| rank(&sets[i].name));
     };
     let is_called = |name: &str| {
         name == wanted
@@ -40,16 +40,16 @@ pub(crate) fn choose(sets: &[Set], wanted: Option<&str>) -> Option<usize> {
         .max_by_key(|&i| (sets[i].tensors, std::cmp::Reverse(i)))
 }
 
-/// More than half of the tensors of the largest: another copy of the model, not a part beside it.
-pub(crate) fn is_whole(sets: &[Set], index: usize) -> bool {
+/// Those with more than half of the tensors of the largest: copies of the model, not parts beside it.
+fn whole(sets: &[Set]) -> impl Iterator<Item = usize> {
     let most = sets.iter().map(|set| set.tensors).max().unwrap_or(0);
-    2 * sets[index].tensors > most
+    (0..sets.len()).filter(move |&i| 2 * sets[i].tensors > most)
 }
 
 /// Names of the other whole sets.
 pub(crate) fn others(sets: &[Set], taken: usize) -> Vec<&str> {
-    (0..sets.len())
-        .filter(|&i| i != taken && is_whole(sets, i) && !sets[i].name.is_empty())
+    whole(sets)
+        .filter(|&i| i != taken && !sets[i].name.is_empty())
         .map(|i| sets[i].name.as_str())
         .collect()
 }
@@ -57,17 +57,16 @@ pub(crate) fn others(sets: &[Set], taken: usize) -> Vec<&str> {
 /// What to tell where one of several was taken and nobody asked for it.
 pub(crate) fn note(sets: &[Set], taken: usize) -> Option<String> {
     let others = others(sets, taken);
-    let &[first, ..] = others.as_slice() else {
-        return None;
-    };
+    let first = *others.first()?;
     let taken = match sets[taken].name.as_str() {
         "" => "those without a name were".to_owned(),
         name => format!("\"{name}\" was"),
     };
+    let quoted: Vec<String> = others.iter().map(|name| format!("\"{name}\"")).collect();
     Some(format!(
-        "it holds {} sets of weights: {taken} taken, not \"{}\" (--weights {first} takes {})",
+        "it holds {} sets of weights: {taken} taken, not {} (--weights {first} takes {})",
         others.len() + 1,
-        others.join("\", \""),
+        list_of(&quoted),
         if others.len() == 1 { "the other" } else { "that one" }
     ))
 }

@@ -92,7 +92,10 @@ pub(super) fn names(file: &[u8]) -> Vec<&str> {
     };
     let mut at = directory.start;
     let mut names = Vec::new();
-    while let Some((raw, next)) = central_entry(file, at, directory.end) {
+    for _ in 0..directory.count {
+        let Some((raw, next)) = central_entry(file, at, directory.end) else {
+            break;
+        };
         names.extend(std::str::from_utf8(raw.name));
         at = next;
     }

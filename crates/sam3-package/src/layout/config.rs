@@ -21,9 +21,10 @@ const OWN_KEYS: [&str; 4] = [
     "detr_decoder_config",
 ];
 
-/// The `config` of embedded metadata; without metadata, `config.json` beside the file. A config of another model is
-/// not one for this: it is left out, and told in `warnings`, because the checkpoint's own tensors say most of it and SAM 3's
-/// numbers are right for the rest.
+/// The `config` of embedded metadata; without metadata, `config.json` beside the file.
+///
+/// A config of another model is left out, with a warning. It is no error: such a file lies in many a folder of
+/// downloads, the tensors tell most of the architecture, and SAM 3's own numbers are right for the rest.
 pub(super) fn read(checkpoint: &Checkpoint, warnings: &mut Vec<String>) -> Result<Option<Value>> {
     let (config, place) = match inside(checkpoint)? {
         Some(config) => (Some(config), "the config in its metadata".to_owned()),
@@ -38,8 +39,8 @@ pub(super) fn read(checkpoint: &Checkpoint, warnings: &mut Vec<String>) -> Resul
     };
     if let Err(whose) = is_sam3(&config) {
         warnings.push(format!(
-            "{place} is the config of another model ({whose}), expected model_type \"sam3\": it is ignored, and SAM 3's own \
-             numbers are taken"
+            "{place} is the config of another model ({whose}), expected model_type \"sam3\": it is ignored, and \
+             SAM 3's own numbers are taken"
         ));
         return Ok(None);
     }

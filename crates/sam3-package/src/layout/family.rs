@@ -60,7 +60,7 @@ const FAMILIES: [Family; 5] = [
     },
 ];
 
-/// What no SAM 3 has before or in its names: the sentence that says whose checkpoint it is. `None` where it may be SAM 3's.
+/// The sentence that says whose checkpoint it is; `None` where it may be SAM 3's.
 pub(super) fn refuse(names: &[String]) -> Option<String> {
     adapter(names).or_else(|| relative(names))
 }
@@ -72,17 +72,20 @@ fn adapter(names: &[String]) -> Option<String> {
     let small = |name: &&&String| !name.contains(".base_layer.");
     let tensors: Vec<&&String> = of_adapter.iter().filter(small).collect();
     let first = clip(of_adapter.first()?);
-    let count = tensors.len().max(1);
+    let count = match tensors.len() {
+        0 | 1 => "1 tensor".to_owned(),
+        many => format!("{many} tensors"),
+    };
     Some(
         if 2 * of_adapter.len() > names.len() && tensors.len() == of_adapter.len() {
             format!(
-                "it is a LoRA adapter ({count} tensors, such as \"{first}\") without the model that it changes: in Python, load \
-             the model with the adapter, call merge_and_unload() on it, and save its state dict again"
+                "it is a LoRA adapter ({count}, such as \"{first}\") without the model that it changes: in Python, \
+             load the model with the adapter, call merge_and_unload() on it, and save its state dict again"
             )
         } else {
             format!(
-                "a LoRA adapter lies unmerged in it ({count} tensors, such as \"{first}\"): in Python, call merge_and_unload() on \
-             the model and save its state dict again"
+                "a LoRA adapter lies unmerged in it ({count}, such as \"{first}\"): in Python, call merge_and_unload() \
+             on the model and save its state dict again"
             )
         },
     )

@@ -9,9 +9,9 @@ use crate::checkpoint::{Dtype, list_of};
 const TABLE: &str = ".attn.freqs_cis";
 const PARTS: [&str; 2] = ["_real", "_imag"];
 
-/// Presents every spelling of the stored tables as complex numbers `[positions, pairs]`: `view_as_real` `[positions, pairs, 2]`,
-/// complex numbers of another precision, real and imaginary parts apart. No run reads a table's values, so one of
-/// any other form is left out, and told.
+/// Presents every spelling of the stored tables as complex numbers `[positions, pairs]`: `view_as_real`
+/// `[positions, pairs, 2]`, complex numbers of another precision, real and imaginary parts apart. No run reads a
+/// table's values, so one of any other form is left out, and told.
 pub(super) fn adapt(entries: &mut Vec<Entry>) -> Option<String> {
     join(entries);
     let mut odd = Vec::new();

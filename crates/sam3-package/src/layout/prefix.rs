@@ -1,6 +1,6 @@
 //! What training code puts before and into every name, taken off again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{DETECTOR_PARTS, transformers};
 use crate::checkpoint::{
@@ -49,15 +49,17 @@ pub(super) fn unwrapped(name: &str) -> String {
 pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Result<Stripped, Vec<String>> {
     let prefixes: Vec<Option<&str>> = names.iter().map(|name| prefix_of(name)).collect();
     let mut sets: Vec<Set> = Vec::new();
+    let mut by_name = HashMap::new();
     for prefix in prefixes.iter().flatten() {
         let name = prefix.trim_end_matches('.');
-        match sets.iter_mut().find(|set| set.name == name) {
-            Some(set) => set.tensors += 1,
-            None => sets.push(Set {
+        let index = *by_name.entry(name).or_insert_with(|| {
+            sets.push(Set {
                 name: name.to_owned(),
-                tensors: 1,
-            }),
-        }
+                tensors: 0,
+            });
+            sets.len() - 1
+        });
+        sets[index].tensors += 1;
     }
     let Some(taken) = sets::choose(&sets, wanted) else {
         return match wanted {
@@ -84,10 +86,10 @@ pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Res
         name => format!("{name}."),
     };
     let of_taken: HashSet<&str> = names.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
-    let copies = sets::others(&sets, taken);
+    let copies: HashSet<&str> = sets::others(&sets, taken).into_iter().collect();
     let mut odd = Vec::new();
     for ((name, own), raw) in names.iter().zip(&prefixes).zip(raw) {
-        let is_copy = own.is_some_and(|own| !own.is_empty() && copies.contains(&own.trim_end_matches('.')));
+        let is_copy = own.is_some_and(|own| !own.is_empty() && copies.contains(own.trim_end_matches('.')));
         let kept = if prefix.is_empty() {
             Some(name.as_str()).filter(|_| !is_copy)
         } else {
@@ -102,7 +104,7 @@ pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Res
     }
     if !odd.is_empty() {
         stripped.warnings.push(format!(
-            "left out, as only these have no \"{prefix}\" before their names: {}",
+            "left out, as their names do not begin with \"{prefix}\": {}",
             list_of(&odd)
         ));
     }

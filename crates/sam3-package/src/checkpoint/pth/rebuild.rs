@@ -28,7 +28,7 @@ impl Reader<'_, '_> {
                 Some(("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")) if !args.is_empty() => {
                     value = args[0];
                 }
-                // A tensor with attributes: the function that makes it, its class, the function's arguments, the attributes.
+                // A tensor with attributes: a function, the class, the function's arguments, the attributes.
                 Some(("torch._tensor", "_rebuild_from_type_v2")) if args.len() >= 3 => {
                     let inner = self.pickle.items(args[2]).unwrap_or(&[]);
                     return self.rebuild_by(name, self.pickle.global(args[0]), inner, value);

@@ -120,6 +120,23 @@ fn a_folder_that_stands_for_no_one_file_says_what_is_in_it() {
 }
 
 #[test]
+fn a_tensor_that_is_not_read_is_not_lacking() {
+    let header =
+        r#"{"b":{"dtype":"F4","shape":[8],"data_offsets":[0,4]},"c":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+    let index = br#"{"weight_map":{"b":"1.safetensors","c":"1.safetensors"}}"#;
+    let files = [
+        ("i.index.json", &index[..]),
+        ("1.safetensors", &safetensors(header, &[0; 8])),
+    ];
+    let checkpoint = Checkpoint::open(&folder("unread", &files).join("i.index.json")).unwrap();
+    assert_eq!((checkpoint.len(), checkpoint.position("c")), (1, Some(0)));
+    assert_eq!(
+        checkpoint.unread(),
+        ["tensor \"b\" has dtype \"F4\", which is not read"]
+    );
+}
+
+#[test]
 fn shards_are_of_one_format_and_hold_tensors() {
     let index = br#"{"weight_map":{"b":"1.bin","c":"2.bin"}}"#;
     let header = r#"{"c":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
