@@ -372,9 +372,10 @@ fn remove_stale(folder: &Path) {
         if !hidden.starts_with('.') || writer.is_empty() || !is_writer {
             continue;
         }
-        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            // Someone else may have been faster.
-            let _ = fs::remove_file(entry.path());
+        let path = entry.path();
+        // Another run may have removed the file that was opened, and a third have made its own of the same name.
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok() && is_at(&file, &path)) {
+            let _ = fs::remove_file(path);
         }
     }
 }

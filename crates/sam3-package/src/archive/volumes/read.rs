@@ -183,28 +183,25 @@ fn number_of(end: &str) -> Option<usize> {
     end.parse().ok().filter(|_| is_number)
 }
 
-/// The parts of an archive that exist, by their numbers. FAT may have changed the case of some names.
+/// The parts of an archive that exist, by their numbers. FAT may have changed the case of some names; where a number is
+/// there in both, they are two archives.
 fn parts_of(shared: &Path) -> BTreeMap<usize, PathBuf> {
+    let (mut exact, mut others) = (BTreeMap::new(), BTreeMap::new());
     let entries = fs::read_dir(folder_of(shared)).into_iter().flatten().flatten();
-    let mut parts = BTreeMap::new();
+    let own = shared.file_name().unwrap_or_default();
     for name in entries.map(|entry| entry.file_name()) {
         let Some((stem, end)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
             continue;
         };
-        let is_ours = shared
-            .file_name()
-            .is_some_and(|shared| shared.eq_ignore_ascii_case(stem));
-        if let Some(number) = number_of(end).filter(|_| is_ours) {
-            let is_exact = shared.file_name().is_some_and(|shared| shared == stem);
-            let path = shared.with_file_name(&name);
-            if is_exact {
-                parts.insert(number, path);
-            } else {
-                parts.entry(number).or_insert(path);
-            }
+        if let Some(number) = number_of(end).filter(|_| own.eq_ignore_ascii_case(stem)) {
+            let parts = if own == stem { &mut exact } else { &mut others };
+            parts.insert(number, shared.with_file_name(&name));
         }
     }
-    parts
+    if exact.keys().all(|number| !others.contains_key(number)) {
+        exact.append(&mut others);
+    }
+    exact
 }
 
 /// Where counting begins: 7-Zip's parts begin with 1, and so do ours where the first is missing, but only 7-Zip's begin
@@ -285,5 +282,30 @@ impl Read for Reader<'_> {
             self.file = File::open(next)?;
             self.rest = rest;
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_two_archives_are_not_mixed() {
+        let folder = std::env::temp_dir().join(format!("sam3-parts-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let add = |name: &str| fs::write(folder.join(name), "").unwrap();
+        let numbers = || parts_of(&folder.join("x.tar.gz")).into_keys().collect::<Vec<_>>();
+        [
+            "x.tar.gz.000",
+            "X.TAR.GZ.001",
+            "x.tar.gz",
+            "x.tar.gz.02",
+            "y.tar.gz.003",
+        ]
+        .map(add);
+        assert_eq!(numbers(), [0, 1]);
+        add("X.TAR.GZ.000");
+        assert_eq!(numbers(), [0]);
+        fs::remove_dir_all(folder).unwrap();
     }
 }
