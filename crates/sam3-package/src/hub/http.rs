@@ -119,8 +119,8 @@ impl Client {
     }
 
     /// Asks what a file is; `None` where the repository has none of the name.
-    pub fn describe(&self, url: &str) -> Result<Option<Described>, Failure> {
-        let mut url = url.to_owned();
+    pub fn describe(&self, asked: &str) -> Result<Option<Described>, Failure> {
+        let mut url = asked.to_owned();
         let mut commit = None;
         for _ in 0..=MAX_REDIRECTS {
             let response = self.ask(self.agent.head(&url), &url)?;
@@ -137,6 +137,10 @@ impl Client {
                 commit = answer::repo_commit(headers).or(commit);
                 url = next.to_owned();
                 continue;
+            }
+            if next.is_none() && status == StatusCode::NOT_FOUND && url != asked && self.may_know_token(&url) {
+                let reason = format!("it redirects to {url}, which does not exist: check HF_ENDPOINT and --repo");
+                return Err(Failure::Final(reason));
             }
             if next.is_none() && !status.is_success() {
                 return Err(self.refusal(&response, &url));

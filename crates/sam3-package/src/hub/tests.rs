@@ -21,6 +21,11 @@ use crate::package::hex;
 
 const COMMIT: &str = "3c879f39826c281e95690f02c7821c4de09afae7";
 
+/// From a path to a status and a place to go.
+type Move = fn(&str) -> Option<(&'static str, String)>;
+/// From a digest and a size to the headers that describe a file.
+type Describe = fn(&str, usize) -> String;
+
 /// How the server treats requests.
 #[derive(Clone, Default)]
 struct Habits {
@@ -43,9 +48,9 @@ struct Habits {
     /// The path that it is served under, as a mirror behind a company's web server is.
     under: &'static str,
     /// Redirects a path: with a status, to a place.
-    moves: Option<fn(&str) -> Option<(&'static str, String)>>,
+    moves: Option<Move>,
     /// What it says of a file, from its digest and size, in place of what the Hub says.
-    describes: Option<fn(&str, usize) -> String>,
+    describes: Option<Describe>,
     /// Tells no size before it sends the bytes.
     hides_size: bool,
 }

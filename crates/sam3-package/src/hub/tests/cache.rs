@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn any_tag_that_can_name_a_file_does() {
-    let forms: [(fn(&str, usize) -> String, &str); 7] = [
+    let forms: [(Describe, &str); 7] = [
         (|_, _| "ETag: \"0123abc-12\"".to_owned(), "0123abc-12"),
         (|_, _| "ETag: W/\"0123abc\"".to_owned(), "0123abc"),
         (|_, _| "ETag: 0123abc".to_owned(), "0123abc"),
@@ -47,7 +47,7 @@ fn any_tag_that_can_name_a_file_does() {
 
 #[test]
 fn a_digest_is_checked_wherever_one_is_told() {
-    let forms: [fn(&str, usize) -> String; 4] = [
+    let forms: [Describe; 4] = [
         |digest, _| format!("ETag: \"{digest}\""),
         |digest, _| format!("ETag: {}", digest.to_uppercase()),
         |digest, _| format!("X-Linked-Etag: \"{digest}\"\r\nETag: \"abc-1\""),

@@ -5,7 +5,7 @@ use super::*;
 /// What every file is redirected to, in each form that a reference has.
 #[test]
 fn every_form_of_redirect_is_followed_by_both_requests() {
-    let forms: [fn(&str) -> Option<(&'static str, String)>; 6] = [
+    let forms: [Move; 6] = [
         |path| {
             path.contains("/resolve/")
                 .then(|| ("301", "/hf/moved/sam3.pt".to_owned()))
@@ -141,8 +141,13 @@ fn a_redirect_that_leads_nowhere_is_told() {
     for (name, moves, words) in [
         (
             "circle",
-            (|path| Some(("302", path.to_owned()))) as fn(&str) -> Option<(&'static str, String)>,
+            (|path| Some(("302", path.to_owned()))) as Move,
             "redirected more than 10 times",
+        ),
+        (
+            "gone",
+            |path| path.contains("/resolve/").then(|| ("307", "/gone/sam3.pt".to_owned())),
+            "/gone/sam3.pt, which does not exist: check HF_ENDPOINT",
         ),
         (
             "scheme",
