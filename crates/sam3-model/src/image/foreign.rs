@@ -131,8 +131,9 @@ fn of_text(bytes: &[u8]) -> Option<&'static str> {
         Some("JSON, which may be a server's error in place of the download; download the file itself")
     } else {
         let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80;
-        let text = start.iter().all(is_text)
-            && std::str::from_utf8(&start[..start.len().min(1000)]).is_ok_and(|t| !t.is_empty());
+        // The last letter may be cut off with the rest.
+        let is_utf8 = std::str::from_utf8(&start).map_or_else(|error| error.error_len().is_none(), |_| true);
+        let text = !start.is_empty() && is_utf8 && start.iter().all(is_text);
         text.then_some("text; download or copy the picture itself")
     }
 }

@@ -21,7 +21,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     let decoded = decoder
         .decode()
         .map_err(|error| format!("damaged JPEG: {error}; copy it again"))?;
-    // Inks come as the programs of Adobe mean them, 255 for none: that is how files are, with Adobe's segment or without.
+    // Inks are stored as 255 for none, and come inverted: so Adobe writes them, and Pillow takes all files to be Adobe's.
     let rgb = match decoder.info().map(|info| info.pixel_format) {
         Some(PixelFormat::L8) => samples::to_rgb(decoded, 1, [0; 3])?,
         Some(PixelFormat::RGB24) => decoded,

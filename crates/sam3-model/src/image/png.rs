@@ -11,13 +11,14 @@ pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     let damaged = |error| format!("damaged PNG: {error}; copy it again");
     let checked = check(bytes)?;
     let mut options = DecodeOptions::default();
-    // Some writers put wrong checksums on the pixels' chunks. The stream inside has its own, which then has to be right.
+    // Some writers put wrong checksums on the pixels' chunks. The stream inside has its own, which must then be right.
     options.set_ignore_crc(!checked);
     options.set_ignore_adler32(checked);
+    options.set_ignore_iccp_chunk(true); // which would be unpacked for nobody
     let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     // Palettes become colours, grey of a few bits becomes 8.
     decoder.set_transformations(Transformations::EXPAND);
-    // Ours is about the picture, below, and not about how it is stored; texts have one of their own.
+    // Ours is about the picture and not about how it is stored; texts have one of their own.
     decoder.set_limits(Limits { bytes: usize::MAX });
     let header = decoder.read_header_info().map_err(damaged)?;
     let (width, height) = (header.width, header.height);

@@ -21,7 +21,11 @@ pub fn preprocess(image: &Image, size: usize) -> Vec<f32> {
 }
 
 /// `image` at another size, its sides stretched independently.
+///
+/// # Panics
+/// Where `width` or `height` is 0: no picture is that small.
 pub fn resize(image: &Image, width: u32, height: u32) -> Image {
+    assert!(width > 0 && height > 0, "a picture of {width}x{height}");
     let rgb = resize_rows(&image.rgb, image.width as usize, width as usize);
     let rgb = resize_columns(&rgb, image.height as usize, height as usize, width as usize);
     Image { width, height, rgb }

@@ -171,7 +171,7 @@ impl<'a> Header<'a> {
                     "a JPEG whose colours are sampled at a fraction is not read; {CONVERT}"
                 ));
             }
-            // In a scan of its own a component has only the blocks it needs; the decoder then counts those of whole units.
+            // In a scan of its own a component has the blocks it needs, and the decoder counts those of whole units.
             let alone = self
                 .scans
                 .iter()
