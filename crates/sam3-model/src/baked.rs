@@ -60,15 +60,18 @@ pub fn bake_prompts(config: &Config, dict: Arc<StateDict>, prompts: &[String]) -
     })
 }
 
-/// The prompts baked into `dict` and their features by token ids; nothing for a checkpoint with a text encoder.
+/// Features of texts, by their token ids: two spellings of the same tokens are one prompt.
+pub type Features = HashMap<Vec<u32>, TextFeatures>;
+
+/// The prompts baked into `dict` and what to answer them with; nothing for a checkpoint with a text encoder.
 pub fn load(
     dict: &StateDict,
     weights: &Weights,
     tokenizer: &Tokenizer,
     config: &Config,
-) -> Result<(Vec<String>, HashMap<Vec<u32>, TextFeatures>)> {
+) -> Result<(Vec<String>, Features)> {
     let Some(index) = dict.position(BAKED_PROMPTS) else {
-        return Ok((Vec::new(), HashMap::new()));
+        return Ok((Vec::new(), Features::new()));
     };
     let fault = |reason: String| Error::Checkpoint {
         path: dict.path().to_owned(),
@@ -89,7 +92,7 @@ pub fn load(
         )));
     }
     let features = weights.tensor(BAKED_PROMPTS, &expected)?;
-    let mut texts = HashMap::new();
+    let mut texts = Features::new();
     for (index, prompt) in prompts.iter().enumerate() {
         let ids = tokenizer.encode(prompt).ids.to_vec();
         texts.insert(ids.clone(), TextFeatures::new(features.get(index)?, &ids));
