@@ -30,7 +30,7 @@ pub use error::{Error, is_wrong_path};
 pub use hub::Hub;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
 pub use mapped::mapped_file;
-pub use precision::{Precision, QuantisationError};
+pub use precision::{Precision, QuantisationError, int8_scale};
 pub use progress::Progress;
 pub use staged::{Staged, discard_staged};
 
