@@ -373,8 +373,12 @@ fn remove_stale(folder: &Path) {
             continue;
         }
         let path = entry.path();
-        // Another run may have removed the file that was opened, and a third have made its own of the same name.
-        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok() && is_at(&file, &path)) {
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        // Another run may have removed the file that was opened and a third have made its own of the same name. The lock
+        // is held until it is removed: its writer may be about to take it.
+        if file.try_lock().is_ok() && is_at(&file, &path) {
             let _ = fs::remove_file(path);
         }
     }

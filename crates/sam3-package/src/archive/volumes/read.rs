@@ -295,14 +295,14 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let add = |name: &str| fs::write(folder.join(name), "").unwrap();
         let numbers = || parts_of(&folder.join("x.tar.gz")).into_keys().collect::<Vec<_>>();
-        [
+        let names = [
             "x.tar.gz.000",
             "X.TAR.GZ.001",
             "x.tar.gz",
             "x.tar.gz.02",
             "y.tar.gz.003",
-        ]
-        .map(add);
+        ];
+        names.into_iter().for_each(add);
         assert_eq!(numbers(), [0, 1]);
         add("X.TAR.GZ.000");
         assert_eq!(numbers(), [0]);
