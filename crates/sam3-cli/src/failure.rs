@@ -118,7 +118,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     let hint = match Known::of(error)? {
         Known::Own(failure) => return failure.hint.clone(),
         Known::Package(Error::Io { path, source, .. }) | Known::Image(ImageError::Io { path, source, .. }) => {
-            return broken_link(path, source).or_else(|| io_hint(source).map(str::to_owned));
+            return broken_link(path, source).or_else(|| input_hint(source).map(str::to_owned));
         }
         Known::Package(Error::Invalid { path, .. }) => no_content(path).unwrap_or(FILE_HINT),
         Known::Package(error) => package_hint(error)?,
@@ -202,6 +202,16 @@ fn broken_link(path: &Path, error: &io::Error) -> Option<String> {
 /// As the driver and cuBLAS say it.
 fn is_out_of_gpu_memory(message: &str) -> bool {
     message.contains("OUT_OF_MEMORY") || message.contains("CUBLAS_STATUS_ALLOC_FAILED")
+}
+
+/// What to do about an input that the system does not hand over.
+fn input_hint(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            Some("you may not read it: `ls -l` shows its owner and rights, `chmod` changes them")
+        }
+        _ => io_hint(error),
+    }
 }
 
 fn io_hint(error: &io::Error) -> Option<&'static str> {
@@ -289,7 +299,8 @@ mod tests {
             };
             for error in [Error::from(package), Error::from(picture)] {
                 assert_eq!(exit_code(&error), code, "{error:#}");
-                assert!(hint(&error).is_some(), "{error:#}");
+                let hint = hint(&error).unwrap();
+                assert!(!hint.contains("write"), "{error:#}: {hint}");
             }
         }
     }
