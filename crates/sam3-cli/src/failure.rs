@@ -121,7 +121,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     let hint = match Known::of(error)? {
         Known::Own(failure) => return failure.hint.clone(),
         Known::Package(Error::Io { path, source, .. }) | Known::Image(ImageError::Io { path, source, .. }) => {
-            return broken_link(path, source).or_else(|| io_hint(source).map(str::to_owned));
+            return broken_link(path, source).or_else(|| input_hint(source).map(str::to_owned));
         }
         Known::Package(Error::Invalid { path, .. }) => no_content(path).unwrap_or(FILE_HINT),
         Known::Package(error) => package_hint(error)?,
@@ -210,6 +210,16 @@ fn is_out_of_gpu_memory(message: &str) -> bool {
     message.contains("OUT_OF_MEMORY") || message.contains("CUBLAS_STATUS_ALLOC_FAILED")
 }
 
+/// What to do about an input that the system does not hand over.
+fn input_hint(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            Some("you may not read it: `ls -l` shows its owner and rights, `chmod` changes them")
+        }
+        _ => io_hint(error),
+    }
+}
+
 fn io_hint(error: &io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         ErrorKind::NotFound => "check the spelling of the path and that its folder exists",
@@ -295,7 +305,8 @@ mod tests {
             };
             for error in [Error::from(package), Error::from(picture)] {
                 assert_eq!(exit_code(&error), code, "{error:#}");
-                assert!(hint(&error).is_some(), "{error:#}");
+                let hint = hint(&error).unwrap();
+                assert!(!hint.contains("write"), "{error:#}: {hint}");
             }
         }
     }
