@@ -23,7 +23,7 @@ pub use copy::{Copied, copy};
 pub use error::Error;
 pub use hub::Hub;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
-pub use precision::{Precision, QuantisationError};
+pub use precision::{Precision, QuantisationError, int8_scale};
 pub use progress::Progress;
 pub use staged::{Staged, discard_staged};
 

@@ -118,16 +118,22 @@ impl Scratch {
 /// model as int8 took 6.7 s of CPU with the one and 15.0 s with the other.
 const ROUND: f32 = 12_582_912.0;
 
-/// One row of a Linear weight to int8, symmetric: appends the codes, returns the scale, `value ≈ code × scale`.
-///
-/// The scale is the row's largest magnitude over 127; a row of zeros has scale 1.
-pub(crate) fn quantise_row(row: &[f32], out: &mut Vec<u8>, cost: &mut Cost) -> f32 {
-    let largest = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let scale = if largest > 0.0 {
-        (largest / 127.0).max(f32::MIN_POSITIVE)
-    } else {
+/// What one int8 code is worth in a row whose largest magnitude is `largest`: that over 127, but not a subnormal number, which has no
+/// reciprocal; 1 in a row of zeros. NaN and infinity stay what they are.
+pub fn int8_scale(largest: f32) -> f32 {
+    let scale = largest / 127.0;
+    if largest == 0.0 {
         1.0
-    };
+    } else if scale < f32::MIN_POSITIVE {
+        f32::MIN_POSITIVE
+    } else {
+        scale
+    }
+}
+
+/// One row of a Linear weight to int8, symmetric: appends the codes, returns the [scale](int8_scale), `value ≈ code × scale`.
+pub(crate) fn quantise_row(row: &[f32], out: &mut Vec<u8>, cost: &mut Cost) -> f32 {
+    let scale = int8_scale(row.iter().fold(0.0f32, |m, v| m.max(v.abs())));
     let (mut codes, mut back) = ([0i8; 256], [0.0f32; 256]);
     for values in row.chunks(codes.len()) {
         for ((value, code), back) in values.iter().zip(&mut codes).zip(&mut back) {
@@ -344,6 +350,21 @@ mod tests {
         assert_eq!(scale, 1.0);
         let codes: Vec<i8> = codes.iter().map(|code| *code as i8).collect();
         assert_eq!(codes, [127, 0, 2, 2, 0, -2, -126, -127]);
+    }
+
+    #[test]
+    fn int8_scales_have_reciprocals() {
+        for (largest, expected) in [
+            (0.0, 1.0),
+            (1e-45, f32::MIN_POSITIVE),
+            (1e-37, f32::MIN_POSITIVE),
+            (254.0, 2.0),
+        ] {
+            assert_eq!(int8_scale(largest), expected, "{largest}");
+            assert!((1.0 / int8_scale(largest)).is_finite(), "{largest}");
+        }
+        assert_eq!(int8_scale(f32::INFINITY), f32::INFINITY);
+        assert!(int8_scale(f32::NAN).is_nan());
     }
 
     #[test]

@@ -4,9 +4,6 @@ use rayon::prelude::*;
 
 use super::simd::{self, Isa, Op};
 
-/// The largest code; −128 is not used.
-pub const MAX_CODE: f32 = 127.0;
-
 /// Rows of int8 codes, and what one code is worth in each.
 pub struct Codes {
     /// `[rows, depth]`.
@@ -57,7 +54,7 @@ pub fn encode(values: &[f32], scale: f32, codes: &mut [i8]) {
     simd::dispatch(Encode { values, scale, codes });
 }
 
-/// What a code is worth in a row of these values: the largest magnitude over 127.
+/// What a code is worth in a row of these values: as in packages, the largest magnitude over 127. NaN where one of them is.
 pub fn scale(values: &[f32]) -> f32 {
     simd::dispatch(Scale(values))
 }
@@ -71,22 +68,15 @@ impl Op for Scale<'_> {
     type Out = f32;
     #[inline(always)]
     fn run<I: Isa>(self) -> f32 {
-        let mut parts = [0f32; PARTS];
+        // As bits, magnitudes have the same order, and NaN is the largest.
+        let mut parts = [0u32; PARTS];
         for chunk in self.0.chunks(PARTS) {
             for (part, x) in parts.iter_mut().zip(chunk) {
-                *part = if x.abs() > *part { x.abs() } else { *part };
+                *part = x.abs().to_bits().max(*part);
             }
         }
-        let mut largest = 0f32;
-        for part in parts {
-            largest = largest.max(part);
-        }
-        // A subnormal scale has no reciprocal; such a row is zero for every purpose here.
-        if largest > MAX_CODE * f32::MIN_POSITIVE {
-            largest / MAX_CODE
-        } else {
-            0.0
-        }
+        let largest = parts.into_iter().fold(0, u32::max);
+        sam3_package::int8_scale(f32::from_bits(largest))
     }
 }
 
@@ -109,7 +99,7 @@ impl Op for Encode<'_> {
     fn run<I: Isa>(self) -> Sums {
         // Adding 1.5 × 2^23 leaves the nearest integer, ties to even, in the low bits.
         const ROUND: f32 = 12_582_912.0;
-        let inverse = if self.scale == 0.0 { 0.0 } else { 1.0 / self.scale };
+        let inverse = 1.0 / self.scale;
         let (mut lost, mut magnitude) = ([0f32; PARTS], [0f32; PARTS]);
         for (values, codes) in self.values.chunks(PARTS).zip(self.codes.chunks_mut(PARTS)) {
             let sums = lost.iter_mut().zip(&mut magnitude);
@@ -155,9 +145,29 @@ mod tests {
     }
 
     #[test]
+    fn scales_are_those_of_packages_at_every_level() {
+        at_every_level(|| {
+            for (row, expected) in [
+                (vec![0.0; 70], 1.0),
+                (vec![1e-40, -1e-40], f32::MIN_POSITIVE),
+                (vec![0.5, -254.0, 3.0], 2.0),
+                (vec![f32::INFINITY, 1.0], f32::INFINITY),
+            ] {
+                assert_eq!(scale(&row), expected, "{row:?}");
+                let found = quantize(&row, row.len());
+                assert_eq!(found.scales, [expected]);
+            }
+            for place in [0, 1, 69] {
+                let mut row = vec![3.0; 70];
+                row[place] = f32::NAN;
+                assert!(scale(&row).is_nan(), "NaN at {place}");
+            }
+        });
+    }
+
+    #[test]
     fn rows_that_int8_cannot_hold_are_told_by_their_error() {
         assert_eq!(quantize(&[0.0; 8], 4).error, 0.0);
-        assert_eq!(scale(&[1e-40, -1e-40]), 0.0);
         assert!(quantize(&[1.0, f32::NAN], 2).error.is_nan());
         assert!(quantize(&[1.0, f32::INFINITY], 2).error.is_nan());
         let mut outlier = values(1000, 2);
