@@ -29,7 +29,9 @@ pub fn dots(compute: Compute, a: &Tensor, b: &Tensor, shift: &Tensor) -> Result<
                 shift: Some(&shifts),
                 ..Epilogue::default()
             };
-            product::product_at(compute, &left, &right, epilogue, out, |row| row * columns + i * BLOCK);
+            let place = |row| row * columns + i * BLOCK;
+            // SAFETY: rows are `columns` apart, and a block has no more.
+            unsafe { product::product_at(compute, &left, &right, epilogue, out, place) };
         }
     };
     // SAFETY: the blocks are all rows of `b`, which are the columns of the result.

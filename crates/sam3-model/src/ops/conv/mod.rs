@@ -222,10 +222,12 @@ impl ConvTranspose2x2 {
                     activation,
                     ..Epilogue::default()
                 };
-                product::product_at(self.compute, &pixels, &kernel.reader(), epilogue, out, |pixel| {
+                let place = |pixel| {
                     let (y, x) = (pixel / width, pixel % width);
                     ((2 * y + dy) * 2 * width + 2 * x + dx) * self.output
-                });
+                };
+                // SAFETY: a product has `output` columns, and each pixel its own corner of its own square.
+                unsafe { product::product_at(self.compute, &pixels, &kernel.reader(), epilogue, out, place) };
             }
         };
         // SAFETY: every pixel of the result is one corner of one pixel's square.

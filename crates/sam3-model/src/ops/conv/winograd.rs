@@ -64,7 +64,7 @@ pub fn conv_3x3(conv: &Conv3x3, bias: &[f32], map: &impl Map) -> Vec<f32> {
                     squares,
                     width: columns,
                 };
-                product::run(&pixels, panels, Epilogue::default(), products, |row| row * output);
+                product::run(&pixels, panels, Epilogue::default(), products);
             }
             // SAFETY: a product writes every element.
             let products = unsafe { host::values_in(products) };

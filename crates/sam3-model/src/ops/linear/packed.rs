@@ -58,7 +58,7 @@ impl<S: Deref<Target = Storage>> Packed<'_, S> {
     /// `residual + activation(x Wᵀ + b)` of rows of `x`; every element of `out` is written.
     pub fn run(&mut self, x: &[f32], activation: Activation, residual: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
         let Linear { weight, compute, .. } = self.layer;
-        let (columns, depth) = (weight.shape()[0], weight.shape()[1]);
+        let depth = weight.shape()[1];
         let epilogue = Epilogue {
             bias: self.bias.as_deref(),
             activation,
@@ -80,7 +80,7 @@ impl<S: Deref<Target = Storage>> Packed<'_, S> {
                     values: &x.codes,
                     depth,
                 };
-                return product::run(&codes, panels, epilogue, out, |row| row * columns);
+                return product::run(&codes, panels, epilogue, out);
             }
         }
         if x.len() <= few::MOST * depth {
@@ -90,6 +90,6 @@ impl<S: Deref<Target = Storage>> Packed<'_, S> {
             .float
             .get_or_insert_with(|| product::pack(*compute, &weight.reader()));
         let x = Matrix { values: x, depth };
-        product::run(&x, panels, epilogue, out, |row| row * columns);
+        product::run(&x, panels, epilogue, out);
     }
 }

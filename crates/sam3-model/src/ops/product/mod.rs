@@ -40,12 +40,17 @@ pub fn product<V, U: Unit<V>>(
     epilogue: Epilogue<'_>,
     out: &mut [MaybeUninit<f32>],
 ) {
-    let columns = b.count();
-    product_at(unit, a, b, epilogue, out, |row| row * columns);
+    run(a, &pack(unit, b), epilogue, out);
 }
 
-/// As [`product`], with row `m` of the output at `place(m)`; distinct rows must not overlap.
-pub fn product_at<V, U: Unit<V>>(
+/// As [`product`], with row `m` of the output at `place(m)`; only those rows of `out` are written.
+///
+/// # Safety
+/// No two rows overlap: for `m` other than `n`, `place(m)` and `place(n)` are at least as far apart as the product has columns.
+///
+/// # Panics
+/// As [`product`]; and when a row is not inside `out`.
+pub unsafe fn product_at<V, U: Unit<V>>(
     unit: U,
     a: &impl Rows<V>,
     b: &impl Rows<V>,
@@ -53,12 +58,20 @@ pub fn product_at<V, U: Unit<V>>(
     out: &mut [MaybeUninit<f32>],
     place: impl Fn(usize) -> usize + Sync,
 ) {
-    let panels = pack(unit, b);
-    run(a, &panels, epilogue, out, place);
+    // SAFETY: the caller's promise.
+    unsafe { run_at(a, &pack(unit, b), epilogue, out, place) };
 }
 
-/// As [`product_at`], of a `b` that is packed.
-pub fn run<V, U: Unit<V>>(
+/// As [`product`], of a `b` that is packed.
+pub fn run<V, U: Unit<V>>(a: &impl Rows<V>, b: &Panels<U>, epilogue: Epilogue<'_>, out: &mut [MaybeUninit<f32>]) {
+    let columns = b.columns();
+    // SAFETY: each row begins where the one before it ends.
+    unsafe { run_at(a, b, epilogue, out, |row| row * columns) };
+}
+
+/// # Safety
+/// See [`product_at`].
+unsafe fn run_at<V, U: Unit<V>>(
     a: &impl Rows<V>,
     b: &Panels<U>,
     epilogue: Epilogue<'_>,
@@ -109,7 +122,7 @@ pub fn run<V, U: Unit<V>>(
 
 struct SharedOut(*mut MaybeUninit<f32>);
 
-// SAFETY: tasks write disjoint elements: each has its own rows and columns.
+// SAFETY: tasks write disjoint elements: each has its own rows and columns, and no two rows overlap, as `product_at` was promised.
 unsafe impl Sync for SharedOut {}
 
 /// One task: some rows against some panels.
