@@ -21,21 +21,23 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Files under `folder` with one of these extensions, as paths below the repository's root.
-fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
-    fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-            let path = entry.expect("a directory entry").path();
-            if path.is_dir() {
-                let name = path.file_name().unwrap_or_default();
-                if name != "target" && name != "__pycache__" && name != ".git" {
-                    visit(&path, found);
-                }
-            } else {
-                found.push(path);
+/// Every file under `folder`, but for what is built.
+fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("a directory entry").path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default();
+            if name != "target" && name != "__pycache__" && name != ".git" {
+                visit(&path, found);
             }
+        } else {
+            found.push(path);
         }
     }
+}
+
+/// Files under `folder` with one of these extensions, as paths below the repository's root.
+fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     visit(&root().join(folder), &mut found);
     found.retain(|path| path.extension().is_some_and(|own| extensions.iter().any(|e| own == *e)));
@@ -164,6 +166,116 @@ fn every_module_is_named_in_architecture_md() {
         }
     }
     none(complaints);
+}
+
+/// Is a file what cargo compiles by itself: a library, a binary, a build script, a test?
+fn is_root(package: &Path, file: &Path) -> bool {
+    let below = file.strip_prefix(package).expect("a file of the package");
+    let parts: Vec<_> = below.iter().map(|part| part.to_str().unwrap_or_default()).collect();
+    matches!(
+        parts[..],
+        ["build.rs"] | ["src", "lib.rs" | "main.rs"] | ["src", "bin", _] | ["tests" | "benches" | "examples", _]
+    )
+}
+
+/// The files of the modules that a source file names, each `mod x;` on a line of its own. They lie beside it where `has_them_beside`, else
+/// in a folder of its name.
+fn modules_named_by(file: &Path, has_them_beside: bool) -> Vec<PathBuf> {
+    let folder = if has_them_beside {
+        file.with_file_name("")
+    } else {
+        file.with_extension("")
+    };
+    let mut own_path = None;
+    let mut found = Vec::new();
+    for line in read(file).lines().map(str::trim) {
+        if let Some(path) = line
+            .strip_prefix("#[path = \"")
+            .and_then(|rest| rest.strip_suffix("\"]"))
+        {
+            own_path = Some(file.with_file_name(path));
+        }
+        if let Some((visibility, name)) = line.strip_suffix(';').and_then(|line| line.split_once("mod "))
+            && (visibility.is_empty() || visibility.starts_with("pub"))
+        {
+            let places = [folder.join(name).with_extension("rs"), folder.join(name).join("mod.rs")];
+            found.extend(
+                own_path
+                    .take()
+                    .or_else(|| places.into_iter().find(|place| place.exists())),
+            );
+        }
+    }
+    found
+}
+
+/// The files of a package that no `mod` names, from its roots on and at any depth: nothing compiles them.
+fn orphans(package: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    visit(package, &mut all);
+    all.retain(|path| path.extension().is_some_and(|own| own == "rs"));
+    let roots = all.iter().filter(|path| is_root(package, path));
+    let mut reached: Vec<PathBuf> = roots.cloned().collect();
+    let mut next = 0;
+    while let Some(file) = reached.get(next).cloned() {
+        let has_them_beside = is_root(package, &file) || file.ends_with("mod.rs");
+        reached.extend(modules_named_by(&file, has_them_beside));
+        next += 1;
+    }
+    all.retain(|path| !reached.contains(path));
+    all
+}
+
+#[test]
+fn every_source_file_is_named_by_a_mod() {
+    let mut packages = CRATES.map(|name| root().join("crates").join(name)).to_vec();
+    packages.push(root().join("fuzz"));
+    let orphans = packages.iter().flat_map(|package| orphans(package));
+    none(
+        orphans
+            .map(|path| format!("{}: no mod names it", path.display()))
+            .collect(),
+    );
+}
+
+#[test]
+fn a_source_file_that_no_mod_names_is_found() {
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("orphans");
+    for (file, text) in [
+        ("build.rs", "#[path = \"build/step.rs\"]\nmod step;\n"),
+        ("build/step.rs", ""),
+        ("src/lib.rs", "mod a;\npub(crate) mod b;\n// mod c;\nmod inline {}\n"),
+        ("src/a.rs", "mod deep;\n"),
+        ("src/a/deep.rs", ""),
+        ("src/a/lost.rs", ""),
+        ("src/b/mod.rs", "pub mod beside;\n"),
+        ("src/b/beside.rs", "//! mod lost;\n"),
+        ("src/b/lost/mod.rs", "mod of_it;\n"),
+        ("src/b/lost/of_it.rs", ""),
+        ("src/tests/mod.rs", ""),
+        ("src/c.rs", ""),
+        ("src/deep.rs", ""),
+        ("tests/one.rs", "mod support;\n"),
+        ("tests/support/mod.rs", "mod more;\n"),
+        ("tests/support/more.rs", ""),
+        ("tests/support/lost.rs", ""),
+    ] {
+        let path = package.join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+    let mut found = orphans(&package);
+    found.sort();
+    let lost = [
+        "src/a/lost.rs",
+        "src/b/lost/mod.rs",
+        "src/b/lost/of_it.rs",
+        "src/c.rs",
+        "src/deep.rs",
+        "src/tests/mod.rs",
+        "tests/support/lost.rs",
+    ];
+    assert_eq!(found, lost.map(|file| package.join(file)));
 }
 
 #[test]
