@@ -98,23 +98,25 @@ mod tests {
         }
     }
 
+    /// What `interpolate` makes of one logit a pixel, in f64: a tent around each input pixel's middle, level beyond the outer ones.
     #[test]
     fn equals_the_plain_formula_at_awkward_sizes() {
         for (h, w, height, width) in [(1, 1, 5, 70), (7, 5, 31, 129), (9, 12, 4, 3), (16, 16, 16, 16)] {
             let logits: Vec<f32> = (0..h * w).map(|i| ((i * 37 % 23) as f32) - 14.3).collect();
             let mask = upsample_threshold(&logits, (h, w), (height, width));
-            let (rows, columns) = (between(h, height), between(w, width));
-            for (y, r) in rows.iter().enumerate() {
-                for (x, c) in columns.iter().enumerate() {
-                    let at =
-                        |row: usize| logits[row * w + c.low] * c.low_weight + logits[row * w + c.high] * c.high_weight;
-                    let expected = at(r.low) * r.low_weight + at(r.high) * r.high_weight > 0.0;
-                    assert_eq!(
-                        mask.get(x as u32, y as u32),
-                        expected,
-                        "{h}x{w} to {height}x{width} at {x},{y}"
-                    );
-                }
+            let share = |from: usize, to: usize, input: usize, output: usize| {
+                let middle = (to as f64 + 0.5) * input as f64 / output as f64 - 0.5;
+                (1.0 - (middle.clamp(0.0, (input - 1) as f64) - from as f64).abs()).max(0.0)
+            };
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let weighed = logits
+                    .iter()
+                    .enumerate()
+                    .map(|(i, logit)| f64::from(*logit) * share(i / w, y, h, height) * share(i % w, x, w, width));
+                let value: f64 = weighed.sum();
+                assert!(value.abs() > 1e-5, "{value} is too near to 0 to tell");
+                let what = format!("{h}x{w} to {height}x{width} at {x},{y}: {value}");
+                assert_eq!(mask.get(x as u32, y as u32), value > 0.0, "{what}");
             }
         }
     }

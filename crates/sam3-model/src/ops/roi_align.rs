@@ -78,3 +78,71 @@ fn bilinear(y: f32, x: f32, height: usize, width: usize) -> Option<[(usize, f32)
         (y1 * width + x1, ly * lx),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::roi_align;
+    use crate::ops::host::as_accelerator;
+
+    const HEIGHT: usize = 10;
+    const WIDTH: usize = 12;
+
+    /// `[HEIGHT, WIDTH, 2]`.
+    fn map(value: impl Fn(f32, f32) -> [f32; 2]) -> Tensor {
+        let values = (0..HEIGHT * WIDTH).flat_map(|i| value((i % WIDTH) as f32, (i / WIDTH) as f32));
+        Tensor::from_vec(values.collect::<Vec<f32>>(), (HEIGHT, WIDTH, 2), &Device::Cpu).unwrap()
+    }
+
+    /// Both channels of every bin, in main memory and where accelerators run.
+    fn check(map: &Tensor, boxes: &[[f32; 4]], size: usize, expected: impl Fn(usize, usize, usize) -> [f32; 2]) {
+        let run = || roi_align(map, boxes, size).unwrap().flatten_all().unwrap();
+        for (place, found) in [("host", run()), ("accelerator", as_accelerator(run))] {
+            let found = found.to_vec1::<f32>().unwrap();
+            assert_eq!(found.len(), boxes.len() * size * size * 2);
+            for (i, found) in found.chunks_exact(2).enumerate() {
+                let (index, y, x) = (i / (size * size), i / size % size, i % size);
+                let expected = expected(index, y, x);
+                let error = (found[0] - expected[0]).abs().max((found[1] - expected[1]).abs());
+                assert!(
+                    error < 2e-5,
+                    "{place}, box {index} bin {y}, {x}: {found:?}, expected {expected:?}"
+                );
+            }
+        }
+    }
+
+    /// Bilinear samples of a plane lie on it, and those of a bin are symmetric around its middle.
+    #[test]
+    fn bins_of_a_plane_are_its_values_at_their_middles() {
+        let plane = |x: f32, y: f32| [2.0 * x - 3.0 * y + 1.0, 0.25 * y - x];
+        let boxes = [[1.3, 2.1, 7.9, 6.4], [0.0, 0.0, 11.0, 9.0], [4.5, 3.25, 5.75, 8.0]];
+        for size in [1, 2, 7] {
+            check(&map(plane), &boxes, size, |index, y, x| {
+                let [x0, y0, x1, y1] = boxes[index];
+                let middle = |low: f32, high: f32, bin: usize| low + (high - low) * (bin as f32 + 0.5) / size as f32;
+                plane(middle(x0, x1, x), middle(y0, y1, y))
+            });
+        }
+    }
+
+    /// As torchvision's with `aligned=False`.
+    #[test]
+    fn a_box_is_at_least_a_cell_large() {
+        let plane = |x: f32, y: f32| [x, y];
+        check(&map(plane), &[[2.5, 3.5, 2.5, 3.75]], 1, |_, _, _| [3.0, 4.0]);
+    }
+
+    #[test]
+    fn samples_more_than_a_cell_outside_are_zero_and_nearer_ones_are_the_edges() {
+        // Eight samples along x, at −3.5, −2.5 …: three are more than a cell outside.
+        check(&map(|_, _| [1.0, 8.0]), &[[-4.0, 2.0, 4.0, 3.0]], 1, |_, _, _| {
+            [0.625, 5.0]
+        });
+        // Five along y, at 7.5, 8.5 …: the third has the last row's value, the last two are more than a cell below it.
+        check(&map(|_, y| [y, 1.0]), &[[2.0, 7.0, 3.0, 12.0]], 1, |_, _, _| {
+            [(7.5 + 8.5 + 9.0) / 5.0, 3.0 / 5.0]
+        });
+    }
+}

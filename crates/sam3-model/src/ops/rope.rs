@@ -61,3 +61,61 @@ impl Rope {
         Tensor::stack(&[turned_re, turned_im], 4)?.reshape((batch, tokens, width))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::Rope;
+    use crate::ops::testing::{tensor, values};
+
+    /// The official `compute_axial_cis`: `1 / 10000^(4j / head_dim)` for the column, then for the row.
+    fn angle(token: usize, pair: usize, (side, head_dim, scale): (usize, usize, f64)) -> f64 {
+        let pairs = head_dim / 4;
+        let position = if pair < pairs { token % side } else { token / side } as f64 * scale;
+        position / 10000f64.powf((4 * (pair % pairs)) as f64 / head_dim as f64)
+    }
+
+    const SIZES: [(usize, usize, f64); 4] = [(1, 4, 1.0), (3, 12, 0.5), (24, 64, 1.0), (10, 16, 1.0 / 3.0)];
+
+    #[test]
+    fn angles_are_the_official_ones() {
+        for size in SIZES {
+            let (side, head_dim, scale) = size;
+            let rope = Rope::new(side, head_dim, scale, &Device::Cpu).unwrap();
+            let ((cos, sin), (cosines, signed)) = (rope.tables().unwrap(), rope.turns().unwrap());
+            assert_eq!([cos.len(), sin.len()], [side * side * head_dim / 2; 2]);
+            for (i, (cos, sin)) in cos.into_iter().zip(sin).enumerate() {
+                let angle = angle(i / (head_dim / 2), i % (head_dim / 2), size);
+                let error = (f64::from(cos) - angle.cos())
+                    .abs()
+                    .max((f64::from(sin) - angle.sin()).abs());
+                assert!(error < 4e-6, "{size:?} [{i}]: {error:e}");
+                assert_eq!((cosines[2 * i], cosines[2 * i + 1]), (cos, cos), "{size:?} [{i}]");
+                assert_eq!((signed[2 * i], signed[2 * i + 1]), (-sin, sin), "{size:?} [{i}]");
+            }
+        }
+    }
+
+    #[test]
+    fn neighbouring_channels_turn_as_one_complex_number() {
+        const HEADS: usize = 2;
+        for size in SIZES {
+            let (side, head_dim, scale) = size;
+            let width = HEADS * head_dim;
+            let shape = [2, side * side, width];
+            let rope = Rope::new(side, head_dim, scale, &Device::Cpu).unwrap();
+            let found = rope.forward(&tensor(&shape, 1), HEADS).unwrap();
+            let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let x = values(shape.iter().product(), 1);
+            for (i, (x, found)) in x.chunks_exact(2).zip(found.chunks_exact(2)).enumerate() {
+                let (token, pair) = (2 * i / width % (side * side), i % (head_dim / 2));
+                let (sin, cos) = angle(token, pair, size).sin_cos();
+                let (re, im) = (f64::from(x[0]), f64::from(x[1]));
+                let error = (f64::from(found[0]) - (re * cos - im * sin)).abs();
+                let error = error.max((f64::from(found[1]) - (re * sin + im * cos)).abs());
+                assert!(error < 6e-6, "{size:?} [{i}]: {error:e}");
+            }
+        }
+    }
+}

@@ -179,16 +179,20 @@ mod tests {
     use super::{Activation, Linear, plain};
     use crate::{
         ops::{
-            Compute,
+            Compute, int8,
             simd::at_every_level,
             testing::{assert_close, tensor},
         },
         weights::Weight,
     };
 
+    fn parameters(input: usize, output: usize, seed: u64) -> (Tensor, Tensor) {
+        (tensor(&[output, input], seed), tensor(&[output], seed + 1))
+    }
+
     fn linear(input: usize, output: usize, seed: u64) -> Linear {
-        let weight = Weight::from_tensor(&tensor(&[output, input], seed)).unwrap();
-        Linear::new(weight, Some(tensor(&[output], seed + 1)))
+        let (weight, bias) = parameters(input, output, seed);
+        Linear::new(Weight::from_tensor(&weight).unwrap(), Some(bias))
     }
 
     #[test]
@@ -200,7 +204,7 @@ mod tests {
                     let (x, residual) = (tensor(&[rows, input], 3), tensor(&[rows, output], 4));
                     for residual in [None, Some(&residual)] {
                         let found = layer.apply(&x, activation, residual).unwrap();
-                        let expected = plain::linear(&layer, &x, activation, residual).unwrap();
+                        let expected = plain::linear(&parameters(input, output, 1), &x, activation, residual).unwrap();
                         let what = format!("{rows}×{input}×{output} {activation:?}");
                         assert_close(&found, &expected, 2e-5, &what);
                     }
@@ -234,8 +238,9 @@ mod tests {
             for (rows, widths) in [(1, [1, 1, 1]), (7, [31, 33, 5]), (1300, [3, 17, 9])] {
                 let (first, second) = (linear(widths[0], widths[1], 1), linear(widths[1], widths[2], 3));
                 let (x, residual) = (tensor(&[rows, widths[0]], 5), tensor(&[rows, widths[2]], 6));
-                let between = plain::linear(&first, &x, Activation::Gelu, None).unwrap();
-                let expected = plain::linear(&second, &between, Activation::None, Some(&residual)).unwrap();
+                let of = |i: usize, seed: u64| parameters(widths[i], widths[i + 1], seed);
+                let between = plain::linear(&of(0, 1), &x, Activation::Gelu, None).unwrap();
+                let expected = plain::linear(&of(1, 3), &between, Activation::None, Some(&residual)).unwrap();
                 let found = first.forward_through(&x, Activation::Gelu, &second, Some(&residual));
                 assert_close(&found.unwrap(), &expected, 2e-5, &format!("{rows} {widths:?}"));
             }
@@ -247,20 +252,28 @@ mod tests {
         at_every_level(|| {
             let layer = linear(256, 65, 1);
             let x = tensor(&[33, 256], 3);
-            let expected = plain::linear(&layer, &x, Activation::None, None).unwrap();
+            let expected = plain::linear(&parameters(256, 65, 1), &x, Activation::None, None).unwrap();
             let layer = layer.with_compute(Compute::Int8);
             let found = layer.forward(&x).unwrap();
             // Two operands of 1/254 each at most, in a random walk of 256 steps.
             assert_close(&found, &expected, 0.25, "int8");
             let bf16 = linear(256, 65, 1).with_compute(Compute::auto()).forward(&x).unwrap();
             assert_ne!(found.to_vec2::<f32>().unwrap(), bf16.to_vec2::<f32>().unwrap());
-            // One value a hundred times the others in every row: their codes would be 0 and ±1.
-            let mut values = x.to_vec2::<f32>().unwrap();
-            values.iter_mut().for_each(|row| row[7] = 100.0);
-            let x = candle_core::Tensor::new(values, x.device()).unwrap();
-            let found = layer.forward(&x).unwrap().to_vec2::<f32>().unwrap();
-            let float = linear(256, 65, 1).with_compute(Compute::auto()).forward(&x).unwrap();
-            assert_eq!(found, float.to_vec2::<f32>().unwrap());
+            // One value larger than the others in every row, at the most a hundred times: their codes would be 0 and ±1.
+            for (largest, errors, is_int8) in [
+                (14.0, 0.05..0.08, true),
+                (24.0, 0.08..0.12, false),
+                (100.0, 0.2..0.3, false),
+            ] {
+                let mut values = x.to_vec2::<f32>().unwrap();
+                values.iter_mut().for_each(|row| row[7] = largest);
+                let error = int8::quantize(&values.concat(), 256).error;
+                assert!(errors.contains(&error), "{largest}: an error of {error}");
+                let x = candle_core::Tensor::new(values, x.device()).unwrap();
+                let found = layer.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+                let float = linear(256, 65, 1).with_compute(Compute::auto()).forward(&x).unwrap();
+                assert_eq!(found != float.to_vec2::<f32>().unwrap(), is_int8, "{largest}");
+            }
         });
     }
 }
