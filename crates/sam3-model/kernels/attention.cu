@@ -261,7 +261,7 @@ template <typename T, unsigned DIM, unsigned TILES, bool BIASED> __device__ inli
             uint32_t token = first + tile * 16 + half * 8 + g;
             uint32_t place = token < a.queries.tokens ? row_of(query_rows, token) : PADDING;
             if (place == PADDING) continue;
-            float factor = total > 0.f ? 1.f / total : 0.f;
+            float factor = 1.f / total; // no number where every key is hidden
             T *row = static_cast<T *>(a.out) + static_cast<size_t>(place) * a.out_stride + offset;
 #pragma unroll
             for (unsigned span = 0; span < SPANS; span++) {

@@ -199,7 +199,7 @@ template <typename T, unsigned DIM> __device__ inline void attention_exact(const
         if (place == PADDING) continue;
         float *part = a.parts == nullptr ? nullptr : part_of(a, token) + split * (2 + a.head_dim);
         T *row = static_cast<T *>(a.out) + static_cast<size_t>(place) * a.out_stride + offset;
-        float factor = total > 0.f ? 1.f / total : 0.f;
+        float factor = 1.f / total; // no number where every key is hidden
         if (part != nullptr && member == 0) {
             part[0] = max[i];
             part[1] = total;
@@ -229,7 +229,7 @@ template <typename T> __device__ inline void attention_merge(const AttentionArgs
     for (uint32_t split = 0; split < a.splits; split++) max = fmaxf(max, parts[split * size]);
     float shift = max == -INFINITY ? 0.f : max;
     for (uint32_t split = 0; split < a.splits; split++) sum += parts[split * size + 1] * expf(parts[split * size] - shift);
-    float factor = sum > 0.f ? 1.f / sum : 0.f;
+    float factor = 1.f / sum;
     T *row = static_cast<T *>(a.out) + static_cast<size_t>(place) * a.out_stride + offset;
     for (uint32_t dim = lane; dim < a.head_dim; dim += WARP) {
         float total = 0.f;

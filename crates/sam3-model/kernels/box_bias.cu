@@ -48,7 +48,7 @@ KERNEL(THREADS, BoxEdgesArgs, box_edges) {
     for (unsigned head = 0; head < HEADS; head++) sums[head] = head < a.heads ? network.bias2[head] : 0.f;
     for (unsigned unit = 0; unit < a.hidden; unit++) {
         const float *weights = units + unit * UNIT;
-        float active = fmaxf(fmaf(weights[1], distance[1], fmaf(weights[0], distance[0], weights[2])), 0.f);
+        float active = relu(fmaf(weights[1], distance[1], fmaf(weights[0], distance[0], weights[2])));
 #pragma unroll
         for (unsigned head = 0; head < HEADS; head++) sums[head] = fmaf(weights[4 + head], active, sums[head]);
     }

@@ -49,7 +49,7 @@ template <typename T, typename Out, int VEC> __device__ inline void finish(const
         for (int j = 0; j < VEC; j++) values[j] = gelu<Out>(values[j]);
     } else if (a.activation == RELU) {
 #pragma unroll
-        for (int j = 0; j < VEC; j++) values[j] = fmaxf(values[j], 0.f);
+        for (int j = 0; j < VEC; j++) values[j] = relu(values[j]);
     }
     if (a.residual != nullptr) {
         if (a.residual_is_f32) {

@@ -46,7 +46,10 @@ template <int N, typename T> __device__ inline void store(T *to, const Pack<T, N
     *reinterpret_cast<Pack<T, N> *>(to) = values;
 }
 
-// Sum and maximum over a warp, for all of its lanes.
+// max(x, 0), of which NaN stays NaN: fmaxf would make 0 of it.
+__device__ inline float relu(float x) { return x < 0.f ? 0.f : x; }
+
+// Sum over a warp, for all of its lanes.
 __device__ inline float warp_sum(float x) {
 #pragma unroll
     for (unsigned step = WARP / 2; step > 0; step /= 2) x += __shfl_xor_sync(FULL, x, step);

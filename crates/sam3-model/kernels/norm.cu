@@ -10,6 +10,11 @@ struct LayerNormArgs {
     uint32_t unused;
 };
 
+// 1 / √(variance + eps). NaN where the variance is beyond f32's range: 0, its reciprocal, would make finite values of any.
+__device__ inline float inverse_deviation(float variance, float eps) {
+    return variance < INFINITY ? rsqrtf(variance + eps) : NAN;
+}
+
 constexpr unsigned WARPS = 4;
 constexpr unsigned VECTOR = 4;
 constexpr unsigned IN_REGISTERS = 8; // vectors of a lane
@@ -35,7 +40,7 @@ template <typename T, typename Out> __device__ inline void layer_norm_vectors(co
 #pragma unroll
         for (unsigned j = 0; j < VECTOR; j++)
             if ((i * WARP + lane) * VECTOR < a.width) squares += (values[i][j] - mean) * (values[i][j] - mean);
-    float scale = rsqrtf(warp_sum(squares) / a.width + a.eps);
+    float scale = inverse_deviation(warp_sum(squares) / a.width, a.eps);
     Out *out = static_cast<Out *>(a.out) + static_cast<size_t>(row) * a.width;
 #pragma unroll
     for (unsigned i = 0; i < IN_REGISTERS; i++) {
@@ -59,7 +64,7 @@ template <typename T, typename Out> __device__ inline void layer_norm_any(const 
     for (uint32_t i = lane; i < a.width; i += WARP) sum += to_float(x[i]);
     float mean = warp_sum(sum) / a.width;
     for (uint32_t i = lane; i < a.width; i += WARP) squares += (to_float(x[i]) - mean) * (to_float(x[i]) - mean);
-    float scale = rsqrtf(warp_sum(squares) / a.width + a.eps);
+    float scale = inverse_deviation(warp_sum(squares) / a.width, a.eps);
     Out *out = static_cast<Out *>(a.out) + static_cast<size_t>(row) * a.width;
     for (uint32_t i = lane; i < a.width; i += WARP)
         out[i] = from_float<Out>((to_float(x[i]) - mean) * scale * a.weight[i] + a.bias[i]);
@@ -127,7 +132,7 @@ KERNEL(THREADS, GroupMergeArgs, group_norm_merge) {
         const float *part = a.parts + (i * a.groups + group) * 2;
         squares += part[1] + (part[0] - mean) * (part[0] - mean) * (static_cast<float>(pixels) * size);
     }
-    float variance = block_sum(squares) / (static_cast<float>(a.pixels) * size), scale = rsqrtf(variance + a.eps);
+    float variance = block_sum(squares) / (static_cast<float>(a.pixels) * size), scale = inverse_deviation(variance, a.eps);
     for (uint32_t i = group * size + threadIdx.x; i < (group + 1) * size; i += THREADS) {
         a.scale[i] = scale * a.weight[i];
         a.shift[i] = a.bias[i] - mean * scale * a.weight[i];
@@ -141,7 +146,7 @@ struct GroupApplyArgs {
     uint32_t total, channels; // values; a multiple of VEC
 };
 
-// max(x × scale + shift, 0), VEC values a thread.
+// relu(x × scale + shift), VEC values a thread.
 template <typename T, typename Out, int VEC> __device__ inline void group_apply(const GroupApplyArgs &a) {
     uint32_t i = (blockIdx.x * THREADS + threadIdx.x) * VEC;
     if (i >= a.total) return;
@@ -150,7 +155,7 @@ template <typename T, typename Out, int VEC> __device__ inline void group_apply(
     Pack<Out, VEC> out;
 #pragma unroll
     for (int j = 0; j < VEC; j++)
-        out.at[j] = from_float<Out>(fmaxf(to_float(x.at[j]) * a.scale[channel + j] + a.shift[channel + j], 0.f));
+        out.at[j] = from_float<Out>(relu(to_float(x.at[j]) * a.scale[channel + j] + a.shift[channel + j]));
     store(static_cast<Out *>(a.out) + i, out);
 }
 

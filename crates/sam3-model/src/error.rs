@@ -29,7 +29,7 @@ pub enum Error {
     /// The device cannot compute in the precision that was asked for.
     #[error("{0}")]
     Precision(String),
-    /// The model's answer is no number.
+    /// A part of the model's answer is an infinity or NaN.
     #[error("{0}")]
     NotFinite(String),
     /// A tensor operation failed: out of memory, or a device was lost.

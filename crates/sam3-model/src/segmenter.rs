@@ -303,39 +303,52 @@ impl Detections {
     /// Probability that the image holds what was asked for at all.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When it is no number, or the device fails.
     pub fn presence(&self) -> Result<f32> {
-        Ok(sigmoid(self.presence_logits.flatten_all()?.to_vec1::<f32>()?[0]))
+        let logit = self.presence_logits.flatten_all()?.to_vec1::<f32>()?[0];
+        finite("presence logits", [logit])?;
+        Ok(sigmoid(logit))
     }
 
     /// The queries whose score is above `threshold`, with masks at the size of the image that was encoded.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When a score, or the box or the mask of a query that is kept, is no number; or the device fails.
     pub fn instances(&self, encoded: &Encoded, threshold: f32) -> Result<Vec<Instance>> {
         let presence = self.presence()?;
         let logits = self.pred_logits.squeeze(0)?.to_vec1::<f32>()?;
         let boxes = self.pred_boxes.squeeze(0)?.to_vec2::<f32>()?;
         let (width, height) = (encoded.width as f32, encoded.height as f32);
+        finite("scores", logits.iter().copied())?;
         let scores: Vec<f32> = logits.into_iter().map(|logit| sigmoid(logit) * presence).collect();
-        if let Some(score) = scores.iter().find(|score| score.is_nan()) {
-            return Err(Error::NotFinite(format!(
-                "the model's scores are {score}: a value in it was beyond the range of what it was computed in"
-            )));
-        }
         let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
         let size = (encoded.height as usize, encoded.width as usize);
         let masks = ops::masks(&self.pred_masks.squeeze(0)?, &kept, size.0, size.1)?;
-        let instance = |(query, mask): (usize, Mask)| {
+        let instance = |(query, mask): (usize, Option<Mask>)| {
             let xyxy = &boxes[query];
-            Instance {
+            finite("boxes", xyxy.iter().copied())?;
+            Ok(Instance {
                 score: scores[query],
                 bbox: [xyxy[0] * width, xyxy[1] * height, xyxy[2] * width, xyxy[3] * height],
-                mask,
-            }
+                mask: mask.ok_or_else(|| not_finite("masks"))?,
+            })
         };
-        Ok(kept.into_iter().zip(masks).map(instance).collect())
+        kept.into_iter().zip(masks).map(instance).collect()
     }
+}
+
+/// That every value of one of the model's outputs is a number.
+fn finite(output: &str, values: impl IntoIterator<Item = f32>) -> Result<()> {
+    if values.into_iter().all(f32::is_finite) {
+        return Ok(());
+    }
+    Err(not_finite(output))
+}
+
+fn not_finite(output: &str) -> Error {
+    Error::NotFinite(format!(
+        "the model's {output} hold an infinity or NaN: a value in the model was beyond the range of what it was computed in"
+    ))
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -344,3 +357,5 @@ fn sigmoid(x: f32) -> f32 {
 
 #[cfg(test)]
 mod accelerator_tests;
+#[cfg(test)]
+mod finite_tests;

@@ -1,19 +1,22 @@
 //! The decoder: object queries refine their boxes layer by layer (official `decoder.py`).
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
     model::{
-        Prompt,
+        Observer, Prompt,
         mha::MultiheadAttention,
         mlp::{FeedForward, Mlp},
     },
-    ops::{Bias, BoxBias, LayerNorm, SineEncoding},
+    ops::{self, Bias, BoxBias, LayerNorm, SineEncoding},
     weights::Weights,
 };
 
-const EPS: f64 = 1e-5;
+/// Of every LayerNorm here.
+const NORM_EPS: f64 = 1e-5;
+/// How near to 0 and 1 a share of the image is taken to be by [`inverse_sigmoid`], at most.
+const SHARE_EPS: f64 = 1e-3;
 
 pub struct Decoder {
     query_embed: Tensor,
@@ -50,38 +53,53 @@ impl Decoder {
             layers: (0..config.decoder.depth)
                 .map(|i| Layer::load(&weights.pp("layers").pp(i), d_model, heads))
                 .collect::<crate::Result<_>>()?,
-            norm: LayerNorm::load(&weights.pp("norm"), d_model, EPS)?,
+            norm: LayerNorm::load(&weights.pp("norm"), d_model, NORM_EPS)?,
             ref_point_head: mlp("ref_point_head", &[2 * d_model, d_model, d_model])?,
             bbox_embed: mlp("bbox_embed", &[d_model, d_model, d_model, 4])?,
             presence_token_head: mlp("presence_token_head", &[d_model, d_model, d_model, 1])?,
-            presence_token_out_norm: LayerNorm::load(&weights.pp("presence_token_out_norm"), d_model, EPS)?,
+            presence_token_out_norm: LayerNorm::load(&weights.pp("presence_token_out_norm"), d_model, NORM_EPS)?,
             box_rpb: BoxBias::load(weights, config.vit.grid(), d_model, heads)?,
             sine: SineEncoding::new(d_model / 2, weights.device())?,
         })
     }
 
     /// `memory` is the fusion encoder's `[side², d_model]`, `pos` its position encoding.
-    pub fn forward(&self, memory: &Tensor, pos: &Tensor, prompt: &Prompt) -> Result<Decoded> {
-        let queries = self.query_embed.dim(0)?;
+    pub fn forward(
+        &self,
+        memory: &Tensor,
+        pos: &Tensor,
+        prompt: &Prompt,
+        observer: &mut dyn Observer,
+    ) -> Result<Decoded> {
+        let count = self.query_embed.dim(0)?;
         let keys = (memory + pos)?;
         // The presence token is query 0.
         let mut x = Tensor::cat(&[&self.presence_token, &self.query_embed], 0)?;
+        let mut queries = self.query_embed.clone();
         let mut boxes = sigmoid(&self.reference_points)?;
-        for layer in &self.layers {
+        for (i, layer) in self.layers.iter().enumerate() {
+            observer.passed("decoder.reference_boxes", Some(i), &boxes);
             let query_pos = self.query_pos(&boxes)?;
             let bias = self.box_rpb.forward(&boxes)?;
             x = layer.forward(&x, &query_pos, &keys, memory, prompt, bias.as_bias())?;
-            let delta = self
-                .bbox_embed
-                .forward(&self.norm.forward(&x.narrow(0, 1, queries)?)?)?;
+            observer.passed("decoder.layer", Some(i), &x);
+            queries = self.norm.forward(&x.narrow(0, 1, count)?)?;
+            observer.passed("decoder.hidden", Some(i), &queries);
+            let delta = self.bbox_embed.forward(&queries)?;
             boxes = sigmoid(&(inverse_sigmoid(&boxes)? + delta)?)?;
+            observer.passed("decoder.boxes", Some(i), &boxes);
         }
-        let presence = self.presence_token_out_norm.forward(&x.narrow(0, 0, 1)?)?;
         Ok(Decoded {
-            queries: self.norm.forward(&x.narrow(0, 1, queries)?)?,
+            queries,
             boxes,
-            presence_logit: self.presence_token_head.forward(&presence)?,
+            presence_logit: self.presence_logit(&x)?,
         })
+    }
+
+    /// `[1, 1]`, of what a layer made, `[1 + queries, d_model]`.
+    pub(super) fn presence_logit(&self, x: &Tensor) -> Result<Tensor> {
+        let presence = self.presence_token_out_norm.forward(&x.narrow(0, 0, 1)?)?;
+        self.presence_token_head.forward(&presence)
     }
 
     /// `[1 + queries, d_model]`: where each query looks; the presence token looks nowhere.
@@ -109,7 +127,7 @@ struct Layer {
 
 impl Layer {
     fn load(weights: &Weights, d_model: usize, heads: usize) -> crate::Result<Self> {
-        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
+        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, NORM_EPS);
         let attention = |name: &str| MultiheadAttention::load(&weights.pp(name), d_model, heads);
         Ok(Self {
             self_attn: attention("self_attn")?,
@@ -152,10 +170,31 @@ fn sigmoid(x: &Tensor) -> Result<Tensor> {
     (x.neg()?.exp()? + 1.0)?.recip()
 }
 
+/// `log(x / (1 - x))`, both at least [`SHARE_EPS`].
 fn inverse_sigmoid(x: &Tensor) -> Result<Tensor> {
-    const EPS: f64 = 1e-3;
-    let x = x.clamp(0.0, 1.0)?;
-    let odds = x.maximum(EPS)?.div(&(1.0 - &x)?.maximum(EPS)?)?;
-    debug_assert_eq!(odds.dim(D::Minus1)?, 4);
-    odds.log()
+    let share = |x: &Tensor| ops::clamp(x, SHARE_EPS, 1.0);
+    (share(x)? / share(&(1.0 - x)?)?)?.log()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::inverse_sigmoid;
+
+    #[test]
+    fn shares_near_the_edges_are_a_thousandth_from_them() {
+        let shares = [0.0f32, 2e-4, 1e-3, 0.25, 0.5, 0.9, 0.9995, 1.0];
+        let found = inverse_sigmoid(&Tensor::new(&shares, &Device::Cpu).unwrap()).unwrap();
+        for (share, found) in shares.into_iter().zip(found.to_vec1::<f32>().unwrap()) {
+            let share = f64::from(share);
+            let expected = (share.max(0.001) / (1.0 - share).max(0.001)).ln();
+            assert!(
+                (f64::from(found) - expected).abs() < 1e-5,
+                "{share}: {found}, expected {expected}"
+            );
+        }
+        let none = inverse_sigmoid(&Tensor::new(&[f32::NAN], &Device::Cpu).unwrap()).unwrap();
+        assert!(none.to_vec1::<f32>().unwrap()[0].is_nan());
+    }
 }

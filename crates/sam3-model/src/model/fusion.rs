@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::Config,
     model::{
-        Prompt,
+        Observer, Prompt,
         encoder_layer::{Memory, TransformerEncoderLayer},
     },
     weights::Weights,
@@ -32,7 +32,7 @@ impl FusionEncoder {
     }
 
     /// `x` is what [`forward_image`](Self::forward_image) returned; returns `[tokens, d_model]`.
-    pub fn forward(&self, x: &Tensor, pos: &Tensor, prompt: &Prompt) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, pos: &Tensor, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Tensor> {
         // The prompt itself is never updated.
         let memory = Memory {
             keys: &prompt.features,
@@ -45,6 +45,7 @@ impl FusionEncoder {
                 x = layer.forward_self(&x, Some(pos))?;
             }
             x = layer.forward_memory(&x, &memory)?;
+            observer.passed("fusion.layer", Some(i), &x);
         }
         Ok(x)
     }

@@ -4,7 +4,10 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::encoder_layer::{Memory, TransformerEncoderLayer},
+    model::{
+        Observer,
+        encoder_layer::{Memory, TransformerEncoderLayer},
+    },
     ops::{self, LayerNorm, Linear, sine_encode},
     weights::Weights,
 };
@@ -62,13 +65,20 @@ impl GeometryEncoder {
 
     /// `features` is the image's `[grid, grid, d_model]`, `pos` its encoding `[grid², d_model]`.
     /// Returns `[boxes + 1, d_model]`, the class token last.
-    pub fn forward(&self, boxes: &[BoxPrompt], features: &Tensor, pos: &Tensor) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        boxes: &[BoxPrompt],
+        features: &Tensor,
+        pos: &Tensor,
+        observer: &mut dyn Observer,
+    ) -> Result<Tensor> {
         let (height, width, d_model) = features.dims3()?;
         let x = match boxes {
             [] => self.cls_embed.clone(),
             boxes => Tensor::cat(&[&self.embed_boxes(boxes, features)?, &self.cls_embed], 0)?,
         };
         let mut x = self.norm.forward(&self.final_proj.forward(&x)?)?;
+        observer.passed("geometry.input", None, &x);
         let memory = features.reshape((height * width, d_model))?;
         let keys = (&memory + pos)?;
         let memory = Memory {
@@ -76,10 +86,13 @@ impl GeometryEncoder {
             values: &memory,
             bias: None,
         };
-        for layer in &self.encode {
+        for (i, layer) in self.encode.iter().enumerate() {
             x = layer.forward(&x, None, &memory)?;
+            observer.passed("geometry.layer", Some(i), &x);
         }
-        self.encode_norm.forward(&x)
+        let x = self.encode_norm.forward(&x)?;
+        observer.passed("geometry.features", None, &x);
+        Ok(x)
     }
 
     /// Coordinates, pooled image features and position encoding, each projected; plus the label.

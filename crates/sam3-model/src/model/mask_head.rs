@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::{Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Pyramid},
+    model::{Observer, Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Pyramid},
     ops::{self, Bias, Compute, Conv3x3, GroupNorm, LayerNorm, Linear},
     weights::Weights,
 };
@@ -56,19 +56,29 @@ impl MaskHead {
     }
 
     /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`.
-    pub fn forward(&self, queries: &Tensor, pyramid: &Pyramid, memory: &Tensor, prompt: &Prompt) -> Result<Masks> {
+    pub fn forward(
+        &self,
+        queries: &Tensor,
+        pyramid: &Pyramid,
+        memory: &Tensor,
+        prompt: &Prompt,
+        observer: &mut dyn Observer,
+    ) -> Result<Masks> {
         let normed = self.cross_attn_norm.forward_operand(memory)?;
         let text = &prompt.features;
         let coarse = self
             .cross_attend_prompt
             .forward_add(memory, [&normed, text, text], Some(Bias::Scores(&prompt.padding)))?
             .reshape(pyramid.x1.shape())?;
+        observer.passed("mask.coarse", None, &coarse);
         let pixels = self.pixel_decoder.forward(&coarse, pyramid)?;
+        observer.passed("mask.pixel_decoder", None, &pixels);
         let (height, width, d_model) = pixels.dims3()?;
         let pixels = pixels.reshape((height * width, d_model))?;
         // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the many pixels.
         let (kernel, bias) = &self.instance_seg_head;
         let embedding = self.mask_embed.forward(queries)?;
+        observer.passed("mask.embeddings", None, &embedding);
         let shift = embedding.matmul(&bias.unsqueeze(1)?)?.squeeze(1)?;
         let masks = ops::dots(Compute::F32, &embedding.matmul(kernel)?, &pixels, &shift)?;
         Ok(Masks {

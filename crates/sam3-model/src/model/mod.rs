@@ -157,7 +157,7 @@ impl Sam3Image {
 
     /// `pixels` is `[3, image_size, image_size]`, −1 to 1.
     pub fn encode_image(&self, pixels: &Tensor, observer: &mut dyn Observer) -> Result<Features> {
-        let trunk = self.trunk.forward(pixels)?;
+        let trunk = self.trunk.forward(pixels, observer)?;
         observer.made(Stage::Trunk, "trunk", &trunk);
         let pyramid = self.neck.forward(&trunk)?;
         drop(trunk);
@@ -183,19 +183,19 @@ impl Sam3Image {
         boxes: &[BoxPrompt],
         observer: &mut dyn Observer,
     ) -> Result<Detections> {
-        let prompt = self.encode_prompt(features, text, boxes)?;
+        let prompt = self.encode_prompt(features, text, boxes, observer)?;
         observer.made(Stage::Geometry, "prompt", &prompt.features);
-        let memory = self.encoder.forward(&features.tokens, &self.pos, &prompt)?;
+        let memory = self.encoder.forward(&features.tokens, &self.pos, &prompt, observer)?;
         observer.made(Stage::Fusion, "memory", &memory);
-        let decoded = self.decoder.forward(&memory, &self.pos, &prompt)?;
+        let decoded = self.decoder.forward(&memory, &self.pos, &prompt, observer)?;
         observer.made(Stage::Decoder, "queries", &decoded.queries);
         observer.made(Stage::Decoder, "boxes", &decoded.boxes);
         observer.made(Stage::Decoder, "presence logit", &decoded.presence_logit);
-        let scores = self.dot_prod_scoring.forward(&decoded.queries, &prompt)?;
+        let scores = self.dot_prod_scoring.forward(&decoded.queries, &prompt, observer)?;
         observer.made(Stage::Decoder, "logits", &scores);
         let masks = self
             .segmentation_head
-            .forward(&decoded.queries, &features.pyramid, &memory, &prompt)?;
+            .forward(&decoded.queries, &features.pyramid, &memory, &prompt, observer)?;
         observer.made(Stage::MaskHead, "mask logits", &masks.instances);
         observer.made(Stage::MaskHead, "semantic logits", &masks.semantic);
         Ok(Detections {
@@ -207,8 +207,16 @@ impl Sam3Image {
         })
     }
 
-    fn encode_prompt(&self, features: &Features, text: &TextFeatures, boxes: &[BoxPrompt]) -> Result<Prompt> {
-        let geometry = self.geometry_encoder.forward(boxes, &features.pyramid.x1, &self.pos)?;
+    fn encode_prompt(
+        &self,
+        features: &Features,
+        text: &TextFeatures,
+        boxes: &[BoxPrompt],
+        observer: &mut dyn Observer,
+    ) -> Result<Prompt> {
+        let geometry = self
+            .geometry_encoder
+            .forward(boxes, &features.pyramid.x1, &self.pos, observer)?;
         let mut padding = text.padding.clone();
         padding.resize(padding.len() + geometry.dim(0)?, false);
         let (tokens, valid) = (padding.len(), padding.iter().filter(|&&pad| !pad).count());

@@ -55,6 +55,9 @@ impl Stage {
 pub trait Observer {
     /// `stage` made `tensor`, which is its `output` (one of several, perhaps).
     fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor);
+
+    /// Within a stage, `part`, one of so many `layer`s perhaps, made `tensor`. Nothing is computed for this alone.
+    fn passed(&mut self, _part: &'static str, _layer: Option<usize>, _tensor: &Tensor) {}
 }
 
 /// Looks away.

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
-    model::{Prompt, mlp::Mlp},
-    ops::{LayerNorm, Linear},
+    model::{Observer, Prompt, mlp::Mlp},
+    ops::{self, LayerNorm, Linear},
     weights::Weights,
 };
 
@@ -34,13 +34,14 @@ impl DotProductScoring {
     }
 
     /// `queries` is `[queries, d_model]`; returns logits `[queries]`.
-    pub fn forward(&self, queries: &Tensor, prompt: &Prompt) -> Result<Tensor> {
+    pub fn forward(&self, queries: &Tensor, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Tensor> {
         let d_model = queries.dim(1)?;
         let text = (&prompt.features + self.prompt_mlp.forward(&prompt.features)?)?;
         let text = self.out_norm.forward(&text)?;
         let mean = prompt.mean_weights.matmul(&text)?;
         let text = self.prompt_proj.forward(&mean)?;
+        observer.passed("scoring.prompt", None, &text);
         let scores = self.hs_proj.forward(queries)?.matmul(&text.t()?)?.flatten_all()?;
-        (scores / (d_model as f64).sqrt())?.clamp(-CLAMP, CLAMP)
+        ops::clamp(&(scores / (d_model as f64).sqrt())?, -CLAMP, CLAMP)
     }
 }

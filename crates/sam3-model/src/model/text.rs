@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::TextConfig,
-    model::{TextFeatures, mha::MultiheadAttention},
+    model::{Observer, TextFeatures, mha::MultiheadAttention},
     ops::{Activation, Bias, LayerNorm, Linear},
     weights::{Weight, Weights},
 };
@@ -51,9 +51,15 @@ impl TextEncoder {
     ///
     /// Padding is not masked: it stands to the right of the text, where causal attention does not look.
     pub fn forward(&self, ids: &[u32]) -> Result<TextFeatures> {
+        self.observe(ids, &mut ())
+    }
+
+    /// [`forward`](Self::forward), watched.
+    pub(super) fn observe(&self, ids: &[u32], observer: &mut dyn Observer) -> Result<TextFeatures> {
         let mut x = (self.token_embedding.gather(ids)? + &self.positional_embedding)?;
-        for block in &self.resblocks {
+        for (i, block) in self.resblocks.iter().enumerate() {
             x = block.forward(&x, &self.causal)?;
+            observer.passed("text.layer", Some(i), &x);
         }
         Ok(TextFeatures::new(
             self.resizer.forward(&self.ln_final.forward_operand(&x)?)?,

@@ -105,18 +105,20 @@ mod tests {
         ops::{
             Linear,
             host::as_accelerator,
-            testing::{assert_close, tensor},
+            simd::at_every_level,
+            testing::{assert_close, assert_no_number, tensor, with_value},
         },
         weights::Weight,
     };
 
+    fn linear(input: usize, output: usize, seed: u64) -> Linear {
+        let weight = Weight::from_tensor(&tensor(&[output, input], seed)).unwrap();
+        Linear::new(weight, Some(tensor(&[output], seed + 1)))
+    }
+
     #[test]
     fn an_accelerator_has_the_same() {
         for (queries, side, hidden, heads) in [(1, 1, 1, 1), (7, 5, 31, 8), (20, 12, 64, 4), (3, 4, 300, 9)] {
-            let linear = |input, output, seed| {
-                let weight = Weight::from_tensor(&tensor(&[output, input], seed)).unwrap();
-                Linear::new(weight, Some(tensor(&[output], seed + 1)))
-            };
             let networks = || [1, 5].map(|seed| [linear(2, hidden, seed), linear(hidden, heads, seed + 2)]);
             let boxes = tensor(&[queries, 4], 9);
             let run = || {
@@ -126,6 +128,25 @@ mod tests {
             let (expected, found) = (run(), as_accelerator(run));
             let what = format!("{queries} queries, {side}², {hidden} hidden, {heads} heads");
             assert_close(&found.unwrap(), &expected.unwrap(), 1e-4, &what);
+        }
+    }
+
+    #[test]
+    fn a_box_that_is_no_number_has_no_bias() {
+        // The second has more units than the kernel takes.
+        for hidden in [31, 300] {
+            let networks = || [1, 5].map(|seed| [linear(2, hidden, seed), linear(hidden, 3, seed + 2)]);
+            let boxes = with_value(&[7, 4], 9, 2 * 4, f32::NAN);
+            let run = || {
+                let biases = BoxBias::new(5, &Device::Cpu, networks())
+                    .unwrap()
+                    .forward(&boxes)
+                    .unwrap();
+                // The presence token is query 0.
+                biases.as_bias().scores().unwrap().narrow(1, 3, 1).unwrap()
+            };
+            at_every_level(|| assert_no_number(&run(), "on the CPU"));
+            assert_no_number(&as_accelerator(run), "on an accelerator");
         }
     }
 }

@@ -2,12 +2,15 @@
 
 mod attention;
 mod box_bias;
+mod clamp;
 mod compute;
 mod conv;
 pub(crate) mod cuda;
 mod device;
 mod dots;
 mod edge_distance;
+#[cfg(test)]
+mod finite_tests;
 mod host;
 pub(crate) mod int8;
 mod linear;
@@ -25,6 +28,7 @@ pub mod testing;
 
 pub use attention::{Bias, MapAttention, attention};
 pub use box_bias::BoxBias;
+pub use clamp::clamp;
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
 pub use cuda::dequantize;

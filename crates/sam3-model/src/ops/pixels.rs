@@ -22,15 +22,16 @@ pub fn pixels(image: &Image, size: usize, device: &Device) -> Result<Tensor> {
     cuda::resize_normalize_from(&image.rgb, extents, size, device)
 }
 
-/// Masks at a picture's size of some of the `logits`, `[queries, h, w]`.
+/// Masks at a picture's size of some of the `logits`, `[queries, h, w]`; none where a logit is not finite.
 ///
 /// Of an accelerator's, only the masks of `queries` leave it.
-pub fn masks(logits: &Tensor, queries: &[usize], height: usize, width: usize) -> Result<Vec<Mask>> {
+pub fn masks(logits: &Tensor, queries: &[usize], height: usize, width: usize) -> Result<Vec<Option<Mask>>> {
     let (_, h, w) = logits.dims3()?;
     if host::is_host(logits) {
         let mask = |&query: &usize| {
-            let logits = logits.get(query)?.flatten_all()?.to_vec1()?;
-            Ok(image::upsample_threshold(&logits, (h, w), (height, width)))
+            let logits: Vec<f32> = logits.get(query)?.flatten_all()?.to_vec1()?;
+            let is_finite = logits.iter().all(|logit| logit.is_finite());
+            Ok(is_finite.then(|| image::upsample_threshold(&logits, (h, w), (height, width))))
         };
         return queries.iter().map(mask).collect();
     }
@@ -38,24 +39,30 @@ pub fn masks(logits: &Tensor, queries: &[usize], height: usize, width: usize) ->
     for some in queries.chunks((MASK_BYTES / (height * width / 8).max(1)).max(1)) {
         let index: Vec<u32> = some.iter().map(|&query| query as u32).collect();
         let index = Tensor::from_vec(index, some.len(), logits.device())?;
-        let inside = cuda::upsample_masks(&logits.index_select(&index, 0)?, height, width, 0.0)?;
+        let logits = logits.index_select(&index, 0)?;
+        let inside = cuda::upsample_masks(&logits, height, width, 0.0)?;
         let words: Vec<i32> = inside.flatten_all()?.to_vec1()?;
-        let mask = |of: &[i32]| Mask::from_words(width as u32, height as u32, of);
-        masks.extend(words.chunks_exact(words.len() / some.len()).map(mask));
+        // 0 of numbers, NaN of all else.
+        let zeros: Vec<f32> = (logits * 0.0)?.flatten_from(1)?.sum(1)?.to_vec1()?;
+        let mask = |(of, zero): (&[i32], f32)| {
+            let is_finite = zero == 0.0;
+            is_finite.then(|| Mask::from_words(width as u32, height as u32, of))
+        };
+        masks.extend(words.chunks_exact(words.len() / some.len()).zip(zeros).map(mask));
     }
     Ok(masks)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     use super::{masks, pixels};
     use crate::{
         image::Image,
         ops::{
             host::as_accelerator,
-            testing::{assert_close, tensor},
+            testing::{assert_close, tensor, values},
         },
     };
 
@@ -78,6 +85,24 @@ mod tests {
             let found = as_accelerator(|| masks(&logits, &[4, 0], height, width)).unwrap();
             assert_eq!(found, expected, "{height}×{width}");
             assert_eq!(masks(&logits, &[], height, width).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn a_mask_of_what_is_no_number_is_none() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            // At the corners, which a smaller mask does not look at.
+            for place in [0, 62, 31] {
+                let mut logits = values(3 * 63, 1);
+                logits[63 + place] = bad;
+                let logits = Tensor::from_vec(logits, (3, 9, 7), &Device::Cpu).unwrap();
+                let found = || {
+                    let found = masks(&logits, &[0, 1, 2], 4, 3).unwrap();
+                    found.iter().map(Option::is_some).collect::<Vec<_>>()
+                };
+                assert_eq!(found(), [true, false, true], "{bad} at {place}");
+                assert_eq!(as_accelerator(found), [true, false, true], "{bad} at {place}");
+            }
         }
     }
 }

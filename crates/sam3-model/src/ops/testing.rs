@@ -26,6 +26,26 @@ pub fn tensor(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(values(shape.iter().product(), seed), shape, &Device::Cpu).unwrap()
 }
 
+/// What an op must not make a number of.
+pub const NO_NUMBERS: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+/// As [`tensor`], with another value at one place.
+pub fn with_value(shape: &[usize], seed: u64, place: usize, value: f32) -> Tensor {
+    let mut values = values(shape.iter().product(), seed);
+    values[place] = value;
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Fails at a value that is finite.
+pub fn assert_no_number(found: &Tensor, what: &str) {
+    let found = found.to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap();
+    let found: Vec<f32> = found.to_vec1().unwrap();
+    assert!(!found.is_empty(), "{what}: nothing to look at");
+    for (i, x) in found.into_iter().enumerate() {
+        assert!(!x.is_finite(), "{what}[{i}] is {x}");
+    }
+}
+
 /// Fails at the worst pair further apart than `tolerance`.
 pub fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f32, what: &str) {
     assert_eq!(found.dims(), expected.dims(), "{what}");

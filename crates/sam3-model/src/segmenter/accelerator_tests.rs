@@ -19,13 +19,13 @@ use crate::{
 const F32_TOLERANCE: f32 = 1e-3;
 
 /// A copy of the demo's model, and packages of it, in a folder of one test's own.
-struct Demo {
-    folder: PathBuf,
-    scene: Image,
+pub(super) struct Demo {
+    pub folder: PathBuf,
+    pub scene: Image,
 }
 
 impl Demo {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let assets = crate_folder().join("../sam3-cli/assets/demo");
         let folder = std::env::temp_dir().join(format!("sam3-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -39,7 +39,7 @@ impl Demo {
         }
     }
 
-    fn checkpoint(&self) -> Arc<StateDict> {
+    pub fn checkpoint(&self) -> Arc<StateDict> {
         Arc::new(StateDict::open(&self.folder.join("model.safetensors")).unwrap())
     }
 

@@ -20,6 +20,8 @@ use super::{
 
 /// Keys whose scores are held at once; a multiple of every `MR` and of what every lane's group and `DEPTH_STEP` hold.
 const KEY_BLOCK: usize = 288;
+/// Where a query's maximum begins: not −∞, so that a block with every key hidden has finite differences.
+const NOTHING_SEEN: f32 = -1e30;
 /// Channels of values that are packed at once; a multiple of every `MR` and of [`COLUMNS`].
 const CHANNELS: usize = 96;
 
@@ -163,8 +165,7 @@ impl DotOp<f32> for Task<'_> {
                 let sums = &mut sums[..dim_strips * D::MR * D::NR];
                 sums.fill(0.0);
                 let mut softmax = Softmax {
-                    // Not −∞, so that a block with every key hidden has finite differences.
-                    max: [-1e30; MAX_NR],
+                    max: [NOTHING_SEEN; MAX_NR],
                     sum: [0.0; MAX_NR],
                 };
                 for start in (0..keys).step_by(KEY_BLOCK) {
@@ -212,7 +213,7 @@ impl DotOp<f32> for Task<'_> {
                         }
                     }
                 }
-                self.write::<D>(sums, scores, &softmax.sum, &rows);
+                self.write::<D>(sums, scores, &softmax.totals(), &rows);
             }
         }
         SCRATCH.set(scratch);
@@ -247,6 +248,17 @@ impl Softmax {
             .zip(&shrink)
             .for_each(|(sum, shrink)| *sum *= shrink);
         shrink
+    }
+
+    /// The sums. NaN, as in PyTorch, where every key was hidden: no bias hides all of them, but scores of −∞ do.
+    fn totals(&self) -> [f32; MAX_NR] {
+        std::array::from_fn(|query| {
+            if self.max[query] == NOTHING_SEEN {
+                f32::NAN
+            } else {
+                self.sum[query]
+            }
+        })
     }
 
     /// Turns scores into weights, packed.

@@ -10,8 +10,8 @@ use super::{
 /// `softmax(q kᵀ / √head_dim + bias) v`, head by head, as [`crate::ops::attention`].
 ///
 /// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`, all of one type; `bias`, f32,
-/// broadcasts to `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]` in `q`'s type. A query that may see no key
-/// at all gives zeros. `head_dim` is 64 at most; f16 and bf16 of a multiple of 8 run on tensor cores.
+/// broadcasts to `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]` in `q`'s type. A query to which
+/// every key is hidden gives NaN. `head_dim` is 64 at most; f16 and bf16 of a multiple of 8 run on tensor cores.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, bias: Option<&Tensor>) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
@@ -267,9 +267,6 @@ pub(super) fn rows(
             *score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f32>() * scale + bias;
         }
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if max == f32::NEG_INFINITY {
-            continue;
-        }
         scores.iter_mut().for_each(|score| *score = (*score - max).exp());
         let total: f32 = scores.iter().sum();
         let out = &mut out[at(query)..][..head_dim];

@@ -6,6 +6,7 @@ use super::{
     host,
     launch::{self, Address, Args, Launch, Module, module},
 };
+use crate::ops::simd::math;
 
 /// A network of two layers, all f32: weight `[hidden, 2]`, bias `[hidden]`, weight `[heads, hidden]`, bias `[heads]`.
 pub type Network = [Tensor; 4];
@@ -110,7 +111,7 @@ fn twin(boxes: &Tensor, side: usize, networks: &[Network; 2]) -> Result<Tensor> 
                     (delta.abs() + 1.0).log2().copysign(delta) / 3.0
                 });
                 let unit = |(weight, bias): (&[f32], &f32)| {
-                    (weight[0] * distance[0] + weight[1] * distance[1] + bias).max(0.0)
+                    math::relu(weight[0] * distance[0] + weight[1] * distance[1] + bias)
                 };
                 let hidden: Vec<f32> = weight1.chunks_exact(2).zip(&bias1).map(unit).collect();
                 let head =

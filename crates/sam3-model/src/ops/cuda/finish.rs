@@ -4,9 +4,10 @@ use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::{
     attention::type_name,
+    host,
     launch::{self, Address, Args, Launch, Module, module},
 };
-use crate::ops::Activation;
+use crate::ops::{Activation, simd::math};
 
 /// `residual + activation(y + bias)` as the type `out`.
 ///
@@ -139,7 +140,10 @@ fn twin(
     let value = match activation {
         Activation::None => sum,
         Activation::Gelu => sum.gelu_erf()?,
-        Activation::Relu => sum.relu()?,
+        Activation::Relu => {
+            let values = host::values(&sum)?.into_iter().map(math::relu).collect();
+            host::tensor(values, sum.dims(), DType::F32, &sum)?
+        }
     };
     match residual {
         Some(residual) => (residual.reshape(value.dims())?.to_dtype(DType::F32)? + value)?.to_dtype(out),

@@ -1,11 +1,14 @@
 //! The kernels against the twins, on awkward sizes: emulated on the CPU, and on a GPU where there is one.
 
+mod finite;
+
 use candle_core::{DType, Device, Result, Tensor};
+use finite::what_is_no_number_stays_none;
 
 use super::emulation::emulated;
 use crate::ops::{
     Activation, Rope,
-    testing::{assert_close, tensor},
+    testing::{assert_close, assert_no_number, tensor},
 };
 
 const TYPES: [(DType, f32); 3] = [(DType::F32, 2e-6), (DType::F16, 2e-3), (DType::BF16, 1.6e-2)];
@@ -82,7 +85,7 @@ macro_rules! on_every_machine {
 on_every_machine! {
     attention_equals_its_twin
     attention_of_many_queries_equals_its_twin
-    a_query_that_sees_nothing_gives_zeros
+    a_query_that_sees_nothing_gives_no_number
     map_attention_equals_its_twin
     layer_norm_equals_its_twin
     group_norm_equals_its_twin
@@ -95,6 +98,7 @@ on_every_machine! {
     maps_rearranged_equal_their_twins
     pictures_equal_their_twins
     masks_equal_their_twins
+    what_is_no_number_stays_none
 }
 fn attention_equals_its_twin(machine: Machine) {
     for (batch, queries, keys, heads, head_dim) in [
@@ -111,7 +115,7 @@ fn attention_equals_its_twin(machine: Machine) {
     ] {
         let sizes = (batch, queries, keys, heads, head_dim);
         let hidden = |i: usize| {
-            if i % 3 == 1 || i < 130.min(keys - 1) {
+            if i + 1 < keys && (i % 3 == 1 || i < 130) {
                 f32::NEG_INFINITY
             } else {
                 0.5
@@ -151,13 +155,19 @@ fn attention_of_many_queries_equals_its_twin(machine: Machine) {
     }
 }
 
-fn a_query_that_sees_nothing_gives_zeros(machine: Machine) {
-    let inputs = [1, 2, 3].map(|seed| tensor(&[1, 3, 8], seed));
-    let bias = [Tensor::full(f32::NEG_INFINITY, (1, 1, 3), &Device::Cpu).unwrap()];
-    for kind in TYPES {
-        machine.check("nothing", kind, &inputs, &bias, |x| {
-            super::attention(&x[0], &x[1], &x[2], 1, Some(&x[3]))
-        });
+fn a_query_that_sees_nothing_gives_no_number(machine: Machine) {
+    // The second by several blocks, none of which sees anything.
+    for keys in [3, 300] {
+        let bias = Tensor::full(f32::NEG_INFINITY, (1, 1, keys), &Device::Cpu).unwrap();
+        for (dtype, _) in TYPES {
+            let inputs =
+                [(3, 1), (keys, 2), (keys, 3)].map(|(n, seed)| tensor(&[1, n, 8], seed).to_dtype(dtype).unwrap());
+            let inputs = [&inputs, &[bias.clone()][..]].concat();
+            let attention = |x: &[Tensor]| super::attention(&x[0], &x[1], &x[2], 1, Some(&x[3]));
+            let what = format!("{keys} keys, {dtype:?}");
+            assert_no_number(&machine.run(&inputs, attention), &what);
+            assert_no_number(&attention(&inputs).unwrap(), &format!("{what}: the twin"));
+        }
     }
 }
 

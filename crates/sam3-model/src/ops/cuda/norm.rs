@@ -7,6 +7,7 @@ use super::{
     host,
     launch::{self, Address, Args, Launch, Module, module},
 };
+use crate::ops::simd::math;
 
 const MODULE: Module = module!("norm");
 
@@ -245,7 +246,7 @@ fn group_norm_twin(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, ep
         let (mean, scale) = statistics(of_group.copied(), eps);
         for pixel in values.chunks_exact_mut(channels) {
             for i in group * size..(group + 1) * size {
-                pixel[i] = ((pixel[i] - mean) * scale * weight[i] + bias[i]).max(0.0);
+                pixel[i] = math::relu((pixel[i] - mean) * scale * weight[i] + bias[i]);
             }
         }
     }

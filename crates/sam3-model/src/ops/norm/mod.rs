@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     Compute, cuda, host,
-    simd::{self, Isa, Op},
+    simd::{self, Isa, Op, math},
 };
 use crate::weights::Weights;
 
@@ -110,11 +110,21 @@ impl Op for LayerNormRows<'_> {
         for (out, row) in self.out.chunks_exact_mut(width).zip(self.values.chunks_exact(width)) {
             let mean = sum(row, |x| x) / width as f32;
             let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
-            let scale = 1.0 / (variance + self.eps).sqrt();
+            let scale = inverse_deviation(variance, self.eps);
             for (((out, x), weight), bias) in out.iter_mut().zip(row).zip(self.weight).zip(self.bias) {
                 out.write(I::fma((x - mean) * scale, *weight, *bias));
             }
         }
+    }
+}
+
+/// `1 / √(variance + eps)`. NaN where the variance is beyond f32's range: 0, its reciprocal, would make finite values of any.
+#[inline(always)]
+fn inverse_deviation(variance: f32, eps: f32) -> f32 {
+    if variance < f32::INFINITY {
+        1.0 / (variance + eps).sqrt()
+    } else {
+        f32::NAN
     }
 }
 
@@ -141,6 +151,12 @@ pub struct GroupNorm {
 impl GroupNorm {
     const GROUPS: usize = 8;
     const EPS: f64 = 1e-5;
+
+    /// `weight` and `bias` are `[channels]`.
+    #[cfg(test)]
+    pub fn new(weight: Tensor, bias: Tensor) -> Self {
+        Self { weight, bias }
+    }
 
     /// Loads `weight` and `bias`, both `[channels]`.
     pub fn load(weights: &Weights, channels: usize) -> crate::Result<Self> {
@@ -195,8 +211,16 @@ impl GroupNorm {
         let mean: Vec<f32> = mean.into_iter().map(|sum| (sum / count) as f32).collect();
         let mean: Vec<f32> = (0..channels).map(|i| mean[i / size]).collect();
         let variance = totals(&mean, true);
+        // As in LayerNorm: the squares of a part are f32.
+        let deviation = |variance: f64| {
+            if variance < f64::INFINITY {
+                (variance + Self::EPS).sqrt() as f32
+            } else {
+                f32::NAN
+            }
+        };
         let scale: Vec<f32> = (0..channels)
-            .map(|i| weight[i] / (variance[i / size] / count + Self::EPS).sqrt() as f32)
+            .map(|i| weight[i] / deviation(variance[i / size] / count))
             .collect();
         let shift: Vec<f32> = (0..channels).map(|i| bias[i] - mean[i] * scale[i]).collect();
         Ok((scale, shift))
@@ -233,7 +257,7 @@ impl Op for Totals<'_> {
     }
 }
 
-/// `max(x × scale + shift, 0)`, channel by channel.
+/// `relu(x × scale + shift)`, channel by channel.
 struct ScaleShiftRelu {
     scale: Vec<f32>,
     shift: Vec<f32>,
@@ -252,7 +276,7 @@ impl InplaceOp1 for ScaleShiftRelu {
         values[start..end].par_chunks_mut(ROWS * channels).for_each(|values| {
             for pixel in values.chunks_exact_mut(channels) {
                 for ((x, scale), shift) in pixel.iter_mut().zip(&self.scale).zip(&self.shift) {
-                    *x = (*x * scale + shift).max(0.0);
+                    *x = math::relu(*x * scale + shift);
                 }
             }
         });
@@ -285,10 +309,7 @@ mod tests {
     fn group_norm_equals_its_plain_twin() {
         at_every_level(|| {
             for (height, width, channels) in [(1, 7, 8), (31, 33, 24), (3, 5, 256)] {
-                let norm = GroupNorm {
-                    weight: tensor(&[channels], 1),
-                    bias: tensor(&[channels], 2),
-                };
+                let norm = GroupNorm::new(tensor(&[channels], 1), tensor(&[channels], 2));
                 let x = tensor(&[height, width, channels], 3);
                 let expected = plain::group_norm(&norm, &x).unwrap().relu().unwrap();
                 let found = norm.forward_relu(x).unwrap();

@@ -12,7 +12,7 @@ pub enum Activation {
     None,
     /// `x Φ(x)`.
     Gelu,
-    /// `max(x, 0)`.
+    /// `max(x, 0)`; NaN stays NaN.
     Relu,
 }
 
@@ -74,7 +74,7 @@ impl Epilogue<'_> {
             }
             Activation::Relu => {
                 for x in sums {
-                    *x = f32::from_bits(*x).max(0.0).to_bits();
+                    *x = math::relu(f32::from_bits(*x)).to_bits();
                 }
             }
         }

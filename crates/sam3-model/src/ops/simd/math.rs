@@ -1,4 +1,4 @@
-//! exp2 and GELU without branches, so that loops of them become vector code.
+//! exp2, GELU and ReLU without branches, so that loops of them become vector code.
 
 use super::Isa;
 
@@ -21,6 +21,12 @@ pub fn exp2<I: Isa>(x: f32) -> f32 {
     p * scale
 }
 
+/// `max(x, 0)`, of which NaN stays NaN as in PyTorch: `f32::max` would make 0 of it.
+#[inline(always)]
+pub fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// `x Φ(x)`. Absolute error below 2.5e-7 or one rounding of the result.
 #[inline(always)]
 pub fn gelu<I: Isa>(x: f32) -> f32 {
@@ -39,7 +45,7 @@ pub fn gelu<I: Isa>(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::portable::Portable, exp2, gelu};
+    use super::{super::portable::Portable, exp2, gelu, relu};
 
     #[test]
     fn exp2_is_within_3e7_of_the_library() {
@@ -51,6 +57,18 @@ mod tests {
         }
         assert!(exp2::<Portable>(f32::NEG_INFINITY) < 1e-37);
         assert!(exp2::<Portable>(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        for x in [f32::NAN, -f32::NAN, f32::from_bits(0x7fff_ffff)] {
+            assert!(relu(x).is_nan());
+            assert!(gelu::<Portable>(x).is_nan());
+            assert!(exp2::<Portable>(x).is_nan());
+        }
+        assert_eq!(relu(f32::INFINITY), f32::INFINITY);
+        assert!(!gelu::<Portable>(f32::INFINITY).is_finite());
+        assert_eq!([-1.0, 0.0, 2.5].map(relu), [0.0, 0.0, 2.5]);
     }
 
     #[test]
