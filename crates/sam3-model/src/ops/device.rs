@@ -13,7 +13,7 @@
 //!
 //! f16 ends at 65504. Others report that the published weights stay below it in PyTorch's f16; a checkpoint that does not gives
 //! infinities and NaN, of which [`Detections::instances`](crate::Detections::instances) makes an error and not masks. For that, every op
-//! here and on the CPU hands NaN on, where a maximum or a comparison would drop it: ReLU, softmax, [`clamp`](super::clamp), int8 scales.
+//! here and on the CPU hands NaN on, where a maximum or a comparison would drop it: ReLU, softmax, `clamp`, int8 scales.
 //! A norm makes NaN of an infinity. Only where its sign alone decides, in ReLU and softmax, does −∞ give what a number as low would: 0.
 
 use candle_core::{DType, Result, Tensor};

@@ -55,6 +55,7 @@ fn test_of(prompt: String) -> TestRun {
     TestRun {
         image: "scene.png".to_owned(),
         prompt,
+        prompts: Vec::new(),
         device: "cpu, f32".to_owned(),
         source_instances: 0,
         package_instances: 0,
