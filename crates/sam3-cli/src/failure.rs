@@ -104,6 +104,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             Error::Exists { .. }
             | Error::NameTooLong { .. }
             | Error::OutputIsInput { .. }
+            | Error::MetadataOfAnother { .. }
             | Error::TooManyParts { .. } => USAGE,
             error if error.is_input() => INPUT,
             _ => ENVIRONMENT,
@@ -175,6 +176,7 @@ fn package_hint(error: &Error) -> Option<&'static str> {
         Error::NameTooLong { .. } => {
             "choose a shorter one: most file systems take 255 bytes, also for X_metadata.json and X.tar.gz.sha256"
         }
+        Error::MetadataOfAnother { .. } => "choose another folder, or move that package away",
         Error::TooManyParts { .. } => "pass a larger --split",
         Error::Mismatch { .. } => {
             "the file is damaged or was changed: copy it again from where it was packaged, or package it again"

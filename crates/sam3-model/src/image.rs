@@ -13,6 +13,7 @@ mod upsample;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use png::{Samples, encode as encode_png};
 pub(crate) use resize::Weights;
 pub use resize::{preprocess, resize};
 pub(crate) use upsample::between;
@@ -141,7 +142,7 @@ impl Image {
 
     /// The picture as a PNG file's bytes.
     pub fn to_png(&self) -> Vec<u8> {
-        png::encode(self)
+        png::encode(self.width, self.height, &png::Samples::Rgb8(&self.rgb))
     }
 
     /// Writes [`Image::to_png`] to `path`.

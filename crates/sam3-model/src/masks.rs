@@ -13,6 +13,8 @@ pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;
 pub use rle::{Rle, RleError};
 
+use crate::image::{Samples, encode_png};
+
 /// Which pixels of a picture are inside, one bit each: a mask of 12 megapixels takes 1.5 MB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
@@ -143,17 +145,7 @@ impl Mask {
                 grey[start + run.start as usize..start + run.end as usize].fill(255);
             }
         }
-        let mut png = std::io::Cursor::new(Vec::new());
-        image::write_buffer_with_format(
-            &mut png,
-            &grey,
-            self.width,
-            self.height,
-            image::ExtendedColorType::L8,
-            image::ImageFormat::Png,
-        )
-        .expect("writing to memory, with as many bytes as the size needs");
-        png.into_inner()
+        encode_png(self.width, self.height, &Samples::Grey8(&grey))
     }
 
     pub(crate) fn words_per_row(&self) -> usize {
@@ -223,11 +215,11 @@ mod tests {
     #[test]
     fn a_png_is_white_inside() {
         let mask = Mask::from_fn(70, 3, |x, y| x > 64 && y > 0);
-        let png = image::load_from_memory(&mask.to_png()).unwrap().into_luma8();
-        assert_eq!(png.dimensions(), (70, 3));
-        assert!(
-            png.enumerate_pixels()
-                .all(|(x, y, grey)| grey.0 == [if mask.get(x, y) { 255 } else { 0 }])
-        );
+        let png = crate::image::Image::decode(&mask.to_png()).unwrap();
+        assert_eq!((png.width(), png.height()), (70, 3));
+        for (at, pixel) in png.rgb().chunks_exact(3).enumerate() {
+            let white = mask.get(at as u32 % 70, at as u32 / 70);
+            assert_eq!(pixel, [if white { 255 } else { 0 }; 3]);
+        }
     }
 }

@@ -56,6 +56,14 @@ pub enum Error {
         /// Which input it is, and the next step.
         reason: &'static str,
     },
+    /// A package's metadata would take the place of another package's, which has the same stem.
+    #[error("{}: it is the metadata of {} already", path.display(), package.display())]
+    MetadataOfAnother {
+        /// The metadata.
+        path: PathBuf,
+        /// The package that they belong to.
+        package: PathBuf,
+    },
     /// An output is there already and nobody said to replace it.
     #[error("{} exists already", path.display())]
     Exists {
@@ -131,6 +139,7 @@ impl Error {
             | Self::Drive { .. }
             | Self::Hub { .. }
             | Self::OutputIsInput { .. }
+            | Self::MetadataOfAnother { .. }
             | Self::Exists { .. }
             | Self::NameTooLong { .. }
             | Self::TooManyParts { .. } => false,

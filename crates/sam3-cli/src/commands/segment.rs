@@ -150,11 +150,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             }
             Ok((image, report))
         });
+        let written = segmented.map(|(image, report)| (writer.write(place, &image, &report), report));
         bar.suspend(|| {
-            let Some((image, report)) = failures.take(segmented)? else {
+            let Some((written, report)) = failures.take(written)? else {
                 return Ok(());
             };
-            match failures.take_written(writer.write(place, &image, &report))? {
+            match failures.take_written(written)? {
                 Some(written) => output.record(&report.to_json(args.polygons), &report.to_text(&written)),
                 None => Ok(()),
             }
@@ -198,9 +199,13 @@ impl Args {
         let mut targets: Vec<PathBuf> = self.dump_tensors.iter().cloned().collect();
         let mut kept = Vec::with_capacity(jobs.len());
         for (input, place) in jobs.drain(..) {
-            let own = places::targets(&place, self.wanted(), prefixes);
+            // A picture that is not there is reported when it is read.
+            let own = match input.is_there() {
+                true => places::targets(&place, self.wanted(), prefixes),
+                false => Ok(Vec::new()),
+            };
             let own = own.map_err(|error| failures::without_place(&input.path, error));
-            if let Some(own) = failures.take(own)? {
+            if let Some(own) = failures.take_written(own)? {
                 targets.extend(own);
                 kept.push((input, place));
             }

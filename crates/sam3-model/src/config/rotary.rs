@@ -26,10 +26,7 @@ impl RotaryTables {
         let shape = |block| {
             let index = dict.position(&format!("{TRUNK}blocks.{block}.attn.freqs_cis"))?;
             match *dict.info(index).shape {
-                // Complex numbers, or pairs of real ones.
-                [tokens, pairs] | [tokens, pairs, 2] if tokens > 0 && (1..=limits::HEAD / 2).contains(&pairs) => {
-                    Some((tokens, 2 * pairs))
-                }
+                [tokens, pairs] if tokens > 0 && (1..=limits::HEAD / 2).contains(&pairs) => Some((tokens, 2 * pairs)),
                 _ => None,
             }
         };

@@ -1,6 +1,6 @@
 //! PNG: read with its checksums, EXIF and XMP; written for results.
 
-use std::io::Cursor;
+use std::{borrow::Cow, io::Cursor};
 
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, Info, Limits, Transformations, chunk};
 
@@ -117,18 +117,36 @@ fn raw_profile(text: &str) -> Option<Vec<u8>> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// The picture as a PNG file's bytes.
-pub fn encode(image: &Image) -> Vec<u8> {
+/// Pixels to write, row by row.
+pub enum Samples<'a> {
+    Rgb8(&'a [u8]),
+    Grey8(&'a [u8]),
+    Grey16(&'a [u16]),
+}
+
+/// A PNG file's bytes.
+///
+/// # Panics
+/// When there are not as many samples as the size needs.
+pub fn encode(width: u32, height: u32, samples: &Samples) -> Vec<u8> {
+    let (color, depth, data) = match samples {
+        Samples::Rgb8(rgb) => (ColorType::Rgb, BitDepth::Eight, Cow::Borrowed(*rgb)),
+        Samples::Grey8(grey) => (ColorType::Grayscale, BitDepth::Eight, Cow::Borrowed(*grey)),
+        Samples::Grey16(grey) => {
+            let bytes = grey.iter().flat_map(|value| value.to_be_bytes()).collect();
+            (ColorType::Grayscale, BitDepth::Sixteen, Cow::Owned(bytes))
+        }
+    };
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, image.width, image.height);
-    encoder.set_color(ColorType::Rgb);
-    encoder.set_depth(BitDepth::Eight);
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(color);
+    encoder.set_depth(depth);
     encoder.set_compression(png::Compression::Fast);
     encoder.set_filter(png::Filter::Adaptive);
     let written = encoder.write_header().and_then(|mut writer| {
-        writer.write_image_data(&image.rgb)?;
+        writer.write_image_data(&data)?;
         writer.finish()
     });
-    written.expect("writing to memory, with as many bytes as the size needs");
+    written.expect("writing to memory, with as many samples as the size needs");
     bytes
 }

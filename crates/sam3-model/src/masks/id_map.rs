@@ -1,6 +1,7 @@
 //! All masks of a picture as one: an id a pixel.
 
 use super::Mask;
+use crate::image::{Samples, encode_png};
 
 /// Which instance each pixel belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +31,10 @@ impl IdMap {
         for index in order {
             let (_, mask) = instances[index];
             assert_eq!((mask.width, mask.height), (width, height), "masks of one picture");
-            let rows = ids.chunks_exact_mut((width as usize).max(1));
-            for (row, words) in rows.zip(mask.words.chunks_exact(mask.words_per_row().max(1))) {
-                paint(row, words, index as u16 + 1);
+            for (y, row) in (0..height).zip(ids.chunks_exact_mut((width as usize).max(1))) {
+                for run in mask.row_runs(y) {
+                    row[run.start as usize..run.end as usize].fill(index as u16 + 1);
+                }
             }
         }
         Some(Self { width, height, ids })
@@ -54,30 +56,7 @@ impl IdMap {
 
     /// The map as a PNG file's bytes: 16-bit grey.
     pub fn to_png(&self) -> Vec<u8> {
-        // The encoder takes them as the CPU has them, and writes the file's order.
-        let bytes: Vec<u8> = self.ids.iter().flat_map(|id| id.to_ne_bytes()).collect();
-        let mut png = std::io::Cursor::new(Vec::new());
-        image::write_buffer_with_format(
-            &mut png,
-            &bytes,
-            self.width,
-            self.height,
-            image::ExtendedColorType::L16,
-            image::ImageFormat::Png,
-        )
-        .expect("writing to memory, with as many values as the size needs");
-        png.into_inner()
-    }
-}
-
-/// Gives the pixels whose bit is set the id.
-fn paint(row: &mut [u16], words: &[u64], id: u16) {
-    for (pixels, &word) in row.chunks_mut(64).zip(words) {
-        let mut left = word;
-        while left != 0 {
-            pixels[left.trailing_zeros() as usize] = id;
-            left &= left - 1;
-        }
+        encode_png(self.width, self.height, &Samples::Grey16(&self.ids))
     }
 }
 
@@ -99,11 +78,20 @@ mod tests {
     #[test]
     fn the_png_has_sixteen_bits() {
         let mask = Mask::from_fn(3, 2, |x, y| (x, y) == (2, 1));
-        let instances = vec![(0.5, &mask); 300];
+        let instances: Vec<_> = (0..300u16).map(|score| (f32::from(score), &mask)).collect();
         let png = IdMap::new(3, 2, &instances).unwrap().to_png();
-        let read = image::load_from_memory(&png).unwrap();
-        assert_eq!(read.color(), image::ColorType::L16);
-        assert_eq!(read.into_luma16().into_raw(), [0, 0, 0, 0, 0, 1]);
+        let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        assert_eq!(
+            reader.output_color_type(),
+            (png::ColorType::Grayscale, png::BitDepth::Sixteen)
+        );
+        let mut samples = [0; 12];
+        reader.next_frame(&mut samples).unwrap();
+        assert_eq!(
+            samples,
+            [[0; 10].as_slice(), &[0x01, 0x2c]].concat()[..],
+            "300 in the last pixel"
+        );
         let last = IdMap::new(3, 2, &[(0.1, &mask), (0.2, &mask)]).unwrap();
         assert_eq!(last.get(2, 1), 2);
         assert_eq!(IdMap::new(3, 2, &vec![(0.5, &mask); IdMap::MOST + 1]), None);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Progress, Result, drive,
-    package::{MAX_METADATA_BYTES, Metadata, Verified, conclude, refuse_metadata_of_another, verify_streamed},
+    package::{MAX_METADATA_BYTES, Metadata, Verified, conclude, sharing_metadata, verify_streamed},
     regular,
     staged::{Staged, commit_all},
 };
@@ -88,7 +88,10 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
     let targets: Vec<&Path> = staged.iter().map(Staged::target).collect();
     if let [a, b] = targets[..] {
         let (metadata, package) = if is_metadata_of(a, b) { (a, b) } else { (b, a) };
-        refuse_metadata_of_another(metadata, package)?;
+        if let Some(other) = sharing_metadata(metadata, package) {
+            let path = metadata.to_owned();
+            return Err(Error::MetadataOfAnother { path, package: other });
+        }
     }
     commit_all(staged, true, || Ok(()))?;
     Ok(Unpacked { files, verified })

@@ -15,7 +15,7 @@ use super::{
     metadata::check_size,
     metadata_path,
     plan::{Plan, Stored},
-    pth, refuse_metadata_of_another, safetensors, stem,
+    pth, safetensors, sharing_metadata, stem,
     write::{self, Written},
 };
 use crate::{
@@ -129,7 +129,14 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     });
     // In this order: a hash fails, too, where the tensors did and stopped it.
     let (written, source_info) = (written?, source_info?);
-    let warnings = judge_losses(source, &plan, options.precision, &written)?;
+    let mut warnings = judge_losses(source, &plan, options.precision, &written)?;
+    if let Some(other) = sharing_metadata(&metadata_path(output), output) {
+        warnings.push(format!(
+            "{} has the same name as the metadata of {}, which are replaced: keep such packages in folders of their own",
+            metadata_path(output).display(),
+            other.display()
+        ));
+    }
     let draft = Draft {
         options: options.clone(),
         metadata: describe(source_info, &written),
@@ -161,7 +168,6 @@ fn create_outputs(options: &Options) -> Result<(Staged, Staged, Option<archive::
     } = options;
     let package = Staged::create(output, *force)?;
     let metadata_file = Staged::create(&metadata_path(output), *force)?;
-    refuse_metadata_of_another(&metadata_path(output), output)?;
     let archive = |compression| {
         let path = archive_path(output, compression);
         archive::Output::create(&path, compression, *split, *force)

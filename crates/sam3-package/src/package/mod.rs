@@ -134,20 +134,11 @@ fn format_of(path: &Path) -> Option<Format> {
     })
 }
 
-/// `X.pth` and `X.safetensors` share the name of their metadata: refuses to replace that of another package.
-pub(crate) fn refuse_metadata_of_another(metadata: &Path, package: &Path) -> Result<()> {
+/// `X.pth` and `X.safetensors` share the name of their metadata: the other package whose metadata would be replaced.
+pub(crate) fn sharing_metadata(metadata: &Path, package: &Path) -> Option<PathBuf> {
     let others = PACKAGE_ENDS.map(|end| package.with_extension(end));
-    let is_another = |other: &&PathBuf| other.exists() && !other.as_os_str().eq_ignore_ascii_case(package);
-    match others.iter().find(is_another).filter(|_| metadata.exists()) {
-        Some(other) => {
-            let reason = format!(
-                "it is the metadata of {}, too: choose another folder or name, or move that package away",
-                other.display()
-            );
-            Err(Error::invalid(metadata, reason))
-        }
-        None => Ok(()),
-    }
+    let is_another = |other: &PathBuf| other.exists() && !other.as_os_str().eq_ignore_ascii_case(package);
+    others.into_iter().find(is_another).filter(|_| metadata.exists())
 }
 
 /// Packages a checkpoint: writes all the files that `options` asks for, or none.

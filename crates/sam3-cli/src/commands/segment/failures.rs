@@ -85,7 +85,7 @@ fn is_about_a_name(error: &anyhow::Error) -> bool {
         ErrorKind::InvalidFilename,
         ErrorKind::InvalidInput,
         ErrorKind::IsADirectory,
-        ErrorKind::NotADirectory,
+        ErrorKind::AlreadyExists,
     ];
     matches!(error.downcast_ref(), Some(Error::Output { source, .. }) if kinds.contains(&source.kind()))
 }

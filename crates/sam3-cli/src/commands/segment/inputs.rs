@@ -65,6 +65,11 @@ impl Input {
         self.path.as_os_str() == STDIN
     }
 
+    /// Whether there is something to read.
+    pub fn is_there(&self) -> bool {
+        self.is_stdin() || self.path.exists()
+    }
+
     /// Reads and decodes it; also returns the SHA-256 of its bytes.
     ///
     /// # Errors

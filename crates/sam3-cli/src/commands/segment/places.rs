@@ -222,7 +222,7 @@ fn look_at(path: &Path, folder: bool) -> Result<(), Error> {
     };
     match path.symlink_metadata() {
         Ok(_) if path.is_dir() == folder => Ok(()),
-        Ok(_) if folder => Err(refused(io::ErrorKind::NotADirectory.into())),
+        Ok(_) if folder => Err(refused(io::ErrorKind::AlreadyExists.into())),
         Ok(_) if path.is_dir() => Err(refused(io::ErrorKind::IsADirectory.into())),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
