@@ -4,7 +4,7 @@
 //! they come from the package's metadata or the `config.json` beside the checkpoint (transformers' schema),
 //! then from the `freqs_cis` tables, and last from SAM 3's own numbers.
 //!
-//! Each number is bounded where it is read ([`limits`]): what is allocated before any weight is read depends on them.
+//! Each number is bounded where it is read (`limits`): what is allocated before any weight is read depends on them.
 
 mod check;
 mod limits;

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 /// A GPU's own maximum and minimum give the bound for NaN, and a value beyond the range of the element type is no answer either.
 pub fn clamp(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     // 0 for any number, NaN for all else.
-    let zero = (x - x)?;
+    let zero = x.sub(x)?;
     x.clamp(low, high)? + zero
 }
 
