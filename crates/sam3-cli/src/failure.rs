@@ -136,8 +136,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
 
 const FILE_HINT: &str = "a checkpoint is sam3.pt or model.safetensors, a package and its archive are what \
                          `sam3 package` wrote: copy or download a damaged one again";
-const IMAGE_HINT: &str =
-    "take a JPEG, PNG, WebP or BMP that a viewer shows whole: copy a damaged one again, convert one of another kind";
+const IMAGE_HINT: &str = "take a JPEG, PNG, WebP, BMP, GIF or TIFF that a viewer shows whole: copy a damaged one again, convert one of another kind";
 
 /// What to do where a path leads to nothing that could be read, whatever it should hold.
 fn no_content(path: &Path) -> Option<&'static str> {
@@ -190,6 +189,7 @@ fn package_hint(error: &Error) -> Option<&'static str> {
         Error::Unrepresentable { .. } => {
             "--quantize bf16 holds every finite value; --quantize none stores the values as they are"
         }
+        Error::NoRoom { .. } => "free some space, or use a larger drive",
         Error::Output { source, .. } => io_hint(source)?,
         _ => return None,
     })
@@ -231,11 +231,19 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         ErrorKind::AlreadyExists => "something else of that name is in the way: choose another place",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space or write elsewhere: --no-tarball halves what a package takes, and a copy goes on where it stopped"
+            "free some space or write elsewhere; --no-tarball halves what a package takes, a copy goes on where it stopped, and \
+             --skip-existing goes on with a folder of pictures"
         }
-        ErrorKind::FileTooLarge => "the file system cannot hold a file of this size (FAT32 stops at 4 GiB)",
+        ErrorKind::FileTooLarge => {
+            "the file system cannot hold a file of this size (FAT32 stops at 4 GiB), or `ulimit -f` forbids it: --split \
+             cuts an archive into parts"
+        }
+        ErrorKind::OutOfMemory => "end other programs, or raise the limit on memory, which `ulimit -v` shows",
         ErrorKind::UnexpectedEof => "it became shorter while it was read: copy it to a drive of this machine first",
         _ if is_wrong_path(error) => "links in the path lead to each other: name the file itself",
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            "raise the limit on open files, which `ulimit -n` shows: `ulimit -n 4096`, then run the command again"
+        }
         _ if is_drive_gone(error) => "the drive is gone or failing: connect it again, or use another one",
         _ => return None,
     })
@@ -311,6 +319,38 @@ mod tests {
                 assert!(!hint.contains("write"), "{error:#}: {hint}");
             }
         }
+    }
+
+    /// Limits of the machine and of the shell, whether a file is read or written.
+    #[test]
+    fn what_a_limit_stops_has_a_next_step() {
+        for (number, step) in [
+            (libc::EMFILE, "ulimit -n"),
+            (libc::ENFILE, "ulimit -n"),
+            (libc::ENOMEM, "end other programs"),
+            (libc::EFBIG, "ulimit -f"),
+            (libc::ENOSPC, "free some space"),
+        ] {
+            let (path, source) = (std::path::PathBuf::from("x.pth"), || {
+                io::Error::from_raw_os_error(number)
+            });
+            let read = sam3_package::Error::Io {
+                action: "map",
+                path: path.clone(),
+                source: source(),
+            };
+            let written = sam3_package::Error::Output { path, source: source() };
+            for error in [Error::from(read), Error::from(written)] {
+                assert_eq!(exit_code(&error), ENVIRONMENT, "{error:#}");
+                let hint = hint(&error).unwrap();
+                assert!(hint.contains(step), "{error:#}: {hint}");
+            }
+        }
+        let (needed, free) = (2, 1);
+        let path = "/media/stick".into();
+        let error = Error::from(sam3_package::Error::NoRoom { path, needed, free });
+        assert_eq!(exit_code(&error), ENVIRONMENT);
+        assert!(hint(&error).unwrap().contains("free some space"));
     }
 
     #[test]

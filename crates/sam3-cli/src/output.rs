@@ -56,6 +56,16 @@ impl Output {
         }
     }
 
+    /// The JSON of an earlier result on one line, where JSON was asked for.
+    pub fn json_file(&self, path: &Path) -> anyhow::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let record: serde_json::Value = serde_json::from_slice(&text)?;
+        print_line(&serde_json::to_string(&record)?)
+    }
+
     /// A sentence about the work, unless quiet.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {

@@ -4,7 +4,10 @@ use std::{
     ffi::{c_int, c_void},
     mem,
     ptr::null_mut,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -18,8 +21,11 @@ use crate::failure::ENVIRONMENT;
 
 /// What was to be done about a fault before: Rust's own handler, which knows a stack that overflowed.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+/// True once a thread tells of a fault: others fault at the same time.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Removes temporary files on Ctrl-C and its like, and turns a failing read of a mapped file into exit code 3.
+/// Removes temporary files on Ctrl-C and its like, and turns a failing read of a mapped file, and a write beyond the
+/// limit on a file's size, into exit code 3.
 ///
 /// What cannot be installed is left to the system: the run then ends without a word, and the next one cleans up.
 pub fn install() {
@@ -35,6 +41,9 @@ pub fn install() {
             }
         });
     }
+    // The write then gives an error of its own.
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     if let Some(previous) = action_of(SIGBUS) {
         let _ = PREVIOUS.set(previous);
         let mut action = previous;
@@ -70,6 +79,13 @@ extern "C" fn unreadable(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
         }
         return;
     };
+    if TOLD.swap(true, Ordering::Relaxed) {
+        // The thread that was first ends the process.
+        loop {
+            // SAFETY: waits for a signal, and touches no memory.
+            unsafe { libc::pause() };
+        }
+    }
     for text in [
         "error: ",
         name,

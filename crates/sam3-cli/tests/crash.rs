@@ -190,6 +190,11 @@ fn a_source_that_goes_away_is_named_and_ends_with_3() {
         for word in [text(cut), "its drive is gone", "hint:"] {
             assert!(said.contains(word), "expected {word:?} in {said}");
         }
+        assert_eq!(
+            said.matches("error: ").count(),
+            1,
+            "several threads fault at once: {said}"
+        );
     }
     let named: Vec<_> = folder
         .names()
@@ -212,6 +217,25 @@ fn a_source_that_goes_away_is_named_and_ends_with_3() {
         folder.names().iter().all(|name| !name.starts_with('.')),
         "the next run cleans up"
     );
+}
+
+/// The shell's limit on a file's size, in blocks of 512 bytes, acts as a full disk does.
+#[test]
+fn a_file_beyond_the_limit_of_the_shell_is_told_and_leaves_nothing() {
+    let folder = Folder::new();
+    let source = checkpoint(&folder);
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 10; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_sam3")])
+        .args(["package", "--checkpoint-path", text(&source)])
+        .args(["--output", text(&folder.path("x.pth"))])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for word in ["cannot write", "x.pth", "ulimit -f"] {
+        assert!(said.contains(word), "expected {word:?} in {said}");
+    }
+    assert_eq!(folder.names(), ["src"]);
 }
 
 /// A place to write that is removed with its mount.

@@ -8,10 +8,11 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use support::{Folder, package, text, trained};
+use support::{Folder, check, package, text, trained};
 
 fn run(arguments: &[&OsStr]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sam3"));
@@ -200,4 +201,63 @@ fn a_pipe_or_device_is_not_replaced() {
         "{said}"
     );
     assert!(!pipe.is_file());
+}
+
+/// What `verify` and `unpack` would pass over or refuse is not written.
+#[test]
+fn names_that_an_archive_cannot_carry_are_refused_before_the_work() {
+    let folder = Folder::new();
+    let source = support::checkpoint(&folder);
+    for (name, reason) in [
+        ("._x.pth", "begins with ._"),
+        ("x\n.pth", "control characters"),
+        ("x\u{85}.safetensors", "control characters"),
+        ("\u{1b}[31mx.pt", "control characters"),
+    ] {
+        let output = folder.path(name);
+        let run = ["package", "--checkpoint-path", text(&source), "--output", text(&output)];
+        check(&run, 2, &[reason, "choose another"]);
+        assert_eq!(folder.names(), ["src"], "{name:?}");
+    }
+    package(&folder, ".x..pth", "fp16");
+}
+
+/// `z.pth` and `z.safetensors` share `z_metadata.json`.
+#[test]
+fn the_metadata_of_the_source_stays_even_by_force() {
+    let folder = Folder::new();
+    let checkpoint = support::checkpoint(&folder);
+    let source = package(&folder, "z.pth", "fp16");
+    let metadata = fs::read(folder.path("z_metadata.json")).unwrap();
+    let names = folder.names();
+    let run = |source: &Path, output: &str, code, words: &[&str]| {
+        let output = folder.path(output);
+        let fixed = ["package", "--force", "--quantize", "none", "--checkpoint-path"];
+        let run = [&fixed[..], &[text(source), "--output", text(&output)]].concat();
+        check(&run, code, words);
+    };
+    run(
+        &source,
+        "z.safetensors",
+        2,
+        &[
+            "z_metadata.json: it is the metadata of",
+            "z.pth already",
+            "choose another folder",
+        ],
+    );
+    assert!(fs::read(folder.path("z_metadata.json")).unwrap() == metadata);
+    assert_eq!(folder.names(), names);
+    run(&source, "y.safetensors", 0, &[]);
+    // Of other packages the user is warned.
+    run(
+        &checkpoint,
+        "z.safetensors",
+        0,
+        &["keep such packages in folders of their own"],
+    );
+    // A checkpoint that is no package has no metadata of its own.
+    for _ in 0..2 {
+        run(&checkpoint, "src/in.pth", 0, &[]);
+    }
 }

@@ -185,7 +185,15 @@ fn a_list_names_pictures_and_folders() {
         assert_eq!((code, records.len()), (0, 2), "{said}");
         assert_eq!(records[1]["image"]["file"], text(&b));
     }
-    for (content, says) in [("\n\n", "no path in it"), ("a\0b", "zero byte")] {
+    fs::write(&list, [text(&a), "\0", text(&b), "\0"].concat()).unwrap();
+    let (code, records, said) = segment(&folder, &["--prompt", "boat", "--image-list", text(&list)], b"");
+    assert_eq!((code, records.len()), (0, 2), "{said}");
+    let picture = fs::read(&a).unwrap();
+    for (content, says) in [
+        (&b"\n\n"[..], "no path in it"),
+        (b"\xff\xfea\0", "UTF-16"),
+        (&picture, "a picture"),
+    ] {
         fs::write(&list, content).unwrap();
         let (code, _, said) = segment(&folder, &["--prompt", "boat", "--image-list", text(&list)], b"");
         assert!(code == 1 && said.contains(says) && said.contains("hint:"), "{said}");

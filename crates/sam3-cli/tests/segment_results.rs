@@ -111,6 +111,26 @@ fn an_input_of_the_run_is_never_replaced() {
         check(&[&all[..], flags].concat(), code, says);
     };
     dump(&copy, &["--force"], 2, &["model.safetensors: this run reads it"]);
+    let config = folder.path("config.json");
+    dump(&config, &["--force"], 2, &["config.json: this run reads it"]);
+    // A folder stands for the checkpoint in it.
+    let mut by_folder = arguments(&images[..1], &out, &["--force", "--dump-tensors", text(&copy)]);
+    let model = folder.path("");
+    by_folder[2] = text(&model);
+    check(&by_folder, 2, &["model.safetensors: this run reads it"]);
+    dump(
+        &out.join("street.json"),
+        &[],
+        2,
+        &["a result of this run has that name"],
+    );
+    dump(
+        &folder.path("none/raw.safetensors"),
+        &[],
+        3,
+        &["none/raw.safetensors", "hint:"],
+    );
+    assert!(!out.exists(), "all of it is known before the work");
     let other = folder.path("other.safetensors");
     fs::copy(&copy, &other).unwrap();
     dump(&other, &[], 2, &["other.safetensors exists already"]);
@@ -185,6 +205,16 @@ fn a_name_that_cannot_be_written_fails_alone_and_before_the_work() {
     assert!(said.find("not segmented") < said.find("loaded "), "{said}");
     assert_eq!(names(&out), ["in_the_way.json", "scene.json", "scene_overlay.png"]);
     check(&arguments(&images[..1], &out, &[]), 1, &["not segmented", "hint:"]);
+    // Below a folder that takes no results, the others still get theirs.
+    let nested = scenes(&folder, &["in/a.png", "in/file/b.png", "in/c.png"]);
+    let (input, out) = ([nested[0].parent().unwrap().to_owned()], folder.path("nested"));
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("file"), "").unwrap();
+    check(&arguments(&input, &out, &["--recursive"]), 3, &["b.png: not segmented"]);
+    assert_eq!(
+        names(&out),
+        ["a.json", "a_overlay.png", "c.json", "c_overlay.png", "file"]
+    );
     // A name that the file system takes is no reason to fail, however long.
     let longest = scenes(&folder, &[&format!("{}.png", "m".repeat(243))]);
     check(&arguments(&longest, &out, &[]), 0, &[]);
@@ -216,28 +246,34 @@ fn a_folder_half_done_is_resumed() {
     let out = folder.path("out");
     check(&arguments(&images[..2], &out, &[]), 0, &[]);
     let input = [folder.path("in")];
+    // Which were segmented: all are on stdout as JSON, those that were skipped first.
     let run = |flags: &[&str]| {
         let all = arguments(&input, &out, &[&["--skip-existing", "--json"], flags].concat());
         let output = sam3(&all);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        let files = String::from_utf8(output.stdout).unwrap();
-        let stems = files.lines().map(|line| {
-            let record: Value = serde_json::from_str(line).unwrap();
-            Path::new(record["image"]["file"].as_str().unwrap())
-                .file_stem()
-                .unwrap()
-                .to_owned()
-        });
-        stems.map(|stem| stem.into_string().unwrap()).collect::<String>()
+        let stems = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let record: Value = serde_json::from_str(line).unwrap();
+                let file = Path::new(record["image"]["file"].as_str().unwrap());
+                file.file_stem().unwrap().to_str().unwrap().to_owned()
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(stems.len(), 3, "{said}");
+        let skipped = said.split("skipped ").nth(1).unwrap().split(' ').next().unwrap();
+        stems[skipped.parse().unwrap()..].concat()
     };
     assert_eq!(run(&[]), "c");
     assert_eq!(run(&[]), "");
     assert_eq!(run(&["--masks"]), "abc", "masks were not there");
     assert_eq!(run(&["--masks"]), "");
     assert_eq!(run(&["--threshold", "0.6"]), "abc");
-    fs::remove_file(out.join("b_overlay.png")).unwrap();
-    fs::write(out.join("c.json"), "").unwrap();
+    let overlay = fs::read(out.join("b_overlay.png")).unwrap();
+    fs::write(out.join("b_overlay.png"), &overlay[..overlay.len() / 2]).unwrap();
+    let json = fs::read(out.join("c.json")).unwrap();
+    fs::write(out.join("c.json"), &json[..json.len() / 2]).unwrap();
     assert_eq!(run(&["--threshold", "0.6"]), "bc");
     // Another picture of that name.
     fs::write(

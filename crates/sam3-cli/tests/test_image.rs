@@ -161,3 +161,21 @@ fn a_prompt_of_any_length_fits_the_metadata() {
     support::package_trained(&folder, "x.safetensors", &flags);
     check(&["verify", text(&folder.path("x.safetensors"))], 0, &["verified"]);
 }
+
+#[test]
+fn the_picture_of_the_test_is_not_replaced() {
+    let folder = Folder::new();
+    let picture = folder.path("x.pth");
+    fs::copy(&trained().scene, &picture).unwrap();
+    let fixed = [
+        "package",
+        "--force",
+        "--checkpoint-path",
+        text(&trained().checkpoint),
+        "--output",
+        text(&picture),
+    ];
+    let test = ["--test-image", text(&picture), "--test-prompt", "boat"];
+    check(&[&fixed[..], &test].concat(), 2, &["--test-image", "would replace it"]);
+    assert_eq!(fs::read(&picture).unwrap(), fs::read(&trained().scene).unwrap());
+}

@@ -118,7 +118,7 @@ pub fn not_baked(baked: &[String], text: &str) -> String {
         return format!(
             "the prompt {text:?} is not baked into this package, which has no text encoder; it knows: {}. \
              Ask for one of these, or package the checkpoint again with {text:?} in --bake-prompts",
-            baked.join(", ")
+            baked.iter().map(|prompt| plain(prompt)).collect::<Vec<_>>().join(", ")
         );
     }
     if missing.is_empty() {
@@ -139,6 +139,15 @@ pub fn not_baked(baked: &[String], text: &str) -> String {
 fn are_alike(a: &str, b: &str) -> bool {
     let letters = |text| clean(text).chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     letters(a) == letters(b) && !letters(a).is_empty()
+}
+
+/// A prompt in a list; in quotes where it could be taken for several.
+fn plain(prompt: &str) -> String {
+    if prompt.contains(',') {
+        format!("{prompt:?}")
+    } else {
+        prompt.to_owned()
+    }
 }
 
 fn list<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
@@ -185,7 +194,7 @@ mod tests {
             (
                 "red cup",
                 &[
-                    "it knows: boat, buoy, school bus, cup, red, visual.",
+                    "it knows: boat, buoy, school bus, \"cup, red\", visual.",
                     "with \"red cup\" in",
                 ],
                 true,

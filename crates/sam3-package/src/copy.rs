@@ -8,10 +8,12 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     drive,
     package::{is_package_name, metadata_path},
     regular,
-    staged::{check_name, lock_patiently, rename_new, sync_folder},
+    staged::{check_name, is_at, lock_patiently, rename_new, sync_folder},
 };
 
 /// Bytes read and written at a time.
@@ -47,7 +49,7 @@ pub struct Copied {
 /// Copies files into a folder. Of an archive in parts all parts go along, with a package its metadata.
 ///
 /// # Errors
-/// [`Error::Drive`] where the files do not fit or come back changed; [`Error::Exists`] where another file of a name is
+/// [`Error::NoRoom`] and [`Error::Drive`] where the files do not fit or come back changed; [`Error::Exists`] where another file of a name is
 /// there and `force` is false; [`Error::Output`] and [`Error::Io`] where writing or reading fails.
 pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progress) -> Result<Vec<Copied>> {
     let jobs = jobs(files, folder)?;
@@ -232,25 +234,47 @@ impl Job {
     }
 
     fn run(&self, force: bool, progress: &dyn Progress) -> Result<Copied> {
-        if let Ok(there) = fs::metadata(&self.target) {
-            if there.is_file() && there.len() == self.bytes {
-                progress.stage("comparing", 2 * self.bytes);
-                let source = hash(regular::open(&self.source)?, &self.source, progress)?;
-                let target = regular::open(&self.target)?;
-                let is_from_drive = drive::forget_cached(&target);
-                if hash(target, &self.target, progress)? == source {
-                    // Of a copy that was interrupted before the file came some other way.
-                    let _ = fs::remove_file(&self.partial);
-                    return Ok(self.copied(source, self.bytes, is_from_drive));
-                }
+        const TRIES: u32 = 10;
+        for _ in 0..TRIES {
+            if let Some(copied) = self.find(force, progress)? {
+                return Ok(copied);
             }
-            if !force {
-                return Err(Error::Exists {
-                    path: self.target.clone(),
-                });
+            let file = self.open_partial()?;
+            // The run that held it may have given it its final name: what is written now would go into a whole file.
+            let is_taken = !force && self.target.symlink_metadata().is_ok();
+            if !is_taken && is_at(&file, &self.partial) {
+                return self.fill(file, force, progress);
             }
         }
-        let mut file = self.open_partial()?;
+        Err(self.busy())
+    }
+
+    /// What is there under the final name already: the same bytes, or else what only force replaces.
+    fn find(&self, force: bool, progress: &dyn Progress) -> Result<Option<Copied>> {
+        let Ok(there) = fs::metadata(&self.target) else {
+            return Ok(None);
+        };
+        if there.is_file() && there.len() == self.bytes {
+            progress.stage("comparing", 2 * self.bytes);
+            let source = hash(regular::open(&self.source)?, &self.source, progress)?;
+            let target = regular::open(&self.target)?;
+            let is_from_drive = drive::forget_cached(&target);
+            if hash(target, &self.target, progress)? == source {
+                // Of a copy that was interrupted before the file came some other way.
+                let _ = fs::remove_file(&self.partial);
+                return Ok(Some(self.copied(source, self.bytes, is_from_drive)));
+            }
+        }
+        if force {
+            return Ok(None);
+        }
+        Err(Error::Exists {
+            path: self.target.clone(),
+        })
+    }
+
+    /// Writes what is missing, reads all of it back and gives it its name.
+    fn fill(&self, mut file: File, force: bool, progress: &dyn Progress) -> Result<Copied> {
         let refused = |source| self.refused(source);
         let there = file.metadata().map_err(refused)?.len().min(self.bytes);
         // The last bytes before a power cut or an unplugged drive may be none: go back a little.
@@ -262,7 +286,7 @@ impl Job {
             file.rewind().map_err(refused)?;
             let found = hash(file.try_clone().map_err(refused)?, &self.partial, progress)?;
             if found == sha256 {
-                drop(file);
+                // Locked still, so that a run that waits sees that it has another name.
                 self.name(force)?;
                 return Ok(self.copied(sha256, start, is_from_drive));
             }
@@ -315,21 +339,40 @@ impl Job {
 
     /// The file under way, held by nobody else.
     fn open_partial(&self) -> Result<File> {
-        let file = OpenOptions::new()
+        // What a link leads to would be overwritten, and a pipe would wait for a reader.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&self.partial)
-            .map_err(|source| self.refused(source))?;
-        if !lock_patiently(&file) {
-            let reason = "another sam3 copy is writing it now".to_owned();
+            .custom_flags(flags.bits().cast_signed())
+            .open(&self.partial);
+        let metadata = match &opened {
+            Ok(file) => file.metadata(),
+            Err(_) => self.partial.symlink_metadata(),
+        };
+        if metadata.is_ok_and(|metadata| !metadata.is_file()) {
+            let reason = "expected a file, the beginning of an interrupted copy, found a link, a folder, a pipe or a \
+                          device: remove it and copy again";
             return Err(Error::Drive {
-                path: self.target.clone(),
-                reason,
+                path: self.partial.clone(),
+                reason: reason.to_owned(),
             });
         }
-        Ok(file)
+        let file = opened.map_err(|source| self.refused(source))?;
+        if lock_patiently(&file) {
+            Ok(file)
+        } else {
+            Err(self.busy())
+        }
+    }
+
+    fn busy(&self) -> Error {
+        Error::Drive {
+            path: self.target.clone(),
+            reason: "another sam3 copy is writing it now: wait until it has ended, then copy again".to_owned(),
+        }
     }
 
     /// Reads and hashes the whole source, writes what lies behind `start`, and syncs.

@@ -14,13 +14,11 @@ pub(crate) const FAT_LIMIT: u64 = u32::MAX as u64;
 /// Refuses before the first byte what would fail at the last.
 pub(crate) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     match free(folder) {
-        Some(free) if free < needed => {
-            let reason = format!("{needed} bytes are needed, {free} are free: free some space or use a larger drive");
-            Err(Error::Drive {
-                path: folder.to_owned(),
-                reason,
-            })
-        }
+        Some(free) if free < needed => Err(Error::NoRoom {
+            path: folder.to_owned(),
+            needed,
+            free,
+        }),
         _ => Ok(()),
     }
 }

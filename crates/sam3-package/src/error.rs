@@ -40,6 +40,16 @@ pub enum Error {
         /// What was expected, what was found, and the next step.
         reason: String,
     },
+    /// A drive has less room than what is to be written takes.
+    #[error("{}: {needed} bytes are needed, {free} are free", path.display())]
+    NoRoom {
+        /// The folder on the drive.
+        path: PathBuf,
+        /// Bytes that are to be written.
+        needed: u64,
+        /// Bytes that the drive can take.
+        free: u64,
+    },
     /// The Hub refuses, or cannot be reached.
     #[error("{place}: {reason}")]
     Hub {
@@ -137,6 +147,7 @@ impl Error {
             }
             Self::Output { .. }
             | Self::Drive { .. }
+            | Self::NoRoom { .. }
             | Self::Hub { .. }
             | Self::OutputIsInput { .. }
             | Self::MetadataOfAnother { .. }

@@ -4,8 +4,10 @@ mod component;
 mod config;
 mod family;
 mod freqs;
+mod known;
 mod prefix;
 mod rules;
+mod settle;
 mod transformers;
 mod widen;
 
@@ -19,6 +21,7 @@ use crate::{
 };
 pub use component::{Component, is_unused_for_images};
 pub(crate) use config::MAX_BYTES as MAX_CONFIG;
+pub(crate) use known::is_part;
 
 /// Whose names a checkpoint uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,23 @@ enum Source {
     Complex(usize, usize),
 }
 
+impl Source {
+    /// True where no tensor of the file gives the values.
+    fn is_made(self) -> bool {
+        self.tensors().is_empty()
+    }
+
+    /// The tensors of the file that give the values.
+    fn tensors(self) -> Vec<usize> {
+        match self {
+            Self::Stored(i) | Self::ClassRow(i) | Self::Transposed(i) | Self::Row(i, _) => vec![i],
+            Self::Rows(qkv) => qkv.into(),
+            Self::Complex(re, im) => vec![re, im],
+            Self::Zeros | Self::FreqsCis { .. } => Vec::new(),
+        }
+    }
+}
+
 impl StateDict {
     /// Opens a checkpoint and maps its names.
     pub fn open(path: &Path) -> Result<Self> {
@@ -141,19 +161,18 @@ impl StateDict {
                 .iter()
                 .map(|name| name.as_deref().map(transformers::full_name))
                 .collect();
-            reject_duplicates(&names, &raw).map_err(invalid)?;
+            settle::reject_duplicates(&names, &raw).map_err(invalid)?;
             let (entries, more) =
                 transformers::official(&names, |i| checkpoint.stored(i), config.as_ref()).map_err(invalid)?;
             warnings.extend(more);
             (Layout::Transformers, entries)
         } else {
-            let names: Vec<_> = names.iter().map(|name| name.as_deref().map(official_name)).collect();
-            reject_duplicates(&names, &raw).map_err(invalid)?;
-            let named = names.into_iter().enumerate();
+            let named = names.iter().map(|name| name.as_deref().map(official_name)).enumerate();
             let entries = named.filter_map(|(i, name)| Some(Entry::stored(name?, i, checkpoint.stored(i))));
             (Layout::Official, entries.collect())
         };
         warnings.extend(freqs::adapt(&mut entries));
+        settle::entries(&mut entries, &raw).map_err(invalid)?;
         warnings.extend(widen::doubles(&mut entries));
         let by_name = entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
         Ok(Self {
@@ -228,8 +247,8 @@ impl StateDict {
     /// Tensors the official model has and the file has not: computed (`freqs_cis`) or zero (`points_*` of the geometry
     /// encoder, which no text or box prompt reads). Empty for an official checkpoint.
     pub fn synthesised(&self) -> impl Iterator<Item = &str> {
-        let made = |e: &&Entry| matches!(e.source, Source::Zeros | Source::FreqsCis { .. });
-        self.entries.iter().filter(made).map(|e| e.name.as_str())
+        let made = self.entries.iter().filter(|entry| entry.source.is_made());
+        made.map(|entry| entry.name.as_str())
     }
 
     /// The tensor at a position; cheap, borrows the mapped bytes.
@@ -342,18 +361,6 @@ fn official_name(name: &str) -> String {
     } else {
         name.to_owned()
     }
-}
-
-fn reject_duplicates(names: &[Option<String>], raw: &[&str]) -> Result<(), String> {
-    let mut first = HashMap::new();
-    for (i, name) in names.iter().enumerate() {
-        if let Some(name) = name
-            && let Some(j) = first.insert(name.as_str(), i)
-        {
-            return Err(format!("tensors \"{}\" and \"{}\" are both \"{name}\"", raw[j], raw[i]));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

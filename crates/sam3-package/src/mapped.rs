@@ -12,6 +12,9 @@ use std::{
 };
 
 use memmap2::Mmap;
+use rustix::io::Errno;
+
+use crate::Error;
 
 /// The first place in a list of all that ever were. They are never freed, as a signal may come at any time.
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
@@ -111,12 +114,26 @@ fn places() -> impl Iterator<Item = &'static Place> {
 ///
 /// Takes no lock and allocates nothing, so a signal handler may call it.
 pub fn mapped_file(address: usize) -> Option<&'static str> {
-    places()
-        .find(|place| {
-            let (start, end) = (place.start.load(Ordering::Acquire), place.end.load(Ordering::Acquire));
-            (start..end).contains(&address)
-        })
-        .map(|place| place.name.as_str())
+    place_of(address).map(|place| place.name.as_str())
+}
+
+fn place_of(address: usize) -> Option<&'static Place> {
+    places().find(|place| {
+        let (start, end) = (place.start.load(Ordering::Acquire), place.end.load(Ordering::Acquire));
+        (start..end).contains(&address)
+    })
+}
+
+/// The error of the file that bytes are mapped from, where the system could not read them to write them elsewhere: it
+/// then sends no signal but refuses the write.
+pub(crate) fn unreadable(bytes: &[u8], error: &io::Error) -> Option<Error> {
+    if error.raw_os_error() != Some(Errno::FAULT.raw_os_error()) {
+        return None;
+    }
+    let place = place_of(bytes.as_ptr() as usize)?;
+    let reason = "it can no longer be read: its drive is gone, or it became shorter while it was in use";
+    let source = io::Error::new(io::ErrorKind::UnexpectedEof, reason);
+    Some(Error::io("read", &place.path, source))
 }
 
 #[cfg(test)]
@@ -145,6 +162,27 @@ mod tests {
         assert_eq!(mapped_file(address), None);
         let draft = map("draft");
         assert!(at(&draft, 0).ends_with("draft"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Not by a signal but by an error of the write, which names neither file.
+    #[test]
+    fn a_write_from_a_map_that_became_shorter_names_the_mapped_file() {
+        let folder = std::env::temp_dir().join(format!("sam3-mapped-short-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let source = folder.join("source");
+        std::fs::write(&source, vec![7; 1 << 20]).unwrap();
+        let file = File::options().read(true).write(true).open(&source).unwrap();
+        let map = Mapped::open(&source, &file).unwrap();
+        let output = crate::staged::Staged::create(&folder.join("output"), false).unwrap();
+        file.set_len(4096).unwrap();
+        let error = output.write_at(&map, 0).unwrap_err();
+        let is_named = matches!(&error, Error::Io { action: "read", path, .. } if *path == source);
+        assert!(is_named && error.to_string().contains("became shorter"), "{error}");
+        let (here, fault) = ([0; 8], io::Error::from_raw_os_error(Errno::FAULT.raw_os_error()));
+        assert!(unreadable(&here, &fault).is_none());
+        assert!(unreadable(&map, &io::ErrorKind::StorageFull.into()).is_none());
+        drop(output);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

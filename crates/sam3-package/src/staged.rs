@@ -10,19 +10,19 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs::{self, File, OpenOptions, TryLockError},
-    io,
+    fs::{self, File, OpenOptions},
+    io, mem,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use crate::{Error, Result, package::is_metadata_name};
+use crate::{Error, Result, mapped, package::is_metadata_name};
 
 const MARK: &str = ".sam3-tmp-";
 /// Bytes of the target's name that are in the temporary's: together they stay below what a name may have.
@@ -31,10 +31,26 @@ const SHOWN: usize = 64;
 /// The temporary files of this process.
 static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Removes every temporary file of this process, which must be about to end: their writers would write into nothing.
+/// Removes every temporary file of this process, which must be about to end: their writers would write into nothing, and
+/// who wants to create or drop one from now on waits for ever.
 pub fn discard_staged() {
-    for path in live().iter() {
-        let _ = fs::remove_file(path);
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        let live = match LIVE.try_lock() {
+            Ok(live) => live,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Held while a file is created or removed. A drive that hangs must not keep the process from ending.
+            Err(TryLockError::WouldBlock) => {
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+        };
+        for path in live.iter() {
+            let _ = fs::remove_file(path);
+        }
+        // Locked for ever: another thread would create a file that nobody removes.
+        mem::forget(live);
+        return;
     }
 }
 
@@ -84,12 +100,11 @@ impl Staged {
         let folder = folder_of(target);
         remove_stale(folder);
         let temporary = folder.join(temporary_name(name));
-        // Entered first: a signal in between finds nothing to remove, not a file that nobody knows.
-        live().insert(temporary.clone());
-        let file = create_locked(&temporary).map_err(|error| {
-            live().remove(&temporary);
-            refused(error)
-        })?;
+        // Held meanwhile: a signal in between would find a file that nobody knows.
+        let mut live = live();
+        let file = create_locked(&temporary).map_err(refused)?;
+        live.insert(temporary.clone());
+        drop(live);
         Ok(Self {
             file,
             temporary,
@@ -118,7 +133,7 @@ impl Staged {
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file
             .write_all_at(bytes, offset)
-            .map_err(|source| self.refused(source))
+            .map_err(|error| mapped::unreadable(bytes, &error).unwrap_or_else(|| self.refused(error)))
     }
 
     /// Makes the file end after so many bytes.
@@ -178,7 +193,8 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        live().remove(&self.temporary);
+        let mut live = live();
+        live.remove(&self.temporary);
         if !self.committed {
             // Nothing useful can be done about a failure here; the next run tries again.
             let _ = fs::remove_file(&self.temporary);
@@ -261,7 +277,7 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// True where `path` names the open file.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
@@ -322,9 +338,9 @@ pub(crate) fn lock_patiently(file: &File) -> bool {
     const TRIES: u32 = 100;
     for _ in 0..TRIES {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
             // A file system without locks keeps nobody out.
-            Ok(()) | Err(TryLockError::Error(_)) => return true,
+            Ok(()) | Err(fs::TryLockError::Error(_)) => return true,
         }
     }
     false
@@ -337,13 +353,13 @@ fn create_locked(path: &Path) -> io::Result<File> {
         match file.try_lock() {
             // Another run may have seen the file between its creation and its lock, and removed it.
             Ok(()) if !path.exists() => {}
-            Err(TryLockError::WouldBlock) => {
+            Err(fs::TryLockError::WouldBlock) => {
                 while path.exists() {
                     thread::yield_now();
                 }
             }
             // A file system without locks only loses the cleaning, not the file.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(file),
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Args {
     /// Any checkpoint, package or archive
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Of several sets of weights in the checkpoint, which, such as ema
+    /// Which set of weights to take where the checkpoint has several, such as ema
     #[arg(long, value_name = "NAME")]
     weights: Option<String>,
     /// List every tensor

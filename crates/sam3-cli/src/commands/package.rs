@@ -19,7 +19,7 @@ use sam3_package::{
 use serde_json::json;
 
 use self::prove::Test;
-use super::{hub, prompts};
+use super::{hub, prompts, segment::FileId};
 use crate::{
     args::DeviceFlags,
     failure::Failure,
@@ -32,7 +32,7 @@ pub struct Args {
     /// The checkpoint: sam3.pt, model.safetensors, its index, or a package to store anew [default: from the Hub]
     #[arg(long, value_name = "FILE")]
     checkpoint_path: Option<PathBuf>,
-    /// Of several sets of weights in the checkpoint, which, such as ema
+    /// Which set of weights to take where the checkpoint has several, such as ema
     #[arg(long, value_name = "NAME")]
     weights: Option<String>,
     /// The package to write; .pth or .safetensors decides the format
@@ -132,10 +132,27 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             "for example --output sam3_fp16.pth",
         ));
     }
-    if args.output.file_name().and_then(|name| name.to_str()).is_none() {
+    let unfit = match args.output.file_name().and_then(|name| name.to_str()) {
+        None => Some("is not UTF-8"),
+        Some(name) if name.starts_with("._") => Some("begins with ._, as the files that macOS keeps beside others"),
+        Some(name) if name.contains(char::is_control) => Some("has control characters"),
+        Some(_) => None,
+    };
+    if let Some(reason) = unfit {
         return Err(Failure::usage(
-            format!("--output {}: its name is not UTF-8", args.output.display()),
+            format!("--output {}: its name {reason}", args.output.display()),
             "metadata and archive carry that name too: choose another",
+        ));
+    }
+    let metadata = package::metadata_path(&args.output);
+    if let Some(image) = &args.test_image
+        && [&args.output, &metadata]
+            .iter()
+            .any(|output| FileId::is_same(output, image))
+    {
+        return Err(Failure::usage(
+            format!("--test-image {}: the package would replace it", image.display()),
+            "choose another --output",
         ));
     }
     let created = time_of_packaging()?;

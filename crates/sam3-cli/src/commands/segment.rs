@@ -13,18 +13,19 @@ pub mod stamp;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use sam3_model::{Detections, ExemplarBox, Instance, Prompt, Segmenter, image::Image};
-use sam3_package::Staged;
+use sam3_package::{Checkpoint, Staged, StateDict, package};
 
 use self::{
     boxes::BoxFlag,
     failures::Failures,
     files::Writer,
     inputs::{Input, Inputs, Walk},
-    places::{Guard, Place, Wanted},
+    places::{Folders, Guard, Place, Wanted},
     report::{Found, Timings},
     resume::Settings,
 };
@@ -32,6 +33,7 @@ pub use self::{
     files::draw,
     loaded::{Loaded, ModelRecord},
     report::{Report, instance_rows},
+    same_file::FileId,
 };
 use super::prompts;
 use crate::{
@@ -58,7 +60,7 @@ pub struct Args {
     /// A checkpoint or a package of it
     #[arg(long, value_name = "FILE")]
     checkpoint_path: PathBuf,
-    /// Of several sets of weights in the checkpoint, which, such as ema
+    /// Which set of weights to take where the checkpoint has several, such as ema
     #[arg(long, value_name = "NAME")]
     weights: Option<String>,
     /// Precision of the large matrix products
@@ -85,9 +87,9 @@ pub struct Args {
     #[arg(long)]
     polygons: bool,
     /// Write the raw outputs of the first image and prompt, under transformers' names
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
-    /// Skip images whose results are there, of the same package, prompts and threshold
+    /// Skip images whose results are there, of the same image, package, prompts and threshold
     #[arg(long)]
     skip_existing: bool,
     /// Replace files that sam3 did not write
@@ -110,7 +112,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         except: &args.output,
     };
     let inputs = Inputs::gather(&args.image, args.image_list.as_deref(), walk)?;
-    let guard = args.guard(&inputs.pictures);
+    let start = Instant::now();
+    let dict = Arc::new(StateDict::open_weights(&args.checkpoint_path, args.weights.as_deref())?);
+    let guard = args.guard(&inputs.pictures, dict.checkpoint());
     let mut failures = Failures::of(inputs.pictures.len() + inputs.failed.len(), output);
     for error in inputs.failed {
         failures.take::<()>(Err(error))?;
@@ -122,8 +126,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let start = Instant::now();
-    let loaded = Loaded::open(&args.checkpoint_path, args.weights.as_deref(), &device, args.compute)?;
+    let loaded = Loaded::load(dict, &device, args.compute)?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
@@ -132,7 +135,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let texts = prompts.iter().filter_map(|prompt| prompt.text.as_deref());
     prompts::warn_of_long(texts, &loaded.segmenter, output);
     if args.skip_existing {
-        args.skip_done(&mut jobs, &loaded, &prompts, &prefixes, output);
+        args.skip_done(&mut jobs, &loaded, &prompts, &prefixes, output)?;
     }
     let writer = Writer {
         guard: &guard,
@@ -196,12 +199,13 @@ impl Args {
         guard: &Guard,
         failures: &mut Failures,
     ) -> anyhow::Result<()> {
-        let mut targets: Vec<PathBuf> = self.dump_tensors.iter().cloned().collect();
+        let mut targets = Vec::new();
+        let mut folders = Folders::default();
         let mut kept = Vec::with_capacity(jobs.len());
         for (input, place) in jobs.drain(..) {
             // A picture that is not there is reported when it is read.
             let own = match input.is_there() {
-                true => places::targets(&place, self.wanted(), prefixes),
+                true => places::targets(&place, self.wanted(), prefixes, &mut folders),
                 false => Ok(Vec::new()),
             };
             let own = own.map_err(|error| failures::without_place(&input.path, error));
@@ -211,13 +215,25 @@ impl Args {
             }
         }
         *jobs = kept;
+        if let Some(dump) = &self.dump_tensors {
+            if targets.iter().any(|target| target == dump) {
+                return Err(Failure::usage(
+                    format!("--dump-tensors {}: a result of this run has that name", dump.display()),
+                    "choose another name for the raw outputs",
+                ));
+            }
+            targets.push(dump.clone());
+        }
         guard.check(targets.iter().map(PathBuf::as_path))?;
+        if let Some(dump) = &self.dump_tensors {
+            drop(Staged::create(dump, true)?);
+        }
         files::make_folder(&self.output)?;
         drop(Staged::create(&self.output.join("sam3"), true)?);
         Ok(())
     }
 
-    /// Leaves out the pictures whose results are there.
+    /// Leaves out the pictures whose results are there; of these, `--json` prints what is there.
     fn skip_done(
         &self,
         jobs: &mut Vec<Job>,
@@ -225,7 +241,7 @@ impl Args {
         prompts: &[Prompt],
         prefixes: &[String],
         output: &Output,
-    ) {
+    ) -> anyhow::Result<()> {
         let settings = Settings {
             loaded,
             prompts,
@@ -235,11 +251,17 @@ impl Args {
             polygons: self.polygons,
         };
         let spinner = output.spinner("looking for results that are there");
-        let all = jobs.len();
-        jobs.retain(|(input, place)| !settings.is_done(input, place));
+        let (done, rest): (Vec<Job>, Vec<Job>) = jobs
+            .drain(..)
+            .partition(|(input, place)| settings.is_done(input, place));
         drop(spinner);
-        let done = all - jobs.len();
-        output.note(format!("skipped {done} of {all} images: their results are there"));
+        *jobs = rest;
+        let all = done.len() + jobs.len();
+        output.note(format!(
+            "skipped {} of {all} images: their results are there",
+            done.len()
+        ));
+        done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))
     }
 
     fn wanted(&self) -> Wanted {
@@ -250,15 +272,19 @@ impl Args {
     }
 
     /// Everything that this run reads is guarded.
-    fn guard(&self, pictures: &[Input]) -> Guard {
-        let pictures = pictures
-            .iter()
-            .filter(|input| !input.is_stdin())
-            .map(|input| input.path.as_path());
-        let config = self.checkpoint_path.with_file_name("config.json");
-        let others = [Some(&self.checkpoint_path), Some(&config), self.image_list.as_ref()];
-        let others = others.into_iter().flatten().map(PathBuf::as_path);
-        Guard::new(self.force, pictures.chain(others))
+    fn guard(&self, pictures: &[Input], checkpoint: &Checkpoint) -> Guard {
+        let pictures = pictures.iter().filter(|input| !input.is_stdin());
+        let pictures = pictures.map(|input| input.path.as_path());
+        let beside = [
+            checkpoint.path().to_owned(),
+            checkpoint.path().with_file_name("config.json"),
+            package::metadata_path(checkpoint.path()),
+        ];
+        let files = checkpoint.files().iter().map(|file| file.path.as_path());
+        let files = files
+            .chain(beside.iter().map(PathBuf::as_path))
+            .chain(self.image_list.as_deref());
+        Guard::new(self.force, pictures.chain(files))
     }
 }
 

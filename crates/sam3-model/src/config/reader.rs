@@ -56,13 +56,12 @@ impl<'a> Reader<'a> {
         let window = window.or(rotary.window).unwrap_or(24);
         let image_size = self.stated.side(&key("image_size"), limits::IMAGE_SIZE)?;
         let image_size = image_size.or(rotary.grid.map(|grid| grid * patch_size)).unwrap_or(1008);
+        // Read even where the tables tell: a wrong list is none of this model's.
+        let stated = self.stated.indices(&key("global_attn_indexes"), depth)?;
         let global_blocks = rotary.global_blocks(window, image_size / patch_size);
         let global_blocks = match global_blocks.map_err(|reason| self.fault(reason))? {
             Some(blocks) => blocks,
-            None => self
-                .stated
-                .indices(&key("global_attn_indexes"), depth)?
-                .unwrap_or_else(|| [7, 15, 23, 31].into_iter().filter(|&block| block < depth).collect()),
+            None => stated.unwrap_or_else(|| [7, 15, 23, 31].into_iter().filter(|&block| block < depth).collect()),
         };
         let heads = self.heads("vision_config.backbone_config", width)?;
         let heads = heads.or(rotary.head_dim.map(|dim| width / dim)).unwrap_or(16);

@@ -39,7 +39,7 @@ impl<'a> Stated<'a> {
 
     /// A list of numbers below `end`, ascending, each once.
     pub fn indices(&self, path: &str, end: usize) -> Result<Option<Vec<usize>>> {
-        let expected = || format!("a list of whole numbers below {end}");
+        let expected = || format!("a list of distinct whole numbers below {end}");
         self.read(path, expected, |value| {
             let numbers = value
                 .as_array()?
@@ -47,8 +47,7 @@ impl<'a> Stated<'a> {
                 .map(|value| whole(value).filter(|&number| number < end));
             let mut numbers = numbers.collect::<Option<Vec<_>>>()?;
             numbers.sort_unstable();
-            numbers.dedup();
-            Some(numbers)
+            numbers.is_sorted_by(|a, b| a < b).then_some(numbers)
         })
     }
 

@@ -188,7 +188,7 @@ fn the_config_tells_what_shapes_cannot() {
         .stating(&backbone("image_size"), json!([112, 112]))
         .stating(&backbone("window_size"), json!(2))
         .stating(&backbone("num_attention_heads"), json!(8))
-        .stating(&backbone("global_attn_indexes"), json!([0, 0]))
+        .stating(&backbone("global_attn_indexes"), json!([0]))
         .stating(&backbone("layer_norm_eps"), json!(1e-6))
         .stating(&backbone("hidden_size"), json!(64))
         .stating("geometry_encoder_config.num_attention_heads", json!(2))
@@ -341,10 +341,25 @@ fn a_number_out_of_its_range_is_refused() {
         made.refused(&["layer_norm_eps", "between 0 and 1", &wrong.to_string()]);
     }
     let told = miniature().without(&trunk("blocks.0.attn"));
-    for wrong in [json!([2]), json!([-1]), json!(1), json!(["0"]), json!([u64::MAX])] {
-        let made = told.clone().stating(&backbone("global_attn_indexes"), wrong.clone());
-        made.refused(&["global_attn_indexes", "below 2", &wrong.to_string()]);
+    for wrong in [
+        json!([2]),
+        json!([-1]),
+        json!(1),
+        json!(["0"]),
+        json!([u64::MAX]),
+        json!("x"),
+        json!(true),
+        json!([0, 0]),
+        json!([1e12]),
+    ] {
+        // With tables that tell, and without.
+        for made in [miniature(), told.clone()] {
+            let made = made.stating(&backbone("global_attn_indexes"), wrong.clone());
+            made.refused(&["global_attn_indexes", "below 2", &wrong.to_string()]);
+        }
     }
+    let null = miniature().stating(&backbone("global_attn_indexes"), Value::Null);
+    assert_eq!(null.config().vit.global_blocks, [1]);
     let made = told.stating(&backbone("global_attn_indexes"), json!(vec![9; 1000]));
     made.refused(&["found [9,9,9,", "…;"]);
     for path in ["vision_config", BACKBONE, "text_config", "mask_decoder_config"] {

@@ -3,10 +3,10 @@
 /// Tag 0x0112.
 const ORIENTATION: u16 = 0x0112;
 
-/// The orientation, 1 to 8, that an EXIF block asks for: `None` where it has none, or is damaged.
+/// The orientation that an EXIF block states, 1 to 8, or 0 for a number that is none; `None` where it states no number.
 ///
 /// Pillow's rules: any number will do where the standard says SHORT, because phones and editors write LONG and others;
-/// of several values the first counts, of several tags the last. A BYTE counts here and not there.
+/// of several values the first counts, and of several tags the first that can be read. A BYTE counts here and not there.
 pub fn orientation(block: &[u8]) -> Option<u8> {
     let mut tiff = block;
     // JPEG has this before the block, PNG and WebP should not and sometimes do.
@@ -14,13 +14,12 @@ pub fn orientation(block: &[u8]) -> Option<u8> {
         tiff = rest;
     }
     let value = number(tiff, ORIENTATION)?;
-    (1.0..=8.0)
-        .contains(&value)
-        .then_some(value as u8)
-        .filter(|&whole| f64::from(whole) == value)
+    let whole = value as u8;
+    let is_orientation = (1..=8).contains(&whole) && f64::from(whole) == value;
+    Some(if is_orientation { whole } else { 0 })
 }
 
-/// The first value of a tag in the first directory of a TIFF, where it is a number.
+/// The first value of a tag in the first directory of a TIFF, where it is a number that can be read.
 pub fn number(tiff: &[u8], tag: u16) -> Option<f64> {
     let reader = Reader::new(tiff)?;
     let directory = reader.u32(4)? as usize;
@@ -29,8 +28,8 @@ pub fn number(tiff: &[u8], tag: u16) -> Option<f64> {
         let entry = directory + 2 + 12 * i;
         Some((entry, reader.u16(entry)?))
     });
-    let (entry, _) = found.filter(|&(_, found)| found == tag).last()?;
-    reader.value(entry)
+    let mut entries = found.filter(|&(_, found)| found == tag);
+    entries.find_map(|(entry, _)| reader.value(entry))
 }
 
 /// Numbers of a TIFF in its byte order; none lies outside of it.
@@ -187,18 +186,26 @@ mod tests {
         for cut in 0..22 {
             assert_eq!(orientation(&whole[..cut]), None, "cut at {cut}");
         }
+        for (kind, value) in [
+            (4, [0, 0, 0, 0]),            // below 1
+            (4, [9, 0, 0, 0]),            // above 8
+            (9, [0xff; 4]),               // below 0
+            (11, 6.5f32.to_le_bytes()),   // between two
+            (11, f32::NAN.to_le_bytes()), // no number
+        ] {
+            assert_eq!(
+                orientation(&block(true, 0x112, kind, 1, &value)),
+                Some(0),
+                "type {kind}: {value:?}"
+            );
+        }
         for (kind, count, value) in [
-            (4, 1, [0, 0, 0, 0]),            // below 1
-            (4, 1, [9, 0, 0, 0]),            // above 8
-            (9, 1, [0xff; 4]),               // below 0
-            (3, 0, [6, 0, 0, 0]),            // no value
-            (2, 1, [b'6', 0, 0, 0]),         // text
-            (7, 1, [6, 0, 0, 0]),            // bytes without a meaning
-            (99, 1, [6, 0, 0, 0]),           // no such type
-            (3, 3, [26, 0, 0, 0]),           // values that lie outside
-            (3, u32::MAX, [6, 0, 0, 0]),     // more than there can be
-            (11, 1, 6.5f32.to_le_bytes()),   // between two
-            (11, 1, f32::NAN.to_le_bytes()), // no number
+            (3, 0, [6, 0, 0, 0]),        // no value
+            (2, 1, [b'6', 0, 0, 0]),     // text
+            (7, 1, [6, 0, 0, 0]),        // bytes without a meaning
+            (99, 1, [6, 0, 0, 0]),       // no such type
+            (3, 3, [26, 0, 0, 0]),       // values that lie outside
+            (3, u32::MAX, [6, 0, 0, 0]), // more than there can be
         ] {
             let block = block(true, 0x112, kind, count, &value);
             assert_eq!(orientation(&block), None, "{count} of type {kind}: {value:?}");
@@ -208,5 +215,23 @@ mod tests {
         let mut far = whole.clone();
         far[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(orientation(&far), None);
+    }
+    #[test]
+    fn of_several_tags_the_first_that_can_be_read_counts() {
+        let entry = |kind: u16, value: u8| {
+            let mut entry = [&0x112u16.to_le_bytes()[..], &kind.to_le_bytes(), &1u32.to_le_bytes()].concat();
+            entry.extend([value, 0, 0, 0]);
+            entry
+        };
+        for (entries, expected) in [
+            ([(3, 6), (3, 3)], 6),
+            ([(3, 6), (99, 3)], 6),
+            ([(99, 3), (3, 6)], 6),
+            ([(7, 3), (4, 8)], 8),
+        ] {
+            let directory: Vec<u8> = entries.iter().flat_map(|&(kind, value)| entry(kind, value)).collect();
+            let block = [&b"II*\0\x08\0\0\0\x02\0"[..], &directory, &[0; 4]].concat();
+            assert_eq!(orientation(&block), Some(expected), "{entries:?}");
+        }
     }
 }

@@ -16,6 +16,9 @@ pub const RAW: &str = "found a camera's raw file, whose first picture is but a p
 
 const CONVERT: &str = "write it as 8-bit RGB, for example: magick FILE out.png";
 
+/// A sample takes 8 bytes at most, and what is read here has at most 5 of them for a pixel.
+const MOST_BYTES: usize = 40;
+
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 
 /// The first picture of a TIFF or BigTIFF file.
@@ -24,13 +27,16 @@ pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
         return Err(format!("expected a picture, {RAW}"));
     }
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
-    // Ours is about the picture, and a strip may hold all of it.
-    let mut limits = Limits::default();
-    limits.decoding_buffer_size = usize::MAX;
-    limits.intermediate_buffer_size = 8 * MAX_PIXELS as usize;
-    decoder = decoder.with_limits(limits);
     let (width, height) = decoder.dimensions().map_err(failed)?;
     let pixels = samples::pixels(width, height)?;
+    // Before the limit is raised: it is that of a tag's values, too, and a tag may claim any number of them.
+    let orientation = decoder.find_tag_unsigned(Tag::Orientation).ok().flatten();
+    let xmp = decoder.get_tag_u8_vec(Tag::Unknown(700)).ok();
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = MOST_BYTES * pixels;
+    // A strip may hold the whole picture.
+    limits.intermediate_buffer_size = 8 * MAX_PIXELS as usize;
+    decoder = decoder.with_limits(limits);
     let color = decoder.colortype().map_err(failed)?;
     let mut raw = read(&mut decoder, pixels)?;
     if let ColorType::Gray(bits @ (1 | 2 | 4)) = color {
@@ -48,8 +54,6 @@ pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     if rgb.len() != 3 * pixels {
         return Err("damaged TIFF: it holds fewer pixels than it says; copy it again".to_owned());
     }
-    let orientation = decoder.find_tag_unsigned(Tag::Orientation).ok().flatten();
-    let xmp = decoder.get_tag_u8_vec(Tag::Unknown(700)).ok();
     let image = Image { width, height, rgb };
     Ok((image, Orientation::of(orientation, xmp.as_deref())))
 }
@@ -64,8 +68,7 @@ fn failed(error: TiffError) -> String {
 /// All samples, a pixel's side by side; of 16 bits the upper 8. Those of fewer than 8 bits stay packed.
 fn read(decoder: &mut Reader, pixels: usize) -> Result<Vec<u8>, String> {
     let layout = decoder.image_buffer_layout().map_err(failed)?;
-    // A sample takes 8 bytes at most, and what is read here has at most 5 of them for a pixel.
-    if layout.complete_len > 40 * pixels {
+    if layout.complete_len > MOST_BYTES * pixels {
         return Err(format!("a TIFF of so many samples a pixel is not read; {CONVERT}"));
     }
     let mut result = DecodingResult::U8(Vec::new());

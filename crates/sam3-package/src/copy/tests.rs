@@ -246,3 +246,71 @@ fn what_belongs_together_goes_together() {
     assert_eq!(names, files);
     fs::remove_dir_all(folder).unwrap();
 }
+
+/// The run that waits must not write into what the other has given its name.
+#[test]
+fn of_two_runs_the_second_looks_again_at_what_the_first_has_named() {
+    let folder = scratch("two-runs");
+    let drive = folder.join("drive");
+    let sources = ["same", "other"].map(|name| folder.join(name).join("x.bin"));
+    let first = folder.join("x.bin");
+    let all = bytes(2 * PIECE as usize);
+    for source in &sources {
+        fs::create_dir_all(source.parent().unwrap()).unwrap();
+    }
+    fs::write(&first, &all).unwrap();
+    fs::write(&sources[0], &all).unwrap();
+    fs::write(&sources[1], vec![0; all.len()]).unwrap();
+    for (source, is_same) in sources.iter().zip([true, false]) {
+        let second = std::thread::scope(|scope| {
+            let second = std::sync::Mutex::new(None);
+            let watch = Watch(|what: &str| {
+                if what == "reading back" {
+                    let run = || copy(std::slice::from_ref(source), &drive, false, &());
+                    *second.lock().unwrap() = Some(scope.spawn(run));
+                    // Until it waits for the lock; were it slower, it would find the file and end the same way.
+                    std::thread::sleep(std::time::Duration::from_millis(300));
+                }
+            });
+            copy(std::slice::from_ref(&first), &drive, false, &watch).unwrap();
+            second.into_inner().unwrap().unwrap().join().unwrap()
+        });
+        match second {
+            Ok(copied) => assert!(is_same && copied[0].found == all.len() as u64),
+            Err(error) => assert!(!is_same && matches!(error, Error::Exists { .. }), "{error}"),
+        }
+        assert!(fs::read(drive.join("x.bin")).unwrap() == all, "same: {is_same}");
+        fs::remove_dir_all(&drive).unwrap();
+        fs::create_dir(&drive).unwrap();
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_only_looks_like_an_interrupted_copy_is_refused() {
+    let folder = scratch("no-partial");
+    let (source, drive, victim) = (folder.join("x.bin"), folder.join("drive"), folder.join("victim"));
+    let partial = drive.join(".x.bin.sam3-copy");
+    fs::write(&source, "new").unwrap();
+    fs::write(&victim, "mine").unwrap();
+    let refused = |what: &str| {
+        let error = copy(std::slice::from_ref(&source), &drive, true, &()).unwrap_err();
+        let is_named = matches!(&error, Error::Drive { path, .. } if *path == partial);
+        assert!(is_named && error.to_string().contains("remove it"), "{what}: {error}");
+        assert!(!drive.join("x.bin").exists(), "{what}");
+    };
+    for leads_to in [&victim, &folder.join("nothing")] {
+        std::os::unix::fs::symlink(leads_to, &partial).unwrap();
+        refused("a link");
+        fs::remove_file(&partial).unwrap();
+    }
+    assert_eq!(fs::read(&victim).unwrap(), b"mine");
+    assert!(!folder.join("nothing").exists());
+    fs::create_dir(&partial).unwrap();
+    refused("a folder");
+    fs::remove_dir(&partial).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&partial).status().unwrap();
+    assert!(made.success());
+    refused("a pipe");
+    fs::remove_dir_all(folder).unwrap();
+}

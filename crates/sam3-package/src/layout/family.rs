@@ -65,30 +65,76 @@ pub(super) fn refuse(names: &[String]) -> Option<String> {
     adapter(names).or_else(|| relative(names))
 }
 
-/// LoRA in any of its spellings, and the layers that it wraps.
+/// With what a part of an adapter's names begins, in small letters, and what the adapter is.
+const ADAPTERS: [(&str, &str); 11] = [
+    ("lora_", "a LoRA"),
+    ("lycoris_", "a LyCORIS"),
+    ("ia3_", "an IA³"),
+    ("hada_", "a LoHa"),
+    ("lokr_", "a LoKr"),
+    ("oft_", "an OFT"),
+    ("boft_", "a BOFT"),
+    ("vera_", "a VeRA"),
+    ("randlora_", "a RandLora"),
+    ("fourierft_", "a FourierFT"),
+    ("hra_", "an HRA"),
+];
+
+/// LoRA as SAMed writes it: the two factors beside q and v.
+const SAMED: [&str; 6] = [
+    "linear_a_q",
+    "linear_b_q",
+    "linear_a_k",
+    "linear_b_k",
+    "linear_a_v",
+    "linear_b_v",
+];
+
+/// What is done about an adapter: with the library that made it, or by hand.
+const MERGE: &str = "call merge_and_unload() on";
+const MULTIPLY: &str = "add each product B·A to the rows of q or v in the qkv.weight that it changes in";
+
+/// The adapter that a part of a name is of, and how it is merged.
+fn adapter_of(part: &str) -> Option<(&'static str, &'static str)> {
+    let factor = part.strip_prefix("w_a_").or_else(|| part.strip_prefix("w_b_"));
+    if SAMED.contains(&part) || factor.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Some(("a LoRA", MULTIPLY));
+    }
+    if part == "lora" || part == "base_layer" {
+        return Some(("a LoRA", MERGE));
+    }
+    let part = part.to_ascii_lowercase();
+    let known = ADAPTERS.iter().find(|(begin, _)| part.starts_with(begin));
+    known.map(|&(_, what)| (what, MERGE))
+}
+
+/// An adapter in any of its spellings, and the layers that it wraps.
 fn adapter(names: &[String]) -> Option<String> {
-    let is_part = |part: &str| part == "lora" || part == "base_layer" || part.to_ascii_lowercase().starts_with("lora_");
-    let of_adapter: Vec<&String> = names.iter().filter(|name| name.split('.').any(is_part)).collect();
-    let small = |name: &&&String| !name.contains(".base_layer.");
-    let tensors: Vec<&&String> = of_adapter.iter().filter(small).collect();
-    let first = clip(of_adapter.first()?);
-    let count = match tensors.len() {
+    let of_adapter: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((name, name.split('.').find_map(adapter_of)?)))
+        .collect();
+    let is_wrapped = |name: &str| name.contains(".base_layer.");
+    // A wrapped layer does not tell what wraps it.
+    let own: Vec<_> = of_adapter.iter().filter(|(name, _)| !is_wrapped(name)).collect();
+    let (first, (what, merge)) = own.first().copied().or(of_adapter.first())?;
+    let first = clip(first);
+    let count = match own.len() {
         0 | 1 => "1 tensor".to_owned(),
         many => format!("{many} tensors"),
     };
-    Some(
-        if 2 * of_adapter.len() > names.len() && tensors.len() == of_adapter.len() {
-            format!(
-                "it is a LoRA adapter ({count}, such as \"{first}\") without the model that it changes: in Python, \
-             load the model with the adapter, call merge_and_unload() on it, and save its state dict again"
-            )
-        } else {
-            format!(
-                "a LoRA adapter lies unmerged in it ({count}, such as \"{first}\"): in Python, call merge_and_unload() \
-             on the model and save its state dict again"
-            )
-        },
-    )
+    Some(if 2 * of_adapter.len() > names.len() && own.len() == of_adapter.len() {
+        format!(
+            "it is {what} adapter ({count}, such as \"{first}\") without the model that it changes: in Python, \
+                 load the model with the adapter, {merge} it, and save its state dict again"
+        )
+    } else {
+        format!(
+            "{what} adapter lies unmerged in it ({count}, such as \"{first}\"): in Python, {merge} \
+                 the model and save its state dict again{}",
+            if *merge == MULTIPLY { " without the factors" } else { "" }
+        )
+    })
 }
 
 fn relative(names: &[String]) -> Option<String> {
@@ -198,6 +244,47 @@ mod tests {
                 "{names:?}: {why}"
             );
         }
+    }
+
+    #[test]
+    fn adapters_of_every_kind_are_refused() {
+        const BLOCK: &str = "detector.backbone.vision_backbone.trunk.blocks.0";
+        for (leaf, what) in [
+            ("ia3_l", "an IA³"),
+            ("ia3_l.default", "an IA³"),
+            ("hada_w1_a", "a LoHa"),
+            ("hada_t2", "a LoHa"),
+            ("lokr_w1", "a LoKr"),
+            ("lokr_w2_b.default", "a LoKr"),
+            ("oft_r", "an OFT"),
+            ("oft_R.weight", "an OFT"),
+            ("boft_R", "a BOFT"),
+            ("boft_s", "a BOFT"),
+            ("vera_lambda_b", "a VeRA"),
+            ("lora_magnitude_vector", "a LoRA"),
+            ("linear_a_q.weight", "a LoRA"),
+            ("linear_b_v.weight", "a LoRA"),
+        ] {
+            let tensor = format!("{BLOCK}.attn.qkv.{leaf}");
+            let alone = refused(&[&tensor]).unwrap();
+            assert!(
+                alone.starts_with(&format!("it is {what} adapter (1 tensor")) && alone.contains("in Python"),
+                "{alone}"
+            );
+            let plain = [format!("{BLOCK}.attn.qkv.weight"), format!("{BLOCK}.norm1.weight")];
+            let unmerged = refused(&[&plain[0], &plain[1], &tensor]).unwrap();
+            assert!(
+                unmerged.starts_with(&format!("{what} adapter lies unmerged")),
+                "{unmerged}"
+            );
+        }
+        let factors = refused(&["w_a_000", "w_b_000", "w_a_001", "w_b_001"]).unwrap();
+        assert!(
+            factors.contains("a LoRA adapter (4 tensors, such as \"w_a_000\")") && factors.contains("product B·A"),
+            "{factors}"
+        );
+        let plain = ["detector.backbone.soft_mask", "w_a_x", "detector.linear_a_queue.weight"];
+        assert_eq!(refused(&plain), None);
     }
 
     #[test]

@@ -1,19 +1,24 @@
 //! What training code puts before and into every name, taken off again.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
-use super::{DETECTOR_PARTS, transformers};
+use super::{DETECTOR_PARTS, known, official_name, transformers};
 use crate::checkpoint::{
     list_of,
     sets::{self, Set},
 };
 
 /// Parts of a name that wrappers of modules insert.
-const WRAPPERS: [&str; 5] = [
+const WRAPPERS: [&str; 7] = [
     "_orig_mod",
     "_fsdp_wrapped_module",
     "_checkpoint_wrapped_module",
     "_forward_module",
+    "_fpw_module",
+    "_module",
     "module",
 ];
 
@@ -25,6 +30,9 @@ const OFFICIAL: [&str; 5] = [
     "sam2_predictor.",
     "baked_prompts.",
 ];
+
+/// In so many parts at the beginning of a name, the prefix is looked for.
+const MAX_PARTS: usize = 32;
 
 /// Names without what wrapped them.
 pub(super) struct Stripped {
@@ -47,10 +55,12 @@ pub(super) fn unwrapped(name: &str) -> String {
 /// Takes off the prefix that most names share, `names` being unwrapped; that of the weights called `wanted`, where they
 /// are asked for. What has other prefixes is left out where it could be taken for a part of the model.
 pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Result<Stripped, Vec<String>> {
-    let prefixes: Vec<Option<&str>> = names.iter().map(|name| prefix_of(name)).collect();
+    let prefixes = prefixes(names);
+    let merged = merged_wrappers(names, &prefixes);
+    let set_of = |prefix| merged.filter(|_| is_wrapper(prefix)).unwrap_or(prefix);
     let mut sets: Vec<Set> = Vec::new();
     let mut by_name = HashMap::new();
-    for prefix in prefixes.iter().flatten() {
+    for prefix in prefixes.iter().flatten().map(|prefix| set_of(prefix)) {
         let name = prefix.trim_end_matches('.');
         let index = *by_name.entry(name).or_insert_with(|| {
             sets.push(Set {
@@ -87,15 +97,18 @@ pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Res
     };
     let of_taken: HashSet<&str> = names.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
     let copies: HashSet<&str> = sets::others(&sets, taken).into_iter().collect();
+    let is_merged = merged == Some(prefix.as_str());
     let mut odd = Vec::new();
     for ((name, own), raw) in names.iter().zip(&prefixes).zip(raw) {
-        let is_copy = own.is_some_and(|own| !own.is_empty() && copies.contains(own.trim_end_matches('.')));
-        let kept = if prefix.is_empty() {
-            Some(name.as_str()).filter(|_| !is_copy)
-        } else {
-            // Beside `module.backbone.…` may lie `tracker.…`: what was wrapped is a part of the model.
-            let beside = || Some(name.as_str()).filter(|name| *own == Some("") && !of_taken.contains(name));
-            name.strip_prefix(&prefix).or_else(beside)
+        let set = own.map(set_of);
+        let is_copy = set.is_some_and(|set| !set.is_empty() && copies.contains(set.trim_end_matches('.')));
+        // Beside `model.backbone.…` may lie `tracker.…`: what was wrapped is a part of the model.
+        let beside = || Some(name.as_str()).filter(|name| *own == Some("") && !of_taken.contains(name));
+        let kept = match *own {
+            Some(own) if set == Some(prefix.as_str()) => Some(&name[own.len()..]),
+            None if is_merged && !wrappers_of(name).is_empty() => Some(&name[wrappers_of(name).len()..]),
+            _ if prefix.is_empty() => Some(name.as_str()).filter(|_| !is_copy),
+            _ => name.strip_prefix(&prefix).or_else(beside),
         };
         if kept.is_none() && !is_copy {
             odd.push((*raw).to_owned());
@@ -111,13 +124,62 @@ pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Res
     Ok(stripped)
 }
 
-/// What stands before the first part that SAM 3 has; `None` for a name that has no such part.
-fn prefix_of(name: &str) -> Option<&str> {
+/// What stands before each name of SAM 3's; `None` for a name that has no part which SAM 3 has.
+///
+/// A prefix may itself be a word of SAM 3's, as where `self.backbone = sam3`. Of those possible, that one counts which
+/// leaves the most whole names of SAM 3's in the file; of equal ones, the shortest.
+fn prefixes(names: &[String]) -> Vec<Option<&str>> {
+    let mut whole: HashMap<&str, usize> = HashMap::new();
+    for name in names {
+        for prefix in possible(name).filter(|prefix| known::is_whole(&name[prefix.len()..])) {
+            *whole.entry(prefix).or_default() += 1;
+        }
+    }
+    let best = |name| possible(name).min_by_key(|prefix| Reverse(whole.get(prefix).copied().unwrap_or(0)));
+    names.iter().map(|name| best(name)).collect()
+}
+
+/// Each prefix of a name before a part that SAM 3 has, the shortest first.
+fn possible(name: &str) -> impl Iterator<Item = &str> {
     let starts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
-    starts
+    let known = starts.take(MAX_PARTS).filter(|&start| is_known(&name[start..]));
+    known.map(|start| &name[..start])
+}
+
+/// The most usual of the prefixes that only wrappers made, where all of these are around one model: no two of its
+/// tensors have one name without them.
+fn merged_wrappers<'n>(names: &'n [String], prefixes: &[Option<&'n str>]) -> Option<&'n str> {
+    let mut rests = HashSet::new();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (name, prefix) in names.iter().zip(prefixes) {
+        let Some(prefix) = prefix.filter(|prefix| is_wrapper(prefix)) else {
+            continue;
+        };
+        if !rests.insert(official_name(&name[prefix.len()..])) {
+            return None;
+        }
+        *counts.entry(prefix).or_default() += 1;
+    }
+    let most = counts
         .into_iter()
-        .find(|&start| is_known(&name[start..]))
-        .map(|start| &name[..start])
+        .max_by_key(|&(prefix, count)| (count, Reverse(prefix)));
+    most.map(|(prefix, _)| prefix)
+}
+
+fn is_wrapper(prefix: &str) -> bool {
+    wrappers_of(prefix) == prefix
+}
+
+/// The wrappers at the beginning of a name.
+fn wrappers_of(name: &str) -> &str {
+    let mut end = 0;
+    for part in name.split_inclusive('.') {
+        if !part.strip_suffix('.').is_some_and(|part| WRAPPERS.contains(&part)) {
+            break;
+        }
+        end += part.len();
+    }
+    &name[..end]
 }
 
 /// True for what begins like a name of SAM 3's, in either layout.

@@ -1,5 +1,7 @@
 //! The rules against every name of the two published files, and the prefixes on small state dicts.
 
+mod prefixes;
+
 use std::{collections::HashMap, io::Write as _, path::PathBuf};
 
 use super::*;
@@ -76,17 +78,6 @@ fn transformers_tensors(keys: &[Key]) -> Vec<Stored> {
     tensors
 }
 
-fn indices(source: Source) -> Vec<usize> {
-    match source {
-        Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) | Source::Row(i, _) => {
-            vec![i]
-        }
-        Source::Rows(qkv) => qkv.to_vec(),
-        Source::Complex(re, im) => vec![re, im],
-        Source::Zeros | Source::FreqsCis { .. } => vec![],
-    }
-}
-
 #[test]
 fn transformers_names_become_the_official_state_dict_in_its_order() {
     let keys = keys();
@@ -98,7 +89,7 @@ fn transformers_names_become_the_official_state_dict_in_its_order() {
     assert_eq!(warnings, Vec::<String>::new());
     for (entry, key) in entries.iter().zip(&keys) {
         assert_eq!((&entry.name, &entry.shape), (&key.official, &key.shape));
-        let from: Vec<&String> = indices(entry.source).into_iter().map(|i| &names[i]).collect();
+        let from: Vec<&String> = entry.source.tensors().into_iter().map(|i| &names[i]).collect();
         let expected: Vec<&String> = key
             .transformers
             .iter()
@@ -112,6 +103,88 @@ fn transformers_names_become_the_official_state_dict_in_its_order() {
         "left over: {:?}",
         entries.get(1465).map(|e| &e.name)
     );
+}
+
+#[test]
+fn every_published_name_is_known_whole() {
+    let keys = keys();
+    for key in &keys {
+        assert!(
+            known::is_part(&key.official) && known::is_whole(&key.official),
+            "{}",
+            key.official
+        );
+    }
+    for tensor in transformers_tensors(&keys) {
+        assert!(known::is_whole(&tensor.name), "{}", tensor.name);
+    }
+    for name in [
+        "detector.backbone.x",
+        "detector.extra.weight",
+        "vision_encoder.x",
+        "tracker",
+        "",
+    ] {
+        assert!(!known::is_whole(name), "{name}");
+    }
+}
+
+/// The names of the two published files, and those of image models alone.
+fn published() -> [Vec<String>; 4] {
+    let keys = keys();
+    let official: Vec<String> = keys.iter().map(|key| key.official.clone()).collect();
+    let theirs: Vec<String> = transformers_tensors(&keys)
+        .into_iter()
+        .map(|tensor| tensor.name)
+        .collect();
+    let image = |names: &[String], prefix: &str| {
+        let rests = names.iter().filter_map(|name| name.strip_prefix(prefix));
+        rests.map(str::to_owned).collect()
+    };
+    let (bare, their_bare) = (image(&official, "detector."), image(&theirs, "detector_model."));
+    [official, theirs, bare, their_bare]
+}
+
+#[test]
+fn the_layers_of_global_attention_are_checked() {
+    for (stated, is_right) in [
+        ("[0]", true),
+        ("[]", true),
+        ("\"x\"", false),
+        ("0", false),
+        ("-1", false),
+        ("true", false),
+        ("[-1]", false),
+        ("[99]", false),
+        ("[1]", false),
+        ("[0, 0]", false),
+        ("[\"0\"]", false),
+        ("[0.0]", false),
+        ("[1e12]", false),
+        ("{}", false),
+    ] {
+        let config = CONFIG.replace("[0]", stated);
+        match StateDict::open(&file("global", SMALL, Some(&config))) {
+            Ok(_) => assert!(is_right, "{stated}"),
+            Err(error) => {
+                let error = error.to_string();
+                let words = [
+                    "model.safetensors",
+                    "global_attn_indexes",
+                    "distinct whole numbers below 1",
+                ];
+                assert!(!is_right && words.iter().all(|word| error.contains(word)), "{error}");
+            }
+        }
+    }
+    let shape = |config: &str| {
+        let state = StateDict::open(&file("default", SMALL, Some(config))).unwrap();
+        let table = state.position("detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis");
+        state.info(table.unwrap()).shape.to_vec()
+    };
+    // SAM 3's own: the first layer attends to windows, here of 2.
+    assert_eq!(shape(&CONFIG.replace("[0]", "null")), [4, 2]);
+    assert_eq!(shape(&CONFIG.replace(", \"global_attn_indexes\": [0]", "")), [4, 2]);
 }
 
 #[test]
@@ -158,108 +231,6 @@ fn names(state: &StateDict) -> Vec<&str> {
 }
 
 #[test]
-fn training_prefixes_become_official() {
-    for (raw, official) in [
-        ("detector.backbone.x", "detector.backbone.x"),
-        ("tracker.model.x", "tracker.model.x"),
-        ("sam3_model.backbone.x", "detector.backbone.x"),
-        ("sam2_predictor.x", "tracker.x"),
-        ("sam2_predictor.model.x", "tracker.model.x"),
-        ("backbone.x", "detector.backbone.x"),
-        ("geometry_encoder.x", "detector.geometry_encoder.x"),
-        ("module.segmentation_head.x", "detector.segmentation_head.x"),
-        (
-            "module._orig_mod.model.dot_prod_scoring.x",
-            "detector.dot_prod_scoring.x",
-        ),
-        ("something.else", "something.else"),
-        ("base_model.model.backbone.x", "detector.backbone.x"),
-        ("state_dict.model.module.detector.backbone.x", "detector.backbone.x"),
-        ("ema_model.tracker.model.x", "tracker.model.x"),
-        (
-            "detector._fsdp_wrapped_module.backbone._checkpoint_wrapped_module.x",
-            "detector.backbone.x",
-        ),
-        ("_forward_module.sam3_model._orig_mod.backbone.x", "detector.backbone.x"),
-        ("detector.module.backbone.x", "detector.backbone.x"),
-    ] {
-        let state = StateDict::open(&file("prefix", &[(raw, &[1])], None)).unwrap();
-        assert_eq!(
-            (names(&state), state.layout()),
-            (vec![official], Layout::Official),
-            "{raw}"
-        );
-    }
-}
-
-#[test]
-fn what_has_no_part_in_the_model_is_left_out_and_told() {
-    let tensors: &[(&str, &[usize])] = &[
-        ("n_averaged", &[]),
-        ("module.backbone.x", &[1]),
-        ("module.transformer.y", &[1]),
-        ("module.segmentation_head.z", &[1]),
-        ("tracker.t", &[1]),
-        ("criterion.backbone.w", &[1]),
-        ("optimizer.exp_avg", &[1]),
-    ];
-    let state = StateDict::open(&file("odd", tensors, None)).unwrap();
-    let official = [
-        "detector.backbone.x",
-        "detector.segmentation_head.z",
-        "detector.transformer.y",
-        "tracker.t",
-    ];
-    assert_eq!(names(&state), official);
-    let warning = state.warnings().join("\n");
-    let told = [
-        "left out",
-        "\"module.\"",
-        "criterion.backbone.w, n_averaged, optimizer.exp_avg",
-    ];
-    assert!(told.iter().all(|words| warning.contains(words)), "{warning}");
-}
-
-#[test]
-fn of_two_prefixes_the_models_own_is_taken_or_the_one_asked_for() {
-    let tensors: &[(&str, &[usize])] = &[
-        ("ema_model.backbone.x", &[1]),
-        ("ema_model.transformer.y", &[2]),
-        ("ema_model.transformer.z", &[2]),
-        ("model.backbone.x", &[3]),
-        ("model.transformer.y", &[4]),
-    ];
-    let path = file("sets", tensors, None);
-    let shape = |wanted| {
-        let state = StateDict::open_weights(&path, wanted).unwrap();
-        let x = state.position("detector.backbone.x").unwrap();
-        (state.info(x).shape.to_vec(), state.len(), state.warnings().join("\n"))
-    };
-    let (own, len, warning) = shape(None);
-    assert_eq!((own, len), (vec![3], 2));
-    assert!(
-        warning.contains("\"model\" was taken") && warning.contains("--weights ema_model"),
-        "{warning}"
-    );
-    let (average, len, warning) = shape(Some("ema_model"));
-    assert_eq!((average, len, warning.as_str()), (vec![1], 3, ""));
-    let error = StateDict::open_weights(&path, Some("teacher")).unwrap_err().to_string();
-    assert!(
-        error.contains("--weights teacher") && error.contains("ema_model, model"),
-        "{error}"
-    );
-
-    // Without a prefix, another copy is left out all the same.
-    let tensors: &[(&str, &[usize])] = &[("backbone.x", &[1]), ("teacher.backbone.x", &[1])];
-    let state = StateDict::open(&file("copy", tensors, None)).unwrap();
-    assert_eq!(names(&state), ["detector.backbone.x"]);
-    assert!(state.warnings()[0].contains("--weights teacher"));
-    let lone = file("lone", &[("backbone.x", &[1])], None);
-    let error = StateDict::open_weights(&lone, Some("ema")).unwrap_err().to_string();
-    assert!(error.contains("one set of weights"), "{error}");
-}
-
-#[test]
 fn a_config_of_another_model_shapes_nothing() {
     let clip = CONFIG.replacen('{', r#"{"model_type": "clip", "#, 1);
     let state = StateDict::open(&file("clip", SMALL, Some(&clip)));
@@ -296,6 +267,67 @@ fn two_tensors_of_one_official_name_are_refused() {
     let message = StateDict::open(&path).unwrap_err().to_string();
     assert!(
         message.contains("\"backbone.x\" and \"detector.backbone.x\" are both \"detector.backbone.x\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_tensor_of_the_file_takes_the_place_of_one_that_is_made() {
+    let table = "detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis";
+    let point = "detector.geometry_encoder.points_direct_project.weight";
+    let plain = StateDict::open(&file("made", SMALL, Some(CONFIG))).unwrap();
+    for prefix in ["detector.", ""] {
+        let bare = table.strip_prefix("detector.").unwrap();
+        let raw_table = format!("{prefix}{bare}");
+        let tensors = [SMALL, &[(raw_table.as_str(), &[16, 2, 2]), (point, &[3, 2])]].concat();
+        let state = StateDict::open(&file("own", &tensors, Some(CONFIG))).unwrap();
+        assert_eq!(names(&state), names(&plain));
+        assert_eq!(
+            state.synthesised().collect::<Vec<_>>(),
+            ["detector.geometry_encoder.points_direct_project.bias"]
+        );
+        let view = state.view(state.position(point).unwrap());
+        assert_eq!(view.to_f32().unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let view = state.view(state.position(table).unwrap());
+        assert_eq!((view.dtype, view.shape), (Dtype::C64, &[16, 2][..]));
+        assert_eq!(view.parts[0][4..8], 1f32.to_le_bytes());
+    }
+    // A table of no known form is left out, and the computed one stays.
+    let tensors = [SMALL, &[(table, &[16, 2])]].concat();
+    let state = StateDict::open(&file("own", &tensors, Some(CONFIG))).unwrap();
+    assert!(state.synthesised().any(|name| name == table));
+}
+
+#[test]
+fn what_two_tensors_of_the_file_become_is_refused() {
+    let trunk = "detector.backbone.vision_backbone.trunk.";
+    for (leaf, shape, theirs) in [
+        (
+            "pos_embed",
+            &[1, 5, 2][..],
+            "\"vision_encoder.backbone.embeddings.position_embeddings\"",
+        ),
+        (
+            "blocks.0.attn.qkv.weight",
+            &[12, 4],
+            "q_proj.weight\", \"vision_encoder.backbone.layers.0.attention.k_proj.weight\"",
+        ),
+    ] {
+        let name = format!("{trunk}{leaf}");
+        let tensors = [SMALL, &[(name.as_str(), shape)]].concat();
+        let path = file("both", &tensors, Some(CONFIG));
+        let message = StateDict::open(&path).unwrap_err().to_string();
+        for words in [theirs, &format!("and \"{name}\" are both \"{name}\"")] {
+            assert!(message.contains(words), "{words} in: {message}");
+        }
+    }
+    // Neither is converted: both names are left as they are, in the end one.
+    let tensors = [SMALL, &[("backbone.x", &[1]), ("detector.backbone.x", &[1])]].concat();
+    let message = StateDict::open(&file("both", &tensors, Some(CONFIG)))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("\"backbone.x\" and \"detector.backbone.x\" are both"),
         "{message}"
     );
 }

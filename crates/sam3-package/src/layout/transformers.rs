@@ -1,14 +1,14 @@
 //! From transformers' tensors to the official state dict: applies [`super::rules`] to the names of a checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::{
-    Entry, Source,
+    Entry, Source, official_name,
     rules::{Op, sections},
 };
-use crate::checkpoint::{Dtype, Stored};
+use crate::checkpoint::{Dtype, Stored, clip};
 
 /// What is made here and not read is small: SAM 3 has 4 kinds of point, 1024 channels, 72 patches a side.
 const MAX_ROWS: usize = 64;
@@ -65,7 +65,7 @@ struct Rotary {
 
 impl Rotary {
     /// From the vision backbone's config, else SAM 3's.
-    fn new(config: Option<&Value>, patch: usize) -> Self {
+    fn new(config: Option<&Value>, patch: usize, layers: usize) -> Result<Self, String> {
         let backbone = config.and_then(|c| c.pointer("/vision_config/backbone_config"));
         let get = |key: &str| {
             // A size is written as a number or as a pair.
@@ -76,23 +76,46 @@ impl Rotary {
                 .and_then(|v| usize::try_from(v).ok())
                 .filter(|&v| v > 0)
         };
-        let global = backbone
-            .and_then(|b| b.get("global_attn_indexes")?.as_array())
-            .map(|list| {
-                list.iter()
-                    .filter_map(|v| v.as_u64().and_then(|v| usize::try_from(v).ok()))
-                    .collect()
-            });
-        Self {
+        Ok(Self {
             heads: get("num_attention_heads").unwrap_or(16),
             window: get("window_size").unwrap_or(24),
             grid: get("image_size").unwrap_or(1008) / patch.max(1),
-            global: global.unwrap_or_else(|| vec![7, 15, 23, 31]),
-        }
+            global: global_layers(backbone, layers)?.unwrap_or_else(|| vec![7, 15, 23, 31]),
+        })
     }
 }
 
-/// The official entries in the official order, then whatever no rule took, under its own name.
+/// The layers that attend to the whole image, where the config lists them; nothing depends on them without layers.
+fn global_layers(backbone: Option<&Value>, layers: usize) -> Result<Option<Vec<usize>>, String> {
+    let stated = backbone.and_then(|backbone| backbone.get("global_attn_indexes"));
+    let Some(stated) = stated.filter(|stated| !stated.is_null() && layers > 0) else {
+        return Ok(None);
+    };
+    let mut seen = HashSet::new();
+    let mut layer = |value: &Value| {
+        let layer = value.as_u64().and_then(|layer| usize::try_from(layer).ok());
+        layer.filter(|&layer| layer < layers && seen.insert(layer))
+    };
+    let list = stated.as_array().and_then(|list| list.iter().map(&mut layer).collect());
+    list.map(Some).ok_or_else(|| {
+        format!(
+            "vision_config.backbone_config.global_attn_indexes of its config.json: expected a list of distinct whole \
+             numbers below {layers}, found {}; put the model's own config.json beside it",
+            clip(&stated.to_string())
+        )
+    })
+}
+
+/// One more than the largest number of a layer of the image encoder.
+fn count_layers<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    let number = |name: &str| {
+        let rest = name.strip_prefix("detector_model.vision_encoder.backbone.layers.")?;
+        rest.split('.').next()?.parse::<usize>().ok()
+    };
+    names.filter_map(number).max().map_or(0, |last| last.saturating_add(1))
+}
+
+/// The official entries in the official order, then whatever no rule took, under the official form of its own name.
 ///
 /// `names[i]` is the full name of `stored(i)`, or `None` where that is left out.
 pub(super) fn official<'a>(
@@ -109,11 +132,12 @@ pub(super) fn official<'a>(
         .get("detector_model.vision_encoder.backbone.embeddings.patch_embeddings.projection.weight")
         .and_then(|&i| stored(i).shape.last().copied())
         .unwrap_or(14);
+    let layers = count_layers(by_name.keys().copied());
     let mut builder = Builder {
         by_name,
         taken: vec![false; names.len()],
         stored,
-        rotary: Rotary::new(config, patch),
+        rotary: Rotary::new(config, patch, layers)?,
         entries: Vec::with_capacity(names.len()),
         warnings: Vec::new(),
     };
@@ -143,7 +167,8 @@ pub(super) fn official<'a>(
         ..
     } = builder;
     for (i, name) in names.iter().enumerate().filter(|(i, _)| !taken[*i]) {
-        entries.extend(name.clone().map(|name| Entry::stored(name, i, stored(i))));
+        let name = name.as_deref().map(official_name);
+        entries.extend(name.map(|name| Entry::stored(name, i, stored(i))));
     }
     Ok((entries, warnings))
 }

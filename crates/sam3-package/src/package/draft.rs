@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Format, Metadata, Options, Report, Source, TensorRecord, TestRun, archive_path,
     compressed_tensors::quantization_config,
-    format_of,
+    format_of, is_package_name,
     metadata::check_size,
     metadata_path,
     plan::{Plan, Stored},
@@ -21,9 +21,10 @@ use super::{
 use crate::{
     Error, Progress, Result, StateDict,
     archive::{self, Compression, Entry},
+    checkpoint::list_of,
     digest::hex,
     precision::Precision,
-    regular::is_same,
+    regular::{existing, is_same},
     staged::{Staged, commit_all},
 };
 
@@ -49,7 +50,8 @@ enum Layout {
 /// Writes the tensors of a package and its metadata, under temporary names.
 ///
 /// # Errors
-/// [`Error::Exists`] and [`Error::Output`] for the outputs; [`Error::Unrepresentable`] where values do not fit the
+/// [`Error::Exists`] and [`Error::Output`] for the outputs, [`Error::OutputIsInput`] and [`Error::MetadataOfAnother`] where
+/// they would replace what belongs to the source; [`Error::Unrepresentable`] where values do not fit the
 /// precision; [`Error::Invalid`] where the source contradicts itself.
 pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> Result<Draft> {
     let output = &options.output;
@@ -59,8 +61,14 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
             "a package's name ends in .pth, .pt or .safetensors",
         ));
     };
-    refuse_source_as_output(source, output)?;
-    let plan = Plan::new(source, options.precision, options.components, options.baked.as_ref())?;
+    refuse_to_spoil_source(source, output)?;
+    let plan = Plan::new(
+        source,
+        format,
+        options.precision,
+        options.components,
+        options.baked.as_ref(),
+    )?;
     if format == Format::Pth {
         refuse_untyped(source, &plan)?;
     }
@@ -130,6 +138,13 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     // In this order: a hash fails, too, where the tensors did and stopped it.
     let (written, source_info) = (written?, source_info?);
     let mut warnings = judge_losses(source, &plan, options.precision, &written)?;
+    if !plan.left_out.is_empty() {
+        warnings.push(format!(
+            "left out, as a .pth cannot store such numbers and they are no part of the model: {}; write .safetensors \
+             to keep them",
+            list_of(&plan.left_out)
+        ));
+    }
     if let Some(other) = sharing_metadata(&metadata_path(output), output) {
         warnings.push(format!(
             "{} has the same name as the metadata of {}, which are replaced: keep such packages in folders of their own",
@@ -154,10 +169,10 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
 /// Says now, before a download or other long work, whether the outputs can be written; `source` must be none of them.
 ///
 /// # Errors
-/// [`Error::Exists`], [`Error::Output`] and [`Error::OutputIsInput`].
+/// [`Error::Exists`], [`Error::Output`], [`Error::OutputIsInput`] and [`Error::MetadataOfAnother`].
 pub fn check_outputs(source: Option<&StateDict>, options: &Options) -> Result<()> {
     if let Some(source) = source {
-        refuse_source_as_output(source, &options.output)?;
+        refuse_to_spoil_source(source, &options.output)?;
     }
     create_outputs(options).map(drop)
 }
@@ -325,15 +340,24 @@ fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: 
     })
 }
 
-fn refuse_source_as_output(source: &StateDict, output: &Path) -> Result<()> {
-    let files = source.checkpoint().files().iter().map(|file| file.path.as_path());
-    if files.chain([source.path()]).any(|file| is_same(file, output)) {
+/// Refuses outputs that would replace the source, or the metadata beside a source that is a package.
+fn refuse_to_spoil_source(source: &StateDict, output: &Path) -> Result<()> {
+    let mut files = source.checkpoint().files().iter().map(|file| file.path.as_path());
+    if files.clone().chain([source.path()]).any(|file| is_same(file, output)) {
         return Err(Error::OutputIsInput {
             path: output.to_owned(),
             reason: "this is the checkpoint itself: write the package under another name",
         });
     }
-    Ok(())
+    let metadata = metadata_path(output);
+    let shares = |file: &&Path| is_package_name(file) && is_same(&existing(&metadata_path(file)), &metadata);
+    match files.find(shares).filter(|_| source.metadata_json().is_some()) {
+        Some(package) => Err(Error::MetadataOfAnother {
+            path: metadata,
+            package: package.to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// `.pth` has typed storages only for the older element types.

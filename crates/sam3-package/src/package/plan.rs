@@ -1,9 +1,10 @@
 //! Which tensor gets which precision, by rules on official names and shapes.
 
+use super::Format;
 use crate::{
     Error, Result, StateDict,
     checkpoint::{Dtype, TensorInfo},
-    layout::{Component, is_unused_for_images},
+    layout::{Component, is_part, is_unused_for_images},
     precision::Precision,
 };
 
@@ -102,11 +103,14 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// The last of `stored`, where prompts are baked: its bytes are at hand and come from no source.
     pub baked: Option<Vec<u8>>,
+    /// What is no part of the model and cannot be stored in the package's format, with its element type.
+    pub left_out: Vec<String>,
 }
 
 impl Plan {
     pub fn new(
         source: &StateDict,
+        format: Format,
         precision: Precision,
         components: Components,
         baked: Option<&BakedPrompts>,
@@ -115,6 +119,7 @@ impl Plan {
             stored: Vec::new(),
             steps: Vec::new(),
             baked: None,
+            left_out: Vec::new(),
         };
         for index in 0..source.len() {
             let info = source.info(index);
@@ -124,6 +129,10 @@ impl Plan {
             let replaced =
                 baked.is_some() && matches!(Component::of(info.name), Component::Text | Component::BakedPrompts);
             if !components.holds(info.name) || replaced {
+                continue;
+            }
+            if format == Format::Pth && info.dtype.storage().is_none() && !is_part(info.name) {
+                plan.left_out.push(format!("{} ({})", info.name, info.dtype));
                 continue;
             }
             plan.add(source, index, info, precision)?;

@@ -200,3 +200,28 @@ fn a_device_is_not_replaced() {
     assert!(matches!(error, Error::Output { source, .. } if source.kind() == io::ErrorKind::IsADirectory));
     fs::remove_dir_all(folder).unwrap();
 }
+
+/// Its own process: nothing can be created in one that has discarded what it was writing.
+#[test]
+fn nothing_is_created_once_all_was_discarded() {
+    const FOLDER: &str = "SAM3_TEST_DISCARD_IN";
+    if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
+        let before = staged(&folder, &["before"], false);
+        discard_staged();
+        let late = folder.clone();
+        thread::spawn(move || mem::forget(Staged::create(&late.join("late"), false)));
+        thread::spawn(move || drop(before));
+        thread::sleep(Duration::from_millis(300));
+        let found = names(&folder);
+        // No destructor may run: it would wait for ever, as it should.
+        std::process::exit(i32::from(!found.is_empty()));
+    }
+    let folder = scratch("discarded");
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["staged::tests::nothing_is_created_once_all_was_discarded", "--exact"])
+        .env(FOLDER, &folder)
+        .status()
+        .unwrap();
+    assert!(status.success(), "left {:?}", names(&folder));
+    fs::remove_dir_all(folder).unwrap();
+}

@@ -4,10 +4,7 @@ use std::{io::ErrorKind, path::Path};
 
 use sam3_package::Error;
 
-use crate::{
-    failure::{self, Failure},
-    output::Output,
-};
+use crate::{failure::Failure, output::Output};
 
 /// What failed so far.
 pub struct Failures<'a> {
@@ -46,10 +43,10 @@ impl<'a> Failures<'a> {
     /// As [`take`](Self::take) for the writing of results.
     ///
     /// # Errors
-    /// Also what the next picture would meet again, such as a full disk.
+    /// Also a full disk, which the next picture would meet again.
     pub fn take_written<T>(&mut self, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         match result {
-            Err(error) if failure::exit_code(&error) == failure::ENVIRONMENT && !is_about_a_name(&error) => Err(error),
+            Err(error) if is_full(&error) => Err(error),
             other => self.take(other),
         }
     }
@@ -77,6 +74,11 @@ pub fn without_place(picture: &Path, error: Error) -> anyhow::Error {
         );
     }
     error.context(format!("{picture}: not segmented"))
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    matches!(error.downcast_ref(), Some(Error::Output { source, .. }) if kinds.contains(&source.kind()))
 }
 
 /// Whether only this name cannot be written: it is too long, or has a character that the drive does not take.

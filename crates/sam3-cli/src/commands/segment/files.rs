@@ -1,7 +1,7 @@
 //! Writing the results of a picture: an overlay, the JSON, the masks, the map of ids.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -51,6 +51,10 @@ impl Writer<'_> {
         json.push(b'\n');
         // Last: where the JSON is, the rest is.
         staged.push(self.stage(place.json(), &json)?);
+        // The JSON of an earlier run vouches for its own files and must not for these, should this run be killed now.
+        if self.guard.may_replace(&place.json()) {
+            remove(&place.json())?;
+        }
         let mut written = Vec::with_capacity(staged.len());
         for file in staged {
             written.push(file.target().to_owned());
@@ -72,13 +76,24 @@ impl Writer<'_> {
         earlier.extend(Some(place.ids()).filter(|ids| stamp::is_ours(ids)));
         earlier.retain(|path| !written.contains(path) && !self.guard.is_input(path));
         for path in earlier {
-            fs::remove_file(&path).map_err(|source| Error::Output { path, source })?;
+            remove(&path)?;
         }
         if !self.wanted.masks {
             // What somebody else put there keeps the folder.
             let _ = fs::remove_dir(place.masks());
         }
         Ok(())
+    }
+}
+
+/// Removes a file where there is one.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Output {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
     }
 }
 

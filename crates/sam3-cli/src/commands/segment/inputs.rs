@@ -19,9 +19,10 @@ const STDIN: &str = "-";
 /// The stem of what is read from stdin.
 const STDIN_STEM: &str = "stdin";
 /// Of files in a folder, those whose names end so are taken for pictures, even where they turn out not to be readable.
-const EXTENSIONS: [&str; 21] = [
-    "avif", "bmp", "dib", "gif", "heic", "heif", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl", "mpo", "pgm", "png",
-    "pnm", "ppm", "qoi", "tif", "tiff", "webp",
+const EXTENSIONS: [&str; 34] = [
+    "arw", "avif", "bmp", "cr2", "cr3", "dib", "dng", "gif", "heic", "heif", "hif", "jfif", "jp2", "jpe", "jpeg",
+    "jpg", "jxl", "mpo", "nef", "orf", "pbm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "raf", "rw2", "tga", "tif",
+    "tiff", "webp", "xpm",
 ];
 
 /// A picture to segment.
@@ -215,10 +216,14 @@ fn is_picture(path: &Path) -> bool {
     let is_read = File::open(path)
         .and_then(|mut file| file.read_exact(&mut start))
         .is_ok();
-    is_read
-        && (start.starts_with(b"\xff\xd8\xff")
-            || start.starts_with(b"\x89PNG\r\n\x1a\n")
-            || (start.starts_with(b"RIFF") && start.ends_with(b"WEBP")))
+    is_read && begins_like_a_picture(&start)
+}
+
+fn begins_like_a_picture(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xd8\xff")
+        || bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+        || bytes.starts_with(b"GIF8")
+        || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"))
 }
 
 /// A path a line, as `find` prints them.
@@ -236,15 +241,20 @@ fn read_list(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
             source,
         })?;
     }
-    if bytes.contains(&0) {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || begins_like_a_picture(&bytes) {
         return Err(Failure::input(
-            format!("--image-list {}: expected text, found a zero byte", list.display()),
-            "it takes a path a line; a picture itself is given by --image",
+            format!(
+                "--image-list {}: expected a path a line, found UTF-16 or a picture",
+                list.display()
+            ),
+            "save the list as UTF-8; a picture itself is given by --image",
         ));
     }
+    // `find -print0` ends paths by zeros, as they may hold line ends.
+    let end = if bytes.contains(&0) { 0 } else { b'\n' };
     // Editors on Windows put a mark before UTF-8, and a carriage return at the end of a line.
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let lines = text.split(|&byte| byte == b'\n');
+    let lines = text.split(|&byte| byte == end);
     let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let lines = lines.filter(|line| !line.is_empty());
     let paths: Vec<PathBuf> = lines.map(|line| OsStr::from_bytes(line).into()).collect();

@@ -8,7 +8,7 @@ use std::{
 
 use sam3_model::{Compute, Device, Segmenter, gpu};
 use sam3_package::{
-    Checkpoint, StateDict,
+    StateDict,
     package::{self, Metadata, Tallies},
 };
 use serde::Serialize;
@@ -56,7 +56,11 @@ impl Loaded {
     /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
     /// they would cost a read of every byte at each start. `weights` names one of several sets in the file.
     pub fn open(path: &Path, weights: Option<&str>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
-        let dict = Arc::new(StateDict::open_weights(path, weights)?);
+        Self::load(Arc::new(StateDict::open_weights(path, weights)?), device, compute)
+    }
+
+    /// As [`open`](Self::open), of a checkpoint that is open.
+    pub fn load(dict: Arc<StateDict>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
         let metadata = package::verify_structure(dict.checkpoint())?;
         let compute = compute.compute(&dict, device);
         let segmenter = Segmenter::load_with(dict.clone(), device, compute)?;
@@ -70,7 +74,7 @@ impl Loaded {
         }
         let tallies = Tallies::of(dict.checkpoint().tensors());
         Ok(Self {
-            id: id_of(dict.checkpoint()),
+            id: id_of(&dict),
             segmenter,
             path: dict.path().to_owned(),
             compute,
@@ -147,9 +151,10 @@ impl Loaded {
     }
 }
 
-/// The SHA-256 of a package's metadata, which has that of every tensor; of any other checkpoint's tensor table, and the sizes and
-/// times of its files.
-fn id_of(checkpoint: &Checkpoint) -> String {
+/// The SHA-256 of a package's metadata, which has that of every tensor; of any other checkpoint's tensor table and config, and
+/// the sizes and times of its files.
+fn id_of(dict: &StateDict) -> String {
+    let checkpoint = dict.checkpoint();
     let described = match checkpoint.metadata_json() {
         Some(metadata) => metadata.to_vec(),
         None => {
@@ -159,7 +164,8 @@ fn id_of(checkpoint: &Checkpoint) -> String {
                 let modified = fs::metadata(&file.path).and_then(|metadata| metadata.modified());
                 format!("{} {:?}\n", file.bytes, modified.ok())
             });
-            tensors.chain(files).collect::<String>().into_bytes()
+            let config = dict.config().map(ToString::to_string);
+            tensors.chain(files).chain(config).collect::<String>().into_bytes()
         }
     };
     digest::sha256(&described[..]).expect("memory can be read")

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sam3_package::Error;
+use sam3_package::{Error, Staged};
 
 use super::{inputs::Input, same_file::FileId, stamp};
 use crate::failure::Failure;
@@ -78,7 +78,7 @@ impl Place {
 /// No two share a name, not even on a drive that takes `A` and `a` for one, such as a FAT stick. The first picture of a
 /// name keeps it; each other one gets the first number that makes a name which no picture has.
 pub fn assign(output: &Path, inputs: &[Input]) -> Vec<Place> {
-    let key = |folder: &Path, stem: &str| (folder.to_string_lossy().to_lowercase(), stem.to_lowercase());
+    let key = |folder: &Path, stem: &str| (fold(&folder.to_string_lossy()), fold(stem));
     let mut taken: HashSet<_> = inputs.iter().map(|input| key(&input.folder, &input.stem())).collect();
     let mut seen = HashMap::new();
     let place = |input: &Input| {
@@ -172,11 +172,35 @@ fn and_others(count: usize) -> String {
     }
 }
 
+/// Folders that files can be made in, each tried once.
+#[derive(Default)]
+pub struct Folders(HashSet<PathBuf>);
+
+impl Folders {
+    /// Whether files can be made in `folder`, or in the one above where it is still to be made.
+    fn try_out(&mut self, folder: &Path) -> Result<(), Error> {
+        let there = folder
+            .ancestors()
+            .find(|folder| folder.as_os_str().is_empty() || folder.exists());
+        let there = there.unwrap_or(folder);
+        if !self.0.contains(there) {
+            drop(Staged::create(&there.join("sam3"), true)?);
+            self.0.insert(there.to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// The files that a picture's results would replace; `prefixes` are those of the masks' names.
 ///
 /// # Errors
-/// When a name cannot be: it is too long for the file system, or a folder is in its place.
-pub fn targets(place: &Place, wanted: Wanted, prefixes: &[String]) -> Result<Vec<PathBuf>, Error> {
+/// When a name cannot be: it is too long for the file system, a folder is in its place, or its folder takes no files.
+pub fn targets(
+    place: &Place,
+    wanted: Wanted,
+    prefixes: &[String],
+    folders: &mut Folders,
+) -> Result<Vec<PathBuf>, Error> {
     let mut targets = vec![place.json(), place.overlay()];
     if wanted.ids {
         targets.push(place.ids());
@@ -184,8 +208,10 @@ pub fn targets(place: &Place, wanted: Wanted, prefixes: &[String]) -> Result<Vec
     for target in &targets {
         look_at(target, false)?;
     }
+    folders.try_out(place.folder())?;
     if wanted.masks {
         look_at(&place.masks(), true)?;
+        folders.try_out(&place.masks())?;
         for prefix in prefixes {
             look_at(&place.masks().join(mask_name(prefix, 999)), false)?;
         }
@@ -203,15 +229,20 @@ pub fn mask_name(prefix: &str, number: usize) -> String {
 
 /// Whether [`mask_name`] could make this name, on a drive that takes upper and lower case for the same.
 fn is_mask_name(prefixes: &[String], name: &str) -> bool {
-    prefix_of(name).is_some_and(|prefix| prefixes.iter().any(|own| own.to_lowercase() == prefix))
+    prefix_of(name).is_some_and(|prefix| prefixes.iter().any(|own| fold(own) == prefix))
 }
 
-/// The prefix, in lower case, of a name as [`mask_name`] makes them.
+/// The prefix, [`fold`]ed, of a name as [`mask_name`] makes them.
 fn prefix_of(name: &str) -> Option<String> {
-    let name = name.to_lowercase();
-    let (prefix, number) = name.strip_suffix(".png")?.rsplit_once('_')?;
+    let name = fold(name);
+    let (prefix, number) = name.strip_suffix(".PNG")?.rsplit_once('_')?;
     let is_number = number.len() >= 3 && number.bytes().all(|digit| digit.is_ascii_digit());
     is_number.then(|| prefix.to_owned())
+}
+
+/// Equal for names that a drive may take for one: exFAT compares in upper case.
+fn fold(name: &str) -> String {
+    name.to_uppercase()
 }
 
 /// Refuses a name that cannot be written.
@@ -259,7 +290,10 @@ mod tests {
             stems(&["A.png", "a.jpg", "x/a_2.png", "y/A_2.png"]),
             ["A", "a_3", "a_2", "A_2_2"]
         );
-        assert_eq!(stems(&["É.png", "é.png"]), ["É", "é_2"]);
+        assert_eq!(
+            stems(&["É.png", "é.png", "ΑΣ.png", "ας.png"]),
+            ["É", "é_2", "ΑΣ", "ας_2"]
+        );
         assert_eq!(stems(&["-", "stdin.png"]), ["stdin", "stdin_2"]);
     }
 

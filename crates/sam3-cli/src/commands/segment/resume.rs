@@ -1,10 +1,6 @@
 //! `--skip-existing`: whether a picture's results of an earlier run are those that this run would write.
 
-use std::{
-    fs::{self, File},
-    io::BufReader,
-    path::PathBuf,
-};
+use std::{fs::File, io::BufReader, path::PathBuf};
 
 use sam3_model::Prompt;
 use serde::{Deserialize, de::IgnoredAny};
@@ -88,7 +84,7 @@ impl Settings<'_> {
     }
 
     fn are_files_there(&self, earlier: &Earlier, place: &Place) -> bool {
-        let is_there = |path: PathBuf| fs::metadata(&path).is_ok_and(|file| file.len() > 0) && stamp::is_ours(&path);
+        let is_there = |path: PathBuf| stamp::is_whole(&path);
         let mut instances = earlier.prompts.iter().flat_map(|prompt| &prompt.instances);
         let masks = || {
             let prompts = self.prefixes.iter().zip(&earlier.prompts);

@@ -18,4 +18,9 @@ impl FileId {
             inode: metadata.ino(),
         })
     }
+
+    /// Whether both paths lead to one file.
+    pub fn is_same(one: &Path, other: &Path) -> bool {
+        Self::of(one).is_some_and(|one| Self::of(other) == Some(one))
+    }
 }

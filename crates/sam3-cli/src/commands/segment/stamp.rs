@@ -54,12 +54,34 @@ pub fn is_ours(path: &Path) -> bool {
     }
 }
 
-fn is_stamped_json(json: impl Read) -> bool {
+/// The stamp stands first in what `sam3` writes: one that is cut is known, too. Others' tools may put it elsewhere.
+fn is_stamped_json(mut json: impl Read) -> bool {
     #[derive(Deserialize)]
     struct Stamp {
         generator: String,
     }
-    serde_json::from_reader(json).is_ok_and(|stamp: Stamp| stamp.generator.starts_with(PROGRAM))
+    let mut start = Vec::new();
+    if json.by_ref().take(64).read_to_end(&mut start).is_err() {
+        return false;
+    }
+    let words = [b"{".as_slice(), b"\"generator\"", b":", b"\"", PROGRAM.as_bytes()];
+    let after = words
+        .iter()
+        .try_fold(&start[..], |rest, word| rest.trim_ascii_start().strip_prefix(*word));
+    after.is_some()
+        || serde_json::from_reader(start.chain(json)).is_ok_and(|stamp: Stamp| stamp.generator.starts_with(PROGRAM))
+}
+
+/// Whether a file is a result of this program that was written to its end.
+pub fn is_whole(path: &Path) -> bool {
+    const END: &[u8] = b"IEND\xaeB`\x82";
+    let end = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-(END.len() as i64)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        Ok(end)
+    });
+    end.is_ok_and(|end| end == END) && is_ours(path)
 }
 
 /// Looks through the chunks before the pixels.
@@ -122,7 +144,9 @@ mod tests {
             ("a.png", b"", true),
             ("a.json", b"{\"generator\": \"sam3 0.1.0\", \"more\": [1]}", true),
             ("a.json", b"{\"generator\": \"labeller\"}", false),
-            ("a.json", b"{\"generator\": \"sam3 0.1.0\"", false),
+            ("a.json", b"{\n  \"generator\": \"sam3 0.1.0\",\n  \"ima", true),
+            ("a.json", b"{\"more\": [1], \"generator\": \"sam3 0.1.0\"}", true),
+            ("a.json", b"{\"generator\": \"sam\"", false),
             ("a.json", b"[]", false),
             ("a.json", &stamped, true),
             ("a.safetensors", b"\x02\0\0\0\0\0\0\0{}", false),
@@ -130,6 +154,16 @@ mod tests {
             let path = folder.join(name);
             fs::write(&path, bytes).unwrap();
             assert_eq!(is_ours(&path), ours, "{name}: {}", String::from_utf8_lossy(bytes));
+        }
+        for (bytes, whole) in [
+            (&stamped[..], true),
+            (&stamped[..stamped.len() - 1], false),
+            (&plain, false),
+            (b"", false),
+        ] {
+            let path = folder.join("b.png");
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(is_whole(&path), whole, "{} bytes", bytes.len());
         }
         assert!(!is_ours(&folder) && !is_ours(&folder.join("none.png")));
         fs::remove_dir_all(folder).unwrap();

@@ -95,8 +95,9 @@ fn mirrored(name: &str, status: &'static str, hub: &Server) -> Server {
             while !request.ends_with("\r\n\r\n") && reader.read_line(&mut request).unwrap_or(0) > 0 {}
             let path = request.split(' ').nth(1).unwrap_or("/");
             let head = format!("HTTP/1.1 {status} Elsewhere\r\nLocation: http://127.0.0.1:{port}{path}\r\n");
-            let _ = stream.write_all(format!("{head}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+            // Before the answer, after which the test looks.
             seen.lock().unwrap().push(request);
+            let _ = stream.write_all(format!("{head}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
         }
     });
     mirror

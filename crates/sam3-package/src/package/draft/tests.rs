@@ -1,4 +1,4 @@
-//! Drafts whose source goes away, and whose metadata is written more than once.
+//! Drafts whose source goes away or holds what no .pth stores, and whose metadata is written more than once.
 
 use std::{fs, path::PathBuf, sync::atomic::AtomicU64, thread, time::Duration};
 
@@ -48,6 +48,77 @@ fn where_the_source_cannot_be_hashed_the_tensors_stop() {
     assert!(matches!(&error, Error::Io { path: at, .. } if *at == path), "{error}");
     let done = progress.0.load(Ordering::Relaxed);
     assert!(done < 32 << 20, "{done} bytes were written for nothing");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A checkpoint of one number a tensor, of these names and element types.
+fn mixed(folder: &Path, tensors: &[(&str, &str, usize)]) -> StateDict {
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for &(name, dtype, bytes) in tensors {
+        let offsets = [end, end + bytes];
+        let entry = serde_json::json!({"dtype": dtype, "shape": [1], "data_offsets": offsets});
+        header.insert(name.to_owned(), entry);
+        end += bytes;
+    }
+    let header = Value::from(header).to_string();
+    let head = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let path = folder.join("mixed.safetensors");
+    fs::write(&path, [head, vec![0; end]].concat()).unwrap();
+    StateDict::open(&path).unwrap()
+}
+
+#[test]
+fn what_a_pth_cannot_store_is_left_out_where_it_is_no_part_of_the_model() {
+    const BIAS: &str = "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.bias";
+    const INSIDE: &str = "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.amax";
+    let folder = scratch("untyped");
+    let others = [
+        ("extra.scale", "F8_E4M3", 1),
+        (INSIDE, "U16", 2),
+        ("lookup", "F8_E5M2", 1),
+    ];
+    let source = mixed(&folder, &[&[(BIAS, "F32", 4)][..], &others].concat());
+    let write = |source: &StateDict, name: &str| {
+        draft(
+            source,
+            &Options::new(folder.join(name), Precision::None),
+            &Slow::default(),
+        )
+    };
+    let names = |draft: &Draft| {
+        draft
+            .metadata
+            .tensors
+            .iter()
+            .map(|t| t.name.clone())
+            .collect::<Vec<_>>()
+    };
+
+    let made = write(&source, "x.pth").unwrap();
+    assert_eq!(names(&made), [BIAS]);
+    let warning = made.warnings.join("\n");
+    for words in [
+        "extra.scale (F8_E4M3)",
+        "(U16)",
+        "lookup (F8_E5M2)",
+        "no part of the model",
+        "write .safetensors",
+    ] {
+        assert!(warning.contains(words), "{words} in: {warning}");
+    }
+    drop(made);
+    let made = write(&source, "x.safetensors").unwrap();
+    assert_eq!((names(&made).len(), &made.warnings[..]), (4, &[][..]));
+    drop(made);
+
+    for needed in [BIAS, "tracker.no_mem_embed", "tracker.model.of_another_version"] {
+        let source = mixed(&folder, &[(needed, "F8_E4M3", 1)]);
+        let error = write(&source, "x.pth").unwrap_err().to_string();
+        assert!(
+            error.contains(needed) && error.contains("write .safetensors"),
+            "{error}"
+        );
+    }
     fs::remove_dir_all(folder).unwrap();
 }
 
