@@ -5,7 +5,6 @@
 
 mod args;
 mod commands;
-mod digest;
 mod failure;
 mod memory;
 mod output;

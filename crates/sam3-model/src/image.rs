@@ -57,6 +57,27 @@ pub enum ImageError {
     },
 }
 
+/// The bytes of a picture's file, for a caller that wants more of them than [`Image::open`] does.
+///
+/// # Errors
+/// The file cannot be read, or is a pipe or a device.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let failed = |source| ImageError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    // A pipe would be waited for, and a device may have no end; a folder has an error of its own.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(ImageError::Invalid {
+            name: path.display().to_string(),
+            reason: "expected a picture in a regular file, found a pipe or a device".to_owned(),
+        });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
 impl Image {
     /// A picture of these pixels: red, green and blue of each, row by row.
     ///
@@ -105,20 +126,7 @@ impl Image {
     /// The file cannot be read, is none of these, is damaged, or has more than [`MAX_PIXELS`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ImageError> {
         let path = path.as_ref();
-        let failed = |source| ImageError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        };
-        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
-        // A pipe would be waited for, and a device may have no end; a folder has an error of its own.
-        if !kind.is_file() && !kind.is_dir() {
-            return Err(ImageError::Invalid {
-                name: path.display().to_string(),
-                reason: "expected a picture in a regular file, found a pipe or a device".to_owned(),
-            });
-        }
-        Self::decode_named(&std::fs::read(path).map_err(failed)?, &path.display().to_string())
+        Self::decode_named(&read_file(path)?, &path.display().to_string())
     }
 
     /// [`Image::open`] for bytes that are already here; errors call them `image`.

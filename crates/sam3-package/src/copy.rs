@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Error, Progress, Result, archive,
+    Error, FileId, Progress, Result, archive,
     checkpoint::foreign,
     digest::{self, hex},
     drive,
@@ -208,7 +208,7 @@ fn refuse_foreign(file: &Path) -> Result<()> {
 impl Job {
     /// Refuses the source itself, and another file of the name where its length tells already, before the first is copied.
     fn refuse_another(&self, force: bool) -> Result<()> {
-        if regular::is_same(&self.source, &self.target) {
+        if FileId::is_same(&self.source, &self.target) {
             return Err(Error::OutputIsInput {
                 path: self.target.clone(),
                 reason: "this is the file that is to be copied: name a folder on another drive",

@@ -13,13 +13,24 @@ const PIECE: usize = 1 << 20;
 pub(crate) fn hash(mut source: impl Read, mut seen: impl FnMut(u64) -> io::Result<()>) -> io::Result<String> {
     let (mut sha, mut buffer) = (Sha256::new(), vec![0; PIECE]);
     loop {
-        let read = source.read(&mut buffer)?;
+        let read = match source.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         if read == 0 {
             return Ok(hex(&sha.finalize()));
         }
         sha.update(&buffer[..read]);
         seen(read as u64)?;
     }
+}
+
+/// The SHA-256 of all that `source` holds, in lower-case hexadecimal.
+///
+/// # Errors
+/// The system's, when it cannot be read.
+pub fn sha256(source: impl Read) -> io::Result<String> {
+    hash(source, |_| Ok(()))
 }
 
 /// Lower-case hexadecimal.

@@ -15,6 +15,7 @@ mod copy;
 mod digest;
 mod drive;
 mod error;
+mod file_id;
 mod hub;
 pub mod layout;
 mod mapped;
@@ -26,13 +27,15 @@ mod staged;
 
 pub use checkpoint::{Checkpoint, Container, Dtype, TensorInfo, TensorView};
 pub use copy::{Copied, copy};
+pub use digest::sha256;
 pub use error::{Error, is_wrong_path};
+pub use file_id::FileId;
 pub use hub::Hub;
 pub use layout::{Component, Layout, StateDict, is_unused_for_images};
 pub use mapped::mapped_file;
 pub use precision::{Precision, QuantisationError, int8_scale};
 pub use progress::Progress;
-pub use staged::{Staged, discard_staged};
+pub use staged::{Staged, discard_staged, remove_old};
 
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -4,7 +4,6 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -46,12 +45,6 @@ pub(crate) fn existing(path: &Path) -> PathBuf {
         .map(|entry| entry.file_name())
         .find(|found| found.eq_ignore_ascii_case(name))
         .map_or_else(|| path.to_owned(), |found| path.with_file_name(found))
-}
-
-/// True where both paths lead to one file: by another spelling, a link, or two names of the same bytes.
-pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// Reads a regular file of at most `limit` bytes; `None` where there is none.

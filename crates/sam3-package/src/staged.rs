@@ -12,7 +12,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io, mem,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result, mapped, package::is_metadata_name};
+use crate::{Error, FileId, Result, mapped, package::is_metadata_name};
 
 const MARK: &str = ".sam3-tmp-";
 /// Bytes of the target's name that are in the temporary's: together they stay below what a name may have.
@@ -279,7 +279,7 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
 /// True where `path` names the open file.
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        (Ok(open), Ok(named)) => FileId::from(&open) == FileId::from(&named),
         _ => false,
     }
 }
@@ -307,7 +307,10 @@ fn temporary_name(name: &OsStr) -> String {
 }
 
 /// Removes a file where there is one.
-pub(crate) fn remove_old(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Output`] where the system refuses.
+pub fn remove_old(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Output {
             path: path.to_owned(),

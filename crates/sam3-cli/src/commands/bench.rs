@@ -82,7 +82,7 @@ fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
-    let text = &prompts::one("--prompt", &args.prompt)?;
+    let phrase = &prompts::one("--prompt", &args.prompt)?;
     let device = args.device.open(output)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
@@ -96,30 +96,30 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     };
     let on_gpu = !device.is_cpu();
     for _ in 0..args.warm_up {
-        segmenter.time(&image, text)?;
+        segmenter.time(&image, phrase)?;
         if on_gpu {
-            Uninterrupted::measure(&segmenter, &image, text)?;
+            Uninterrupted::measure(&segmenter, &image, phrase)?;
         }
     }
     let mut rounds = Vec::new();
     let mut second = Vec::new();
     let mut uninterrupted = Vec::new();
     for round in 0..args.rounds {
-        let (encoded, _, times) = segmenter.time(&image, text)?;
+        let (encoded, _, times) = segmenter.time(&image, phrase)?;
         rounds.push(times);
         let start = Instant::now();
         let prompt = Prompt {
             // A text of nobody's before, but where only some are known, and none is encoded.
             text: Some(match segmenter.baked_prompts() {
-                [] => format!("{text} {round}"),
-                _ => text.clone(),
+                [] => format!("{phrase} {round}"),
+                _ => phrase.clone(),
             }),
             ..Prompt::default()
         };
         segmenter.segment(&encoded, &prompt)?;
         second.push(start.elapsed().as_secs_f64());
         if on_gpu {
-            uninterrupted.push(Uninterrupted::measure(&segmenter, &image, text)?);
+            uninterrupted.push(Uninterrupted::measure(&segmenter, &image, phrase)?);
         }
     }
     let median = |mut values: Vec<f64>| {
@@ -139,11 +139,11 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let totals: Vec<f64> = rounds.iter().map(|times| times.total().as_secs_f64()).collect();
     let (total, second) = (median(totals.clone()), median(second));
     let peak = peak_rss();
-    let mut lines = format!("{:<18} {load:8.3} s\n", "load");
+    let mut text = format!("{:<18} {load:8.3} s\n", "load");
     for (name, seconds) in &stages {
-        lines += &format!("{name:<18} {seconds:8.3} s\n");
+        text += &format!("{name:<18} {seconds:8.3} s\n");
     }
-    lines += &format!(
+    text += &format!(
         "{:<18} {total:8.3} s\n{:<18} {second:8.3} s\n",
         "total", "second prompt"
     );
@@ -156,19 +156,19 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         ]
     });
     for (name, seconds) in uninterrupted.iter().flatten() {
-        lines += &format!("{name:<18} {:8.1} ms, uninterrupted\n", seconds * 1e3);
+        text += &format!("{name:<18} {:8.1} ms, uninterrupted\n", seconds * 1e3);
     }
-    lines += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
+    text += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
     let memory = gpu::memory(&device);
     if let Some(memory) = memory {
         let [peak, in_use, total] = [memory.peak, memory.in_use, memory.total].map(size);
-        lines += &format!("{:<18} {peak}; {in_use} of {total} in use there\n", "peak on the GPU");
+        text += &format!("{:<18} {peak}; {in_use} of {total} in use there\n", "peak on the GPU");
     }
     let place = match device.is_cpu() {
         true => sam3_model::cpu_name().to_owned(),
         false => gpu::describe(&device),
     };
-    lines += &format!("{} on {place}, {} rounds, medians\n", compute.name(), args.rounds);
+    text += &format!("{} on {place}, {} rounds, medians\n", compute.name(), args.rounds);
     let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
     let report = json!({
         "compute": compute.name(),
@@ -183,7 +183,7 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         "uninterrupted_seconds": uninterrupted.map(|parts| serde_json::Map::from_iter(parts.map(|(name, s)| (name.replace(' ', "_"), json!(s))))),
         "device_memory_bytes": memory.map(|memory| json!({"peak": memory.peak, "in_use": memory.in_use, "total": memory.total})),
     });
-    output.result(&report, &lines)
+    output.result(&report, &text)
 }
 
 /// Seconds of the work without a clock between its stages, which a GPU would have to stop for.

@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 use super::segment::{Loaded, Picture, Report, draw, instance_rows, milliseconds, segment_image, stamp};
 use crate::{
     args::{ComputeFlag, DeviceFlags},
-    digest,
     failure::Failure,
     output::{Output, size, table},
 };
@@ -135,15 +134,13 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
     let picture = Picture {
         path: &scene,
-        sha256: digest::sha256(SCENE)?,
+        sha256: sam3_package::sha256(SCENE)?,
         image: &image,
     };
     let (report, _) = segment_image(&loaded, picture, &prompts, Segmenter::THRESHOLD, load_ms)?;
     let overlay = args.output.join("scene_overlay.png");
     write(&overlay, &stamp::png(draw(&image, &report).to_png()))?;
-    let mut json = serde_json::to_vec_pretty(&report.to_json(false))?;
-    json.push(b'\n');
-    write(&args.output.join("scene.json"), &json)?;
+    write(&args.output.join("scene.json"), &report.to_json_file(false)?)?;
     let found = report.found[0].instances.len();
     steps.push(
         "segment",

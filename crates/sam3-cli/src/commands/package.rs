@@ -12,14 +12,14 @@ use std::{
 
 use sam3_model::{Device, Segmenter};
 use sam3_package::{
-    Precision, StateDict,
+    FileId, Precision, StateDict,
     archive::Compression,
     package::{self, Components, Options, Report},
 };
 use serde_json::json;
 
 use self::prove::Test;
-use super::{hub, prompts, segment::FileId};
+use super::{hub, prompts};
 use crate::{
     args::DeviceFlags,
     failure::Failure,

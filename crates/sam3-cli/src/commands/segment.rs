@@ -8,7 +8,6 @@ mod loaded;
 mod places;
 mod report;
 mod resume;
-mod same_file;
 pub mod stamp;
 
 use std::{
@@ -33,7 +32,6 @@ pub use self::{
     files::draw,
     loaded::{Loaded, ModelRecord},
     report::{Report, instance_rows},
-    same_file::FileId,
 };
 use super::prompts;
 use crate::{
@@ -105,7 +103,7 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
 /// Runs the command: a bad image is reported, and the others still go on.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
-    let prefixes = files::mask_prefixes(&prompts);
+    let wanted = args.wanted(&prompts);
     let device = args.device.open(output)?;
     let walk = Walk {
         recursive: args.recursive,
@@ -121,7 +119,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     }
     let places = places::assign(&args.output, &inputs.pictures);
     let mut jobs: Vec<Job> = inputs.pictures.into_iter().zip(places).collect();
-    args.check(&mut jobs, &prefixes, &guard, &mut failures)?;
+    args.check(&mut jobs, &wanted, &guard, &mut failures)?;
     if jobs.is_empty() {
         return failures.finish();
     }
@@ -135,13 +133,17 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let texts = prompts.iter().filter_map(|prompt| prompt.text.as_deref());
     prompts::warn_of_long(texts, &loaded.segmenter, output);
     if args.skip_existing {
-        args.skip_done(&mut jobs, &loaded, &prompts, &prefixes, output)?;
+        let settings = Settings {
+            loaded: &loaded,
+            prompts: &prompts,
+            threshold: args.threshold,
+            wanted: &wanted,
+        };
+        skip_done(&mut jobs, &settings, output)?;
     }
     let writer = Writer {
         guard: &guard,
-        wanted: args.wanted(),
-        prefixes: &prefixes,
-        polygons: args.polygons,
+        wanted: &wanted,
     };
     let bar = output.pictures(jobs.len());
     for (index, (input, place)) in jobs.iter().enumerate() {
@@ -191,21 +193,22 @@ fn segment<'a>(
 }
 
 impl Args {
-    /// Looks at every name that will be written, so that what cannot be is known before the work, and makes the folder.
+    /// Looks at every name that will be written, so that what cannot be is known before the work.
     fn check(
         &self,
         jobs: &mut Vec<Job>,
-        prefixes: &[String],
+        wanted: &Wanted,
         guard: &Guard,
         failures: &mut Failures,
     ) -> anyhow::Result<()> {
         let mut targets = Vec::new();
         let mut folders = Folders::default();
+        folders.try_out(&self.output)?;
         let mut kept = Vec::with_capacity(jobs.len());
         for (input, place) in jobs.drain(..) {
             // A picture that is not there is reported when it is read.
             let own = match input.is_there() {
-                true => places::targets(&place, self.wanted(), prefixes, &mut folders),
+                true => places::targets(&place, wanted, &mut folders),
                 false => Ok(Vec::new()),
             };
             let own = own.map_err(|error| failures::without_place(&input.path, error));
@@ -228,46 +231,15 @@ impl Args {
         if let Some(dump) = &self.dump_tensors {
             drop(Staged::create(dump, true)?);
         }
-        files::make_folder(&self.output)?;
-        drop(Staged::create(&self.output.join("sam3"), true)?);
         Ok(())
     }
 
-    /// Leaves out the pictures whose results are there; of these, `--json` prints what is there.
-    fn skip_done(
-        &self,
-        jobs: &mut Vec<Job>,
-        loaded: &Loaded,
-        prompts: &[Prompt],
-        prefixes: &[String],
-        output: &Output,
-    ) -> anyhow::Result<()> {
-        let settings = Settings {
-            loaded,
-            prompts,
-            threshold: self.threshold,
-            wanted: self.wanted(),
-            prefixes,
-            polygons: self.polygons,
-        };
-        let spinner = output.spinner("looking for results that are there");
-        let (done, rest): (Vec<Job>, Vec<Job>) = jobs
-            .drain(..)
-            .partition(|(input, place)| settings.is_done(input, place));
-        drop(spinner);
-        *jobs = rest;
-        let all = done.len() + jobs.len();
-        output.note(format!(
-            "skipped {} of {all} images: their results are there",
-            done.len()
-        ));
-        done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))
-    }
-
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self, prompts: &[Prompt]) -> Wanted {
         Wanted {
             masks: self.masks,
+            prefixes: files::mask_prefixes(prompts),
             ids: self.id_map,
+            polygons: self.polygons,
         }
     }
 
@@ -286,6 +258,22 @@ impl Args {
             .chain(self.image_list.as_deref());
         Guard::new(self.force, pictures.chain(files))
     }
+}
+
+/// Leaves out the pictures whose results are there; of these, `--json` prints what is there.
+fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyhow::Result<()> {
+    let spinner = output.spinner("looking for results that are there");
+    let (done, rest): (Vec<Job>, Vec<Job>) = jobs
+        .drain(..)
+        .partition(|(input, place)| settings.is_done(input, place));
+    drop(spinner);
+    *jobs = rest;
+    let all = done.len() + jobs.len();
+    output.note(format!(
+        "skipped {} of {all} images: their results are there",
+        done.len()
+    ));
+    done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))
 }
 
 /// Every text with all the boxes; the boxes alone where there is no text.

@@ -19,12 +19,12 @@ use super::{
     write::{self, Written},
 };
 use crate::{
-    Error, Progress, Result, StateDict,
+    Error, FileId, Progress, Result, StateDict,
     archive::{self, Compression, Entry},
     checkpoint::list_of,
     digest::hex,
     precision::Precision,
-    regular::{existing, is_same},
+    regular::existing,
     staged::{Staged, commit_all},
 };
 
@@ -343,14 +343,18 @@ fn judge_losses(source: &StateDict, plan: &Plan, precision: Precision, written: 
 /// Refuses outputs that would replace the source, or the metadata beside a source that is a package.
 fn refuse_to_spoil_source(source: &StateDict, output: &Path) -> Result<()> {
     let mut files = source.checkpoint().files().iter().map(|file| file.path.as_path());
-    if files.clone().chain([source.path()]).any(|file| is_same(file, output)) {
+    if files
+        .clone()
+        .chain([source.path()])
+        .any(|file| FileId::is_same(file, output))
+    {
         return Err(Error::OutputIsInput {
             path: output.to_owned(),
             reason: "this is the checkpoint itself: write the package under another name",
         });
     }
     let metadata = metadata_path(output);
-    let shares = |file: &&Path| is_package_name(file) && is_same(&existing(&metadata_path(file)), &metadata);
+    let shares = |file: &&Path| is_package_name(file) && FileId::is_same(&existing(&metadata_path(file)), &metadata);
     match files.find(shares).filter(|_| source.metadata_json().is_some()) {
         Some(package) => Err(Error::MetadataOfAnother {
             path: metadata,

@@ -1,7 +1,7 @@
 //! Writing the results of a picture: an overlay, the JSON, the masks, the map of ids.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,7 @@ use sam3_model::{
     image::Image,
     masks::{IdMap, OverlayInstance, overlay},
 };
-use sam3_package::{Error, Staged};
+use sam3_package::{Error, Staged, remove_old};
 
 use super::{
     Report,
@@ -22,11 +22,7 @@ use crate::failure::Failure;
 /// How results are written, the same for all pictures of a run.
 pub struct Writer<'a> {
     pub guard: &'a Guard,
-    pub wanted: Wanted,
-    /// What masks' names begin with, by prompt.
-    pub prefixes: &'a [String],
-    /// Outlines in the JSON.
-    pub polygons: bool,
+    pub wanted: &'a Wanted,
 }
 
 impl Writer<'_> {
@@ -36,7 +32,7 @@ impl Writer<'_> {
         let mut staged = Vec::new();
         if self.wanted.masks {
             make_folder(&place.masks())?;
-            for (prefix, found) in self.prefixes.iter().zip(&report.found) {
+            for (prefix, found) in self.wanted.prefixes.iter().zip(&report.found) {
                 for (index, instance) in found.instances.iter().enumerate() {
                     let target = place.masks().join(mask_name(prefix, index + 1));
                     staged.push(self.stage(target, &stamp::png(instance.mask.to_png()))?);
@@ -47,13 +43,11 @@ impl Writer<'_> {
             staged.push(self.stage(place.ids(), &stamp::png(id_map(image, report)?.to_png()))?);
         }
         staged.push(self.stage(place.overlay(), &stamp::png(draw(image, report).to_png()))?);
-        let mut json = serde_json::to_vec_pretty(&report.to_json(self.polygons))?;
-        json.push(b'\n');
         // Last: where the JSON is, the rest is.
-        staged.push(self.stage(place.json(), &json)?);
+        staged.push(self.stage(place.json(), &report.to_json_file(self.wanted.polygons)?)?);
         // The JSON of an earlier run vouches for its own files and must not for these, should this run be killed now.
-        if self.guard.may_replace(&place.json()) {
-            remove(&place.json())?;
+        if stamp::is_ours(&place.json()) {
+            remove_old(&place.json())?;
         }
         let mut written = Vec::with_capacity(staged.len());
         for file in staged {
@@ -73,27 +67,16 @@ impl Writer<'_> {
     /// Removes results of an earlier run that this one has no successor for: they would contradict the new JSON.
     fn remove_earlier(&self, place: &Place, written: &[PathBuf]) -> anyhow::Result<()> {
         let mut earlier = place.earlier_masks();
-        earlier.extend(Some(place.ids()).filter(|ids| stamp::is_ours(ids)));
+        earlier.extend(Some(place.ids()).filter(|ids| stamp::is_stamped(ids)));
         earlier.retain(|path| !written.contains(path) && !self.guard.is_input(path));
         for path in earlier {
-            remove(&path)?;
+            remove_old(&path)?;
         }
         if !self.wanted.masks {
             // What somebody else put there keeps the folder.
             let _ = fs::remove_dir(place.masks());
         }
         Ok(())
-    }
-}
-
-/// Removes a file where there is one.
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Output {
-            path: path.to_owned(),
-            source,
-        }),
-        _ => Ok(()),
     }
 }
 
@@ -159,7 +142,7 @@ fn file_name(prompt: &str) -> String {
 }
 
 /// Makes a folder and those above it.
-pub fn make_folder(folder: &Path) -> Result<(), Error> {
+fn make_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|source| Error::Output {
         path: folder.to_owned(),
         source,

@@ -9,10 +9,11 @@ use std::{
 };
 
 use anyhow::Context;
-use sam3_model::image::{Image, ImageError};
+use sam3_model::image::{self, Image};
+use sam3_package::FileId;
 
-use super::{same_file::FileId, stamp};
-use crate::{digest, failure::Failure};
+use super::stamp;
+use crate::failure::Failure;
 
 /// Stands for stdin.
 const STDIN: &str = "-";
@@ -76,29 +77,19 @@ impl Input {
     /// # Errors
     /// When it cannot be read or is no picture.
     pub fn open(&self) -> anyhow::Result<(Image, String)> {
-        if !self.is_stdin() {
-            let image = Image::open(&self.path).map_err(sam3_model::Error::from)?;
-            return Ok((image, self.digest()?));
-        }
-        let mut bytes = Vec::new();
-        io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .context("cannot read stdin")?;
-        let image = Image::decode_named(&bytes, STDIN_STEM).map_err(sam3_model::Error::from)?;
-        Ok((image, digest::sha256(&bytes[..])?))
+        let (bytes, name) = match self.is_stdin() {
+            true => (read_stdin()?, STDIN_STEM.to_owned()),
+            false => (image::read_file(&self.path)?, self.path.display().to_string()),
+        };
+        Ok((Image::decode_named(&bytes, &name)?, sam3_package::sha256(&bytes[..])?))
     }
 
     /// The SHA-256 of its file's bytes.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn digest(&self) -> anyhow::Result<String> {
-        digest::sha256_of_file(&self.path).map_err(|source| {
-            let path = self.path.clone();
-            let action = "read";
-            sam3_model::Error::Image(ImageError::Io { action, path, source }).into()
-        })
+    pub fn digest(&self) -> io::Result<String> {
+        sam3_package::sha256(File::open(&self.path)?)
     }
 }
 
@@ -135,8 +126,7 @@ impl Inputs {
 
     fn add_folder(&mut self, folder: &Path, walk: Walk) -> anyhow::Result<()> {
         let before = self.pictures.len();
-        let mut ancestors = Vec::new();
-        let skipped = self.add_entries(folder, Path::new(""), walk, &mut ancestors)?;
+        let skipped = self.add_entries(folder, Path::new(""), walk, &[])?;
         if self.pictures.len() == before {
             let hint = match skipped {
                 0 => "expected files such as boat.jpg or boat.png in it",
@@ -151,13 +141,7 @@ impl Inputs {
     }
 
     /// Adds the pictures of a folder by name; returns how many sub-folders were left out.
-    fn add_entries(
-        &mut self,
-        folder: &Path,
-        below: &Path,
-        walk: Walk,
-        ancestors: &mut Vec<FileId>,
-    ) -> anyhow::Result<usize> {
+    fn add_entries(&mut self, folder: &Path, below: &Path, walk: Walk, ancestors: &[FileId]) -> anyhow::Result<usize> {
         let failed = |source| {
             anyhow::Error::new(sam3_package::Error::Io {
                 action: "read the folder",
@@ -165,7 +149,7 @@ impl Inputs {
                 source,
             })
         };
-        ancestors.extend(FileId::of(folder));
+        let ancestors: Vec<FileId> = ancestors.iter().copied().chain(FileId::of(folder)).collect();
         let entries = fs::read_dir(folder).map_err(failed)?;
         let mut names = entries
             .map(|entry| Ok(entry?.file_name()))
@@ -190,18 +174,17 @@ impl Inputs {
                     skipped += 1;
                     continue;
                 }
-                match self.add_entries(&path, &below.join(name), walk, ancestors) {
+                match self.add_entries(&path, &below.join(name), walk, &ancestors) {
                     Ok(deeper) => skipped += deeper,
                     Err(error) => self.failed.push(error),
                 }
-            } else if metadata.is_file() && is_picture(&path) && !stamp::is_ours(&path) {
+            } else if metadata.is_file() && is_picture(&path) && !stamp::is_stamped(&path) {
                 self.pictures.push(Input {
                     path,
                     folder: below.to_owned(),
                 });
             }
         }
-        ancestors.pop();
         Ok(skipped)
     }
 }
@@ -226,21 +209,25 @@ fn begins_like_a_picture(bytes: &[u8]) -> bool {
         || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"))
 }
 
+fn read_stdin() -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .context("cannot read stdin")?;
+    Ok(bytes)
+}
+
 /// A path a line, as `find` prints them.
 fn read_list(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut bytes = Vec::new();
-    if list.as_os_str() == STDIN {
-        io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .context("cannot read stdin")?;
-    } else {
-        bytes = fs::read(list).map_err(|source| sam3_package::Error::Io {
+    let bytes = match list.as_os_str() == STDIN {
+        true => read_stdin()?,
+        false => fs::read(list).map_err(|source| sam3_package::Error::Io {
             action: "read --image-list",
             path: list.to_owned(),
             source,
-        })?;
-    }
+        })?,
+    };
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || begins_like_a_picture(&bytes) {
         return Err(Failure::input(
             format!(

@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use crate::{
     args::ComputeFlag,
-    digest,
     output::{serialize_plain, size},
 };
 
@@ -168,7 +167,7 @@ fn id_of(dict: &StateDict) -> String {
             tensors.chain(files).chain(config).collect::<String>().into_bytes()
         }
     };
-    digest::sha256(&described[..]).expect("memory can be read")
+    sam3_package::sha256(&described[..]).expect("memory can be read")
 }
 
 /// A few of many names.

@@ -10,18 +10,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sam3_package::{Error, Staged};
+use sam3_package::{Error, FileId, Staged};
 
-use super::{inputs::Input, same_file::FileId, stamp};
+use super::{inputs::Input, stamp};
 use crate::failure::Failure;
 
-/// Which results are asked for besides the JSON and the overlay.
-#[derive(Clone, Copy, Debug)]
+/// Which results are asked for besides the JSON and the overlay, the same for all pictures of a run.
+#[derive(Debug)]
 pub struct Wanted {
     /// A picture a mask.
     pub masks: bool,
+    /// What masks' names begin with, by prompt.
+    pub prefixes: Vec<String>,
     /// One picture with an id a pixel.
     pub ids: bool,
+    /// Outlines in the JSON.
+    pub polygons: bool,
 }
 
 /// The names of one picture's results.
@@ -177,30 +181,35 @@ fn and_others(count: usize) -> String {
 pub struct Folders(HashSet<PathBuf>);
 
 impl Folders {
-    /// Whether files can be made in `folder`, or in the one above where it is still to be made.
-    fn try_out(&mut self, folder: &Path) -> Result<(), Error> {
+    /// Makes sure that files can be made in `folder`, or in the one above where it is still to be made.
+    ///
+    /// # Errors
+    /// The system's, where it refuses.
+    pub fn try_out(&mut self, folder: &Path) -> Result<(), Error> {
         let there = folder
             .ancestors()
             .find(|folder| folder.as_os_str().is_empty() || folder.exists());
         let there = there.unwrap_or(folder);
         if !self.0.contains(there) {
-            drop(Staged::create(&there.join("sam3"), true)?);
+            let made = Staged::create(&there.join("sam3"), true);
+            drop(made.map_err(|error| match error {
+                Error::Output { source, .. } => Error::Output {
+                    path: folder.to_owned(),
+                    source,
+                },
+                other => other,
+            })?);
             self.0.insert(there.to_owned());
         }
         Ok(())
     }
 }
 
-/// The files that a picture's results would replace; `prefixes` are those of the masks' names.
+/// The files that a picture's results would replace.
 ///
 /// # Errors
 /// When a name cannot be: it is too long for the file system, a folder is in its place, or its folder takes no files.
-pub fn targets(
-    place: &Place,
-    wanted: Wanted,
-    prefixes: &[String],
-    folders: &mut Folders,
-) -> Result<Vec<PathBuf>, Error> {
+pub fn targets(place: &Place, wanted: &Wanted, folders: &mut Folders) -> Result<Vec<PathBuf>, Error> {
     let mut targets = vec![place.json(), place.overlay()];
     if wanted.ids {
         targets.push(place.ids());
@@ -212,11 +221,11 @@ pub fn targets(
     if wanted.masks {
         look_at(&place.masks(), true)?;
         folders.try_out(&place.masks())?;
-        for prefix in prefixes {
+        for prefix in &wanted.prefixes {
             look_at(&place.masks().join(mask_name(prefix, 999)), false)?;
         }
         let entries = fs::read_dir(place.masks()).into_iter().flatten().flatten();
-        let in_the_way = entries.filter(|entry| is_mask_name(prefixes, &entry.file_name().to_string_lossy()));
+        let in_the_way = entries.filter(|entry| is_mask_name(&wanted.prefixes, &entry.file_name().to_string_lossy()));
         targets.extend(in_the_way.map(|entry| entry.path()));
     }
     Ok(targets)

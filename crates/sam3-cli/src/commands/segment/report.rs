@@ -165,6 +165,13 @@ impl Report<'_> {
         }
     }
 
+    /// [`to_json`](Self::to_json) as a file's bytes.
+    pub fn to_json_file(&self, with_polygons: bool) -> serde_json::Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(&self.to_json(with_polygons))?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
     /// A line a prompt, a line an instance, and the files that were written.
     pub fn to_text(&self, files: &[PathBuf]) -> String {
         let mut text = format!("{}  {} × {}\n", self.path.display(), self.width, self.height);

@@ -18,9 +18,7 @@ pub struct Settings<'a> {
     pub loaded: &'a Loaded,
     pub prompts: &'a [Prompt],
     pub threshold: f32,
-    pub wanted: Wanted,
-    pub prefixes: &'a [String],
-    pub polygons: bool,
+    pub wanted: &'a Wanted,
 }
 
 /// What the JSON tells of them.
@@ -59,7 +57,7 @@ struct EarlierInstance {
 impl Settings<'_> {
     /// Whether the picture has its results already: of the same bytes, package, prompts and threshold, all that are asked for.
     pub fn is_done(&self, input: &Input, place: &Place) -> bool {
-        if input.is_stdin() || !stamp::is_ours(&place.json()) {
+        if input.is_stdin() || !stamp::is_stamped(&place.json()) {
             return false;
         }
         let Some(earlier) = read(place) else {
@@ -84,10 +82,10 @@ impl Settings<'_> {
     }
 
     fn are_files_there(&self, earlier: &Earlier, place: &Place) -> bool {
-        let is_there = |path: PathBuf| stamp::is_whole(&path);
+        let is_there = |path: PathBuf| stamp::is_whole_png(&path);
         let mut instances = earlier.prompts.iter().flat_map(|prompt| &prompt.instances);
         let masks = || {
-            let prompts = self.prefixes.iter().zip(&earlier.prompts);
+            let prompts = self.wanted.prefixes.iter().zip(&earlier.prompts);
             prompts.flat_map(|(prefix, prompt)| {
                 (1..=prompt.instances.len()).map(move |number| place.masks().join(mask_name(prefix, number)))
             })
@@ -95,7 +93,7 @@ impl Settings<'_> {
         is_there(place.overlay())
             && (!self.wanted.ids || is_there(place.ids()))
             && (!self.wanted.masks || masks().all(is_there))
-            && (!self.polygons || instances.all(|instance| instance.polygons.is_some()))
+            && (!self.wanted.polygons || instances.all(|instance| instance.polygons.is_some()))
     }
 }
 

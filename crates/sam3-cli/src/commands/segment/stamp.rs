@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -32,25 +32,30 @@ pub fn png(mut png: Vec<u8>) -> Vec<u8> {
     png
 }
 
-/// Whether a file is a result of some version of this program; false where it cannot be read.
+/// Whether a file may be replaced by what `sam3` writes: it is a result of some version, or empty.
 ///
-/// An empty file counts too: it is what a power cut leaves of a result, and has nothing to lose.
+/// An empty file is what a power cut leaves of a result, and has nothing to lose.
 pub fn is_ours(path: &Path) -> bool {
-    let Ok(mut file) = File::open(path) else {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+        || is_stamped(path)
+}
+
+/// Whether a file is a result of some version of this program; false where it cannot be read.
+pub fn is_stamped(path: &Path) -> bool {
+    if !path.is_file() {
+        return false;
+    }
+    let Ok(file) = File::open(path) else {
         return false;
     };
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return false;
-    }
-    let mut start = Vec::new();
-    if file.by_ref().take(8).read_to_end(&mut start).is_err() || file.rewind().is_err() {
-        return false;
-    }
+    let mut file = BufReader::new(file);
     match path.extension().and_then(|extension| extension.to_str()) {
-        _ if start.is_empty() => true,
         Some("safetensors") => holds_raw_outputs(&mut file).unwrap_or(false),
-        _ if start == SIGNATURE => is_stamped_png(&mut BufReader::new(file)).unwrap_or(false),
-        _ => is_stamped_json(BufReader::new(file)),
+        _ if file.fill_buf().is_ok_and(|start| start.starts_with(SIGNATURE)) => {
+            is_stamped_png(&mut file).unwrap_or(false)
+        }
+        _ => is_stamped_json(file),
     }
 }
 
@@ -72,8 +77,8 @@ fn is_stamped_json(mut json: impl Read) -> bool {
         || serde_json::from_reader(start.chain(json)).is_ok_and(|stamp: Stamp| stamp.generator.starts_with(PROGRAM))
 }
 
-/// Whether a file is a result of this program that was written to its end.
-pub fn is_whole(path: &Path) -> bool {
+/// Whether a PNG is a result of this program that was written to its end.
+pub fn is_whole_png(path: &Path) -> bool {
     const END: &[u8] = b"IEND\xaeB`\x82";
     let end = File::open(path).and_then(|mut file| {
         file.seek(SeekFrom::End(-(END.len() as i64)))?;
@@ -81,7 +86,7 @@ pub fn is_whole(path: &Path) -> bool {
         file.read_to_end(&mut end)?;
         Ok(end)
     });
-    end.is_ok_and(|end| end == END) && is_ours(path)
+    end.is_ok_and(|end| end == END) && is_stamped(path)
 }
 
 /// Looks through the chunks before the pixels.
@@ -154,6 +159,7 @@ mod tests {
             let path = folder.join(name);
             fs::write(&path, bytes).unwrap();
             assert_eq!(is_ours(&path), ours, "{name}: {}", String::from_utf8_lossy(bytes));
+            assert_eq!(is_stamped(&path), ours && !bytes.is_empty());
         }
         for (bytes, whole) in [
             (&stamped[..], true),
@@ -163,7 +169,7 @@ mod tests {
         ] {
             let path = folder.join("b.png");
             fs::write(&path, bytes).unwrap();
-            assert_eq!(is_whole(&path), whole, "{} bytes", bytes.len());
+            assert_eq!(is_whole_png(&path), whole, "{} bytes", bytes.len());
         }
         assert!(!is_ours(&folder) && !is_ours(&folder.join("none.png")));
         fs::remove_dir_all(folder).unwrap();
