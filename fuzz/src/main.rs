@@ -36,7 +36,8 @@ const TARGETS: [(&str, &[&str]); 6] = [
     ),
     ("safetensors", &["transformers.safetensors"]),
     ("metadata", &["package.safetensors"]),
-    ("archive", &["package.tar", "package.tar.zst"]),
+    // These make their own.
+    ("archive", &[]),
     ("config", &[]),
     ("picture", &[]),
 ];
@@ -54,30 +55,26 @@ fn main() -> ExitCode {
     };
     let seed = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(1);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sam3-package/fixtures");
-    let mut corpus: Vec<Vec<u8>> = seeds
-        .iter()
-        .map(|s| match *s {
-            "package.tar" => archives::seeds(&made("transformers.safetensors").expect("it is made"))[0].clone(),
-            "package.tar.zst" => archives::seeds(&made("transformers.safetensors").expect("it is made"))[1].clone(),
-            s => made(s).unwrap_or_else(|| fs::read(fixtures.join(s)).unwrap()),
-        })
-        .collect();
-    if *name == "picture" {
-        corpus = pictures::seeds();
-    }
-    if *name == "config" {
-        corpus = models::seeds();
-    }
+    let corpus: Vec<Vec<u8>> = match *name {
+        "archive" => archives::seeds(&made("transformers.safetensors").expect("it is made")).into(),
+        "config" => models::seeds(),
+        "picture" => pictures::seeds(),
+        _ => {
+            let file = |name: &&str| made(name).unwrap_or_else(|| fs::read(fixtures.join(name)).unwrap());
+            seeds.iter().map(file).collect()
+        }
+    };
     run(name, &corpus, Duration::from_secs(seconds), Random(seed | 1))
 }
 
 fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> ExitCode {
     let path = std::env::temp_dir().join(format!("sam3-fuzz-{name}-{}.bin", std::process::id()));
     std::panic::set_hook(Box::new(|_| {}));
-    let (memory, limit) = if name == "picture" {
-        (pictures::MEMORY, pictures::TIME)
-    } else {
-        (MEMORY, TIME)
+    let (open, memory, limit): (fn(&Path) -> bool, _, _) = match name {
+        "archive" => (archives::try_open, MEMORY, TIME),
+        "config" => (models::try_open, MEMORY, TIME),
+        "picture" => (pictures::try_open, pictures::MEMORY, pictures::TIME),
+        _ => (try_open, MEMORY, TIME),
     };
     let (start, before) = (Instant::now(), peak());
     let (mut runs, mut opened) = (0u64, 0u64);
@@ -108,12 +105,6 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         fs::write(&path, &input).expect("write the input");
         let attempt = || {
             let began = Instant::now();
-            let open = match name {
-                "archive" => archives::try_open,
-                "config" => models::try_open,
-                "picture" => pictures::try_open,
-                _ => try_open,
-            };
             (catch_unwind(|| open(&path)), began.elapsed())
         };
         // A busy machine is slow once, a bad input every time.

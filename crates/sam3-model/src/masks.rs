@@ -111,7 +111,7 @@ impl Mask {
 
     /// The runs of pixels inside in row y, from left to right; none outside the picture.
     ///
-    /// This is the fastest way to read a mask's pixels: it takes 64 of them at a time.
+    /// It looks at 64 pixels at a time.
     pub fn row_runs(&self, y: u32) -> impl Iterator<Item = Range<u32>> {
         let row = if y < self.height { self.row(y) } else { &[] };
         let mut from = 0;
@@ -137,15 +137,19 @@ impl Mask {
 
     /// The mask as a PNG file's bytes: 8-bit grey, 255 inside, 0 outside.
     pub fn to_png(&self) -> Vec<u8> {
-        let width = self.width as usize;
-        let mut grey = vec![0; width * self.height as usize];
-        for y in 0..self.height {
+        let mut grey = vec![0; self.width as usize * self.height as usize];
+        self.paint(&mut grey, 255);
+        encode_png(self.width, self.height, &Samples::Grey8(&grey))
+    }
+
+    /// Writes `value` to the pixels inside, of a picture whose rows are side by side.
+    fn paint<T: Copy>(&self, pixels: &mut [T], value: T) {
+        let rows = pixels.chunks_exact_mut((self.width as usize).max(1));
+        for (y, row) in (0..self.height).zip(rows) {
             for run in self.row_runs(y) {
-                let start = y as usize * width;
-                grey[start + run.start as usize..start + run.end as usize].fill(255);
+                row[run.start as usize..run.end as usize].fill(value);
             }
         }
-        encode_png(self.width, self.height, &Samples::Grey8(&grey))
     }
 
     pub(crate) fn words_per_row(&self) -> usize {

@@ -162,7 +162,7 @@ impl Weights {
 }
 
 /// The tensors of the file that are not read, as lines for an error: what is missing may be one of them.
-fn not_read(dict: &StateDict) -> String {
+pub(crate) fn not_read(dict: &StateDict) -> String {
     dict.unread()
         .iter()
         .take(5)

@@ -66,7 +66,9 @@ fn jpegs_of_every_sampling_and_scan_are_read_as_pillow_reads_them() {
 
 #[test]
 fn other_formats_are_read_bit_for_bit_as_pillow_reads_them() {
-    for file in reference().exact {
+    let files = reference().exact;
+    assert!(files.len() > 70, "{} files", files.len());
+    for file in files {
         let tolerance = if file.name.starts_with("jpeg") {
             JPEG_TOLERANCE
         } else {
@@ -78,7 +80,9 @@ fn other_formats_are_read_bit_for_bit_as_pillow_reads_them() {
 
 #[test]
 fn what_is_not_read_is_refused_by_name() {
-    for Refused { name, words, file } in reference().refused {
+    let files = reference().refused;
+    assert!(files.len() > 15, "{} files", files.len());
+    for Refused { name, words, file } in files {
         let error = Image::decode_named(&bytes(&file), "street").unwrap_err().to_string();
         assert!(
             error.starts_with("street: ") && error.contains(&words),
@@ -116,7 +120,9 @@ fn what_lies_behind_a_picture_does_not_matter() {
             assert_eq!(read.unwrap_or_else(|error| panic!("{name}, tail {i}: {error}")), alone);
         }
     }
-    for file in reference().exact {
+    let files = reference().exact;
+    assert!(files.len() > 70, "{} files", files.len());
+    for file in files {
         let Some(kind) = ["png ", "webp ", "bmp ", "gif "]
             .iter()
             .find(|kind| file.name.starts_with(**kind))

@@ -46,10 +46,10 @@ pub fn fits(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-const HEADS: &str = "put a config.json with the right num_attention_heads beside the checkpoint";
+pub const HEADS: &str = "put a config.json with the right num_attention_heads beside the checkpoint";
 
 fn divides(what: &str, width: usize, heads: usize, unit: usize) -> Result<(), String> {
-    if heads == 0 || !width.is_multiple_of(heads * unit) {
+    if !width.is_multiple_of(heads * unit) {
         return Err(format!(
             "{what}: expected a width that is a multiple of {unit} × {heads} heads, found {width}; {HEADS}"
         ));

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sam3_package::StateDict;
+use sam3_package::{StateDict, package::BAKED_PROMPTS};
 
 use super::{StackConfig, TextConfig, VitConfig, is_sam3, limits, rotary::RotaryTables, stated::Stated};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    weights::not_read,
+};
 
 pub const TRUNK: &str = "detector.backbone.vision_backbone.trunk.";
 const TEXT: &str = "detector.backbone.language_backbone.encoder.";
@@ -185,18 +188,23 @@ impl<'a> Reader<'a> {
 
     /// Keys that fix a width are missing, so that no other can be looked for.
     fn missing(&self) -> Error {
-        let missing: Vec<&str> = WIDTHS
+        // Baked prompts travel in place of the text encoder.
+        let is_baked = self.dict.position(BAKED_PROMPTS).is_some();
+        let needed: Vec<&str> = WIDTHS
             .into_iter()
-            .filter(|name| self.dict.position(name).is_none())
+            .filter(|name| !(is_baked && name.starts_with(TEXT)))
             .collect();
-        if missing.len() == WIDTHS.len() {
-            return self.fault(
-                "not a SAM 3 image model: none of its keys is there; \
-                 expected those of facebook/sam3's sam3.pt or model.safetensors",
-            );
+        let is_missing = |name: &&&str| self.dict.position(name).is_none();
+        let missing: Vec<&str> = needed.iter().filter(is_missing).copied().collect();
+        let not_read = not_read(self.dict);
+        if missing.len() == needed.len() {
+            return self.fault(format!(
+                "not a SAM 3 image model: none of its keys is there; {not_read}\
+                 expected those of facebook/sam3's sam3.pt or model.safetensors"
+            ));
         }
         self.fault(format!(
-            "keys that the image model needs are missing, so nothing was run:\n  {}\n\
+            "keys that the image model needs are missing, so nothing was run:\n  {}\n{not_read}\
              expected a whole SAM 3 checkpoint; package it again from the original",
             missing.join("\n  ")
         ))

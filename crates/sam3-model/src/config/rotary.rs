@@ -3,6 +3,7 @@
 use sam3_package::StateDict;
 
 use super::{
+    check::HEADS,
     limits,
     reader::{TRUNK, exact_sqrt},
 };
@@ -71,7 +72,7 @@ impl RotaryTables {
         match self.head_dim {
             Some(head_dim) if head_dim.checked_mul(heads) != Some(width) => Err(format!(
                 "{TRUNK}blocks.*.attn.freqs_cis: \
-                 expected {} columns for {heads} heads of a width of {width}, found {}; put a config.json with the right num_attention_heads beside the checkpoint, or none",
+                 expected {} columns for {heads} heads of a width of {width}, found {}; {HEADS}, or none",
                 width / heads.max(1) / 2,
                 head_dim / 2
             )),

@@ -10,11 +10,10 @@ pub fn reason(bytes: &[u8]) -> String {
         return format!("{READ}, found an empty file; copy it again");
     }
     let found = by_start(bytes)
-        .or_else(|| by_box(bytes))
         .or_else(|| of_text(bytes))
+        .or_else(|| by_box(bytes))
         .or_else(|| of_archive(bytes));
     match found {
-        Some(tiff::RAW) => format!("{READ}, {}", tiff::RAW),
         Some(found) => format!("{READ}, found {found}"),
         None if bytes.iter().all(|&byte| byte == 0) => format!("{READ}, found nothing but zeros; copy it again"),
         None => {
@@ -145,7 +144,11 @@ fn of_archive(bytes: &[u8]) -> Option<&'static str> {
         [0x1f, 0x8b, ..]
         | [0x28, 0xb5, 0x2f, 0xfd, ..]
         | [b'7', b'z', 0xbc, 0xaf, ..]
-        | [b'R', b'a', b'r', b'!', ..] => Some("an archive; unpack it, and give the pictures in it"),
+        | [b'R', b'a', b'r', b'!', ..]
+        | [0xfd, b'7', b'z', b'X', b'Z', 0, ..]
+        | [b'B', b'Z', b'h', ..]
+        | [0x04, 0x22, 0x4d, 0x18, ..]
+        | [b'L', b'Z', b'I', b'P', ..] => Some("an archive; unpack it, and give the pictures in it"),
         _ if bytes.get(257..262) == Some(b"ustar") => Some("a tar archive; unpack it, and give the pictures in it"),
         _ => None,
     }
@@ -157,11 +160,12 @@ mod tests {
 
     #[test]
     fn each_is_named_with_the_next_step() {
-        let cases: [(&[u8], &str); 38] = [
+        let cases: [(&[u8], &str); 40] = [
             (b"", "an empty file; copy it again"),
             (&[0; 64], "nothing but zeros; copy it again"),
             (b"\x05\x06\x07\x08", "found none of these; if it is a picture"),
             (b"hello, I am no image at all", "text; download or copy"),
+            (b"The free world", "text; "),
             (b"BM is how this text begins, and it is long", "text; "),
             (b"<!DOCTYPE html><html><title>Sign in", "a web page"),
             (b"\xef\xbb\xbf \n<HTML lang=\"en\">", "a web page"),
@@ -202,6 +206,7 @@ mod tests {
             (b"\x08\0\0\0\0\0\0\0{\"a\":{}}", "a safetensors checkpoint"),
             (b"\x1f\x8b\x08\0", "an archive"),
             (b"\x28\xb5\x2f\xfd", "an archive"),
+            (b"\xfd7zXZ\0", "an archive"),
         ];
         for (bytes, expected) in cases {
             let error = Image::decode_named(bytes, "stdin").unwrap_err().to_string();

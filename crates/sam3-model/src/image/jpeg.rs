@@ -1,7 +1,6 @@
 //! JPEG: which files `jpeg-decoder` reads rightly, and what it needs to be told (docs/adr/0006-picture-decoders.md).
 
 mod header;
-mod tables;
 
 use std::borrow::Cow;
 
@@ -40,15 +39,15 @@ pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     Ok((image, Orientation::of(exif, header.xmp)))
 }
 
-/// The first picture's bytes, with the standard Huffman tables before its first scan where it has none, as frames of
-/// webcams and of AVI files do.
+/// The first picture's bytes. Where no Huffman tables come before its first scan, as in frames of webcams, they are
+/// marked as a frame of an AVI file, for which the decoder takes the standard's tables.
 fn with_tables<'a>(bytes: &'a [u8], header: &Header) -> Cow<'a, [u8]> {
     let picture = &bytes[..header.end];
     if header.has_tables {
         return Cow::Borrowed(picture);
     }
-    let (before, scans) = picture.split_at(header.first_scan);
-    Cow::Owned([before, &tables::segment(), scans].concat())
+    let (start, rest) = picture.split_at(2);
+    Cow::Owned([start, b"\xff\xe0\0\x07AVI1\0", rest].concat())
 }
 
 impl Header<'_> {

@@ -11,7 +11,7 @@ use tiff::{
 use super::{Image, MAX_PIXELS, exif, orientation::Orientation, samples};
 
 /// What stands in the errors about the raw files of cameras.
-pub const RAW: &str = "found a camera's raw file, whose first picture is but a preview; develop it, for example: \
+pub const RAW: &str = "a camera's raw file, whose first picture is but a preview; develop it, for example: \
                        darktable-cli FILE out.png";
 
 const CONVERT: &str = "write it as 8-bit RGB, for example: magick FILE out.png";
@@ -24,7 +24,7 @@ type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 /// The first picture of a TIFF or BigTIFF file.
 pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     if is_camera_raw(bytes) {
-        return Err(format!("expected a picture, {RAW}"));
+        return Err(format!("expected a picture, found {RAW}"));
     }
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
     let (width, height) = decoder.dimensions().map_err(failed)?;

@@ -31,11 +31,7 @@ impl IdMap {
         for index in order {
             let (_, mask) = instances[index];
             assert_eq!((mask.width, mask.height), (width, height), "masks of one picture");
-            for (y, row) in (0..height).zip(ids.chunks_exact_mut((width as usize).max(1))) {
-                for run in mask.row_runs(y) {
-                    row[run.start as usize..run.end as usize].fill(index as u16 + 1);
-                }
-            }
+            mask.paint(&mut ids, index as u16 + 1);
         }
         Some(Self { width, height, ids })
     }

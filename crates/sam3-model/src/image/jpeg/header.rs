@@ -30,8 +30,6 @@ pub struct Header<'a> {
     pub xmp: Option<&'a [u8]>,
     /// There are Huffman tables before the first scan.
     pub has_tables: bool,
-    /// Where the first scan's marker lies.
-    pub first_scan: usize,
     /// The components' indices of each scan.
     scans: Vec<Vec<usize>>,
     /// Behind the end-of-image marker.
@@ -60,7 +58,7 @@ impl<'a> Header<'a> {
             let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
             let segment = bytes.get(at + 2..at + length.max(2)).ok_or(CUT)?;
             at += length.max(2);
-            header.segment(marker, segment, start)?;
+            header.segment(marker, segment)?;
         }
         if header.components.is_empty() || header.scans.is_empty() {
             return Err("damaged JPEG: it ends before a picture begins; copy it again".to_owned());
@@ -68,17 +66,12 @@ impl<'a> Header<'a> {
         Ok(header)
     }
 
-    fn segment(&mut self, marker: u8, segment: &'a [u8], start: usize) -> Result<(), String> {
+    fn segment(&mut self, marker: u8, segment: &'a [u8]) -> Result<(), String> {
         match marker {
             0xc4 => self.has_tables |= self.scans.is_empty(),
             0xc0..=0xcf if marker != 0xc8 && marker != 0xcc => self.frame(marker, segment)?,
             0xf7 => return Err(format!("JPEG-LS is not read; {CONVERT}")),
-            0xda => {
-                if self.scans.is_empty() {
-                    self.first_scan = start;
-                }
-                self.scan(segment)?;
-            }
+            0xda => self.scan(segment)?,
             0xe0 => self.jfif |= segment.starts_with(b"JFIF\0"),
             0xe1 => {
                 if let Some(block) = segment.strip_prefix(b"Exif\0\0") {

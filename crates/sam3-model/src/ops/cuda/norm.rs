@@ -258,5 +258,12 @@ fn statistics(values: impl Iterator<Item = f32> + Clone, eps: f64) -> (f32, f32)
     let count = values.clone().count() as f64;
     let mean = values.clone().map(f64::from).sum::<f64>() / count;
     let variance = values.map(|x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
-    (mean as f32, (1.0 / (variance + eps).sqrt()) as f32)
+    // As in the kernels, whose sums are f32: a variance beyond it is no number, and would hide all values as a scale of 0.
+    let is_number = (variance as f32) < f32::INFINITY;
+    let scale = if is_number {
+        (1.0 / (variance + eps).sqrt()) as f32
+    } else {
+        f32::NAN
+    };
+    (mean as f32, scale)
 }
