@@ -106,7 +106,7 @@ fn large_checkpoint(folder: &Folder) -> PathBuf {
 /// as it is told: the shell that runs the tests may have some ignored.
 fn package_under_way(folder: &Folder, source: &Path, signals: &str) -> Child {
     let output = folder.path("x.pth");
-    let child = Command::new("env")
+    let mut child = Command::new("env")
         .args([signals, env!("CARGO_BIN_EXE_sam3")])
         .args(["package", "--checkpoint-path", text(source), "--output", text(&output)])
         .stdout(Stdio::null())
@@ -118,6 +118,7 @@ fn package_under_way(folder: &Folder, source: &Path, signals: &str) -> Child {
         name.starts_with(&start) && fs::metadata(folder.path(name)).is_ok_and(|metadata| metadata.len() >= 1 << 20)
     };
     while !folder.names().iter().any(has_grown) {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it was seen");
         thread::yield_now();
     }
     child

@@ -155,6 +155,8 @@ fn what_a_desktop_adds_is_passed_over() {
         file("./x.pth", &made.package),
         Entry("__MACOSX/", b'5', "", 0, b""),
         file("__MACOSX/._x.pth", &attributes),
+        // What was joined of two archives has it twice.
+        file("./.DS_Store", b"\0\0\0\x01Bud1"),
         file("Thumbs.db", b"\xd0\xcf\x11\xe0"),
     ];
     let path = made.write("mac.tar.gz", &gzip(&tar(&entries)));

@@ -146,6 +146,11 @@ impl Hub {
         let Some(mut partial) = Partial::open(blob)? else {
             return Err(error(url, "another run is fetching it now: wait for it"));
         };
+        // Another run may have fetched it since this one looked.
+        if blob.exists() {
+            partial.discard();
+            return Ok(());
+        }
         let mut size = described.size;
         progress.stage("fetching", size.unwrap_or(0));
         match size {

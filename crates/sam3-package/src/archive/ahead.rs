@@ -86,7 +86,14 @@ impl<R: Read> BufRead for Ahead<R> {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
-            (self.start, self.end) = (0, self.source.read(&mut self.buffer)?);
+            // Who is told of an interruption may lose its place, as a decoder does: it is no failure here either.
+            let read = loop {
+                match self.source.read(&mut self.buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
+            (self.start, self.end) = (0, read);
         }
         Ok(&self.buffer[self.start..self.end])
     }
@@ -135,7 +142,11 @@ impl std::error::Error for Trailing {}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::{super::gzip::Members, *};
 
     /// Gives one byte a call, then fails.
     struct Drops<'a>(&'a [u8]);
@@ -159,6 +170,42 @@ mod tests {
         ahead.read_exact(&mut three).unwrap();
         assert_eq!(&three, b"abc");
         assert_eq!(ahead.read(&mut three).unwrap_err().to_string(), "gone");
+    }
+
+    /// Gives one byte at every other call, as a signal interrupts those between.
+    struct Interrupted<'a>(&'a [u8], bool);
+
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.0.read(&mut out[..1])
+        }
+    }
+
+    #[test]
+    fn an_interruption_is_no_failure() {
+        let mut ahead = Ahead::new(Interrupted(b"abc", false));
+        assert_eq!(ahead.fill_buf().unwrap(), b"a");
+        assert_eq!(ahead.peek(2).unwrap(), b"ab");
+        let mut two = [0; 2];
+        ahead.read_exact(&mut two).unwrap();
+        assert_eq!(ahead.read(&mut two).unwrap(), 1);
+        assert_eq!(ahead.read(&mut two).unwrap(), 0);
+    }
+
+    /// A decoder that is interrupted would be taken for one that has ended.
+    #[test]
+    fn a_decoder_of_an_interrupted_stream_goes_on() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(b"boat and buoy").unwrap();
+        let gzip = gzip.finish().unwrap();
+        let mut members = Members::new(Ahead::new(Interrupted(&gzip, false)));
+        let mut text = String::new();
+        members.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "boat and buoy");
     }
 
     #[test]

@@ -28,39 +28,38 @@ pub(super) fn checkpoint_in(folder: &Path) -> Result<(PathBuf, Option<String>), 
         .map(String::as_str)
         .filter(|name| is_checkpoint(name))
         .collect();
-    if let Some(taken) = USUAL.into_iter().find(|name| found.contains(name)) {
-        let others: Vec<&str> = found
-            .into_iter()
-            .filter(|name| *name != taken && !is_shard(name))
-            .collect();
+    // FAT drives hand names back in upper case.
+    let usual = |usual: &str| found.iter().find(|name| name.eq_ignore_ascii_case(usual));
+    // An index stands for its shards.
+    let index = || found.iter().find(|name| lower_case(name).ends_with(".index.json"));
+    if let Some(&taken) = USUAL.into_iter().find_map(usual).or_else(index) {
+        let is_other = |name: &&str| *name != taken && !is_shard(name);
+        let others: Vec<&str> = found.iter().copied().filter(is_other).collect();
         let note =
             (!others.is_empty()).then(|| format!("of the folder, {taken} was taken; it also holds {}", first(&others)));
         return Ok((folder.join(taken), note));
     }
-    // An index stands for its shards.
-    let index = found.iter().find(|name| name.ends_with(".index.json"));
-    match (index, found.as_slice()) {
-        (Some(one), _) | (None, [one]) => Ok((folder.join(one), None)),
-        (None, []) if names.iter().any(|name| name.ends_with(".distcp")) => Err(
+    match found.as_slice() {
+        [one] => Ok((folder.join(one), None)),
+        [] if names.iter().any(|name| name.ends_with(".distcp")) => Err(
             "it is a folder of torch.distributed.checkpoint: make one file of it with `python -m \
              torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER sam3.pt`"
                 .into(),
         ),
-        (None, []) if names.is_empty() => Err("it is an empty folder: name a checkpoint".into()),
-        (None, []) => {
+        [] if names.is_empty() => Err("it is an empty folder: name a checkpoint".into()),
+        [] => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             Err(format!(
                 "it is a folder, and holds no checkpoint (.pt, .pth or .safetensors): found {}",
                 first(&names)
             ))
         }
-        (None, many) => Err(format!("it is a folder: name one of the files in it ({})", first(many))),
+        many => Err(format!("it is a folder: name one of the files in it ({})", first(many))),
     }
 }
 
 fn is_checkpoint(name: &str) -> bool {
-    // FAT drives hand names back in upper case.
-    let name = name.to_ascii_lowercase();
+    let name = lower_case(name);
     let ends = [".pt", ".pth", ".safetensors", ".safetensors.index.json"];
     (ends.iter().any(|end| name.ends_with(end)) || USUAL.contains(&name.as_str()))
         && !BESIDE.iter().any(|beginning| name.starts_with(beginning))
@@ -68,7 +67,11 @@ fn is_checkpoint(name: &str) -> bool {
 
 /// `model-00001-of-00003.safetensors`
 fn is_shard(name: &str) -> bool {
-    name.contains("-of-")
+    lower_case(name).contains("-of-")
+}
+
+fn lower_case(name: &str) -> String {
+    name.to_ascii_lowercase()
 }
 
 /// A few of many names.

@@ -47,13 +47,28 @@ pub enum Container {
 struct Contents {
     tensors: Vec<Stored>,
     warnings: Vec<String>,
-    /// Why other tensors are not read, a sentence each.
-    unread: Vec<String>,
+    /// Other tensors' names, and why each is not read.
+    unread: Vec<(String, String)>,
     metadata: Option<Vec<u8>>,
     /// Names of the sets of weights.
     sets: Vec<String>,
     /// True where the set that was asked for by name is the one that was taken.
     is_wanted: bool,
+}
+
+impl Contents {
+    /// Fails where not one of the tensors is read.
+    fn check(&self) -> Result<(), String> {
+        match (self.tensors.as_slice(), self.unread.as_slice()) {
+            ([], [first, ..]) => Err(sentence(first)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A tensor that is not read, with the reason.
+fn sentence((name, reason): &(String, String)) -> String {
+    format!("tensor \"{name}\" {reason}")
 }
 
 /// A file of the checkpoint.
@@ -126,6 +141,7 @@ impl Checkpoint {
             return Self::open_shards(path, map, wanted);
         }
         let (container, contents) = read_file(kind, &map, wanted).map_err(|reason| Error::invalid(path, reason))?;
+        contents.check().map_err(|reason| Error::invalid(path, reason))?;
         Ok(Self::new(
             path,
             container,
@@ -197,9 +213,9 @@ impl Checkpoint {
             }
             all.metadata = all.metadata.or(contents.metadata);
             all.warnings.extend(contents.warnings);
-            // A tensor that is not read, `tensor "NAME" …`, is none that the shard lacks.
-            for name in contents.unread.iter().filter_map(|why| why.split('"').nth(1)) {
-                shard_of.remove(name);
+            // A tensor that is not read is none that the shard lacks.
+            for (name, _) in &contents.unread {
+                shard_of.remove(name.as_str());
             }
             all.unread.extend(contents.unread);
             files.push((shard_path, map));
@@ -208,6 +224,7 @@ impl Checkpoint {
             let reason = format!("it puts tensor \"{name}\" in {}, which lacks it", shards[number]);
             return Err(Error::invalid(path, reason));
         }
+        all.check().map_err(|reason| Error::invalid(path, reason))?;
         Ok(Self::new(path, container, files, all, wanted))
     }
 
@@ -244,7 +261,7 @@ impl Checkpoint {
             tensors: contents.tensors,
             by_name,
             warnings: contents.warnings,
-            unread: contents.unread,
+            unread: contents.unread.iter().map(sentence).collect(),
             metadata: contents.metadata,
             sets: contents.sets,
             wanted: wanted.filter(|_| !contents.is_wanted).map(str::to_owned),

@@ -49,9 +49,6 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, String> {
         end,
         ..
     } = list(header, start)?;
-    if let ([], [first, ..]) = (tensors.as_slice(), unread.as_slice()) {
-        return Err(first.clone());
-    }
     let found = file.len() - start;
     match end - start {
         expected if expected > found => Err(format!(
@@ -83,8 +80,8 @@ pub(crate) fn lengths(header: &[u8]) -> Result<Vec<u64>, String> {
 /// What a header lists: tensors in its order, and where the last of their bytes ends.
 struct Listed {
     tensors: Vec<Stored>,
-    /// Why others are not read.
-    unread: Vec<String>,
+    /// Others' names, and why each is not read.
+    unread: Vec<(String, String)>,
     /// Of all of them, in the order of the file.
     places: Vec<Range<usize>>,
     metadata: Option<String>,
@@ -103,7 +100,7 @@ fn list(header: &[u8], start: usize) -> Result<Listed, String> {
         let shape = info.shape.0;
         let Some(dtype) = Dtype::from_safetensors(&info.dtype) else {
             let dtype = clip(&info.dtype);
-            unread.push(format!("tensor \"{name}\" has dtype {dtype:?}, which is not read"));
+            unread.push((name.clone(), format!("has dtype {dtype:?}, which is not read")));
             places.push((start.saturating_add(begin)..start.saturating_add(end), name));
             continue;
         };

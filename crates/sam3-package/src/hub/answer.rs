@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use ureq::http::HeaderMap;
 
-use crate::package::hex;
+use crate::digest::hex;
 
 /// A longer name does not fit in a folder together with `.incomplete`.
 const MAX_KEY: usize = 240;

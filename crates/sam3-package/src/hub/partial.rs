@@ -9,7 +9,11 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::http;
-use crate::{Error, Progress, Result, package::hex, staged::lock_patiently};
+use crate::{
+    Error, Progress, Result,
+    digest::hex,
+    staged::{is_at, lock_patiently},
+};
 
 const PIECE: usize = 1 << 20;
 
@@ -30,14 +34,17 @@ impl Partial {
         let path = PathBuf::from(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(|source| refused(&path, source))?;
-        let partial = Self {
-            path,
-            file,
-            sha: Sha256::new(),
-            at: 0,
-        };
-        Ok(lock_patiently(&partial.file).then_some(partial))
+        loop {
+            let file = options.open(&path).map_err(|source| refused(&path, source))?;
+            if !lock_patiently(&file) {
+                return Ok(None);
+            }
+            // The run that had the lock may have made it the blob, which nobody writes any more.
+            if is_at(&file, &path) {
+                let (sha, at) = (Sha256::new(), 0);
+                return Ok(Some(Self { path, file, sha, at }));
+            }
+        }
     }
 
     /// Hashes what is there.

@@ -17,7 +17,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::package::hex;
+use crate::digest::hex;
 
 const COMMIT: &str = "3c879f39826c281e95690f02c7821c4de09afae7";
 

@@ -35,17 +35,22 @@ pub(super) fn role(name: &Path) -> Role {
     }
 }
 
-/// Refuses a file that is neither the package nor its metadata; `before` are those that stand before it.
-pub(super) fn refuse_third(archive: &Path, name: &Path, before: &[&Path]) -> Result<()> {
+/// Refuses a file that is neither the package nor its metadata; `before` are those that stand before it. `name` is where
+/// `entry` would be extracted.
+pub(super) fn refuse_third(archive: &Path, entry: &str, name: &Path, before: &[&Path]) -> Result<()> {
+    // Lower case, as FAT and macOS would take them for one file.
+    let lower = |path: &Path| path.to_string_lossy().to_lowercase();
+    let is_it = |other: &&Path| lower(other) == lower(name);
     let what = match before {
         _ if role(name) == Role::Other => "is neither a package nor its metadata".to_owned(),
         [] => return Ok(()),
+        _ if before.iter().any(is_it) => "is there twice".to_owned(),
         [other] if is_metadata_of(other, name) || is_metadata_of(name, other) => return Ok(()),
         [other] => format!("does not belong to {other:?}"),
         _ => "is a third file".to_owned(),
     };
     let reason = format!(
-        "entry {name:?} {what}: an archive holds one package and its metadata, and nothing tells whether more of it is \
+        "entry {entry:?} {what}: an archive holds one package and its metadata, and nothing tells whether more of it is \
          right; not extracted, tar would"
     );
     Err(Error::invalid(archive, reason))
@@ -94,9 +99,14 @@ mod tests {
             (&["x.pth"], "x.pt", "does not belong"),
             (&["models/x.pth"], "x_metadata.json", "does not belong"),
             (&[], "notes.txt", "neither"),
+            (&["x.pth"], "x.pth", "twice"),
+            (&["x.pth", "x_metadata.json"], "X.PTH", "twice"),
+            (&["hält.pth"], "HÄLT.PTH", "twice"),
+            (&["x_metadata.json"], "X_metadata.json", "twice"),
+            (&["mër.pth"], "MËR.pth", "twice"),
         ] {
             let before: Vec<&Path> = before.iter().map(Path::new).collect();
-            let error = refuse_third(Path::new("a.tar.gz"), Path::new(name), &before).unwrap_err();
+            let error = refuse_third(Path::new("a.tar.gz"), name, Path::new(name), &before).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
         for (before, name) in [
@@ -107,7 +117,7 @@ mod tests {
             (&["m/x_metadata.json"], "m/x.pt"),
         ] {
             let before: Vec<&Path> = before.iter().map(Path::new).collect();
-            refuse_third(Path::new("a.tar.gz"), Path::new(name), &before).unwrap();
+            refuse_third(Path::new("a.tar.gz"), name, Path::new(name), &before).unwrap();
         }
     }
 }

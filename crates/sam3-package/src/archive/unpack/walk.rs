@@ -1,7 +1,6 @@
 //! One pass through an archive: every entry is judged by its head, then read, hashed and handed on.
 
 use std::{
-    collections::HashSet,
     fs::File,
     io::{self, Read},
     path::{Component, Path, PathBuf},
@@ -79,14 +78,9 @@ pub(super) fn walk(
     progress.stage("unpacking", size);
     let mut reader = tar_in(volumes.open(progress)?).map_err(|error| unreadable(path, error))?;
     let mut found = Found::default();
-    let (mut names, mut entries) = (HashSet::new(), 0);
-    let mut promised = None;
+    let (mut entries, mut promised) = (0, None);
     while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
         let name = safe_name(path, &entry.name)?;
-        // Lower case, as FAT and macOS would take them for one file.
-        if entry.kind == Kind::File && !names.insert(name.to_string_lossy().to_lowercase()) {
-            return Err(Error::invalid(path, format!("entry {:?} is there twice", entry.name)));
-        }
         entries += 1;
         if entries > MAX_ENTRIES {
             return Err(Error::invalid(
@@ -110,7 +104,7 @@ pub(super) fn walk(
         }
         if entry.kind == Kind::File {
             let before: Vec<&Path> = found.files.iter().map(|file| &*file.name).collect();
-            refuse_third(path, &name, &before)?;
+            refuse_third(path, &entry.name, &name, &before)?;
         }
         let mut output = open(&name, entry.kind, entry.size)?.map(|file| (file, name.clone()));
         if entry.kind == Kind::Folder {

@@ -57,6 +57,22 @@ fn the_checkpoint_in_a_folder_is_found() {
         ),
         ("stick", &[("SAM3.PTH", &p), ("._SAM3.PTH", b"x")], "SAM3.PTH", ""),
         (
+            "fat",
+            &[("SAM3.PT", &p), ("OTHER.PT", &p)],
+            "SAM3.PT",
+            "SAM3.PT was taken; it also holds OTHER.PT",
+        ),
+        (
+            "beside",
+            &[
+                ("x.safetensors.index.json", index),
+                ("model-00001-of-00001.safetensors", &safe),
+                ("finetuned.pt", &p),
+            ],
+            "x.safetensors.index.json",
+            "it also holds finetuned.pt",
+        ),
+        (
             "trainer",
             &[("epoch9.pt", &p), ("optimizer.pt", &p), ("rng_state.pth", &p)],
             "epoch9.pt",
@@ -134,6 +150,32 @@ fn a_tensor_that_is_not_read_is_not_lacking() {
         checkpoint.unread(),
         ["tensor \"b\" has dtype \"F4\", which is not read"]
     );
+}
+
+#[test]
+fn a_shard_of_which_no_tensor_is_read_takes_none_from_the_others() {
+    let index = br#"{"weight_map":{"b\"c":"1.safetensors","c":"2.safetensors"}}"#;
+    let odd = r#"{"b\"c":{"dtype":"F4","shape":[2],"data_offsets":[0,4]}}"#;
+    let good = r#"{"c":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let (odd, good) = (safetensors(odd, &[0; 4]), safetensors(good, &[0; 4]));
+    let files = [
+        ("i.index.json", &index[..]),
+        ("1.safetensors", &odd),
+        ("2.safetensors", &good),
+    ];
+    let checkpoint = Checkpoint::open(&folder("odd-shard", &files).join("i.index.json")).unwrap();
+    assert_eq!((checkpoint.len(), checkpoint.position("c")), (1, Some(0)));
+    assert!(
+        checkpoint.unread()[0].starts_with("tensor \"b\"c\" has dtype"),
+        "{:?}",
+        checkpoint.unread()
+    );
+    let alone = br#"{"weight_map":{"b\"c":"1.safetensors"}}"#;
+    let files = [("i.index.json", &alone[..]), ("1.safetensors", &odd)];
+    let error = Checkpoint::open(&folder("no-shard", &files).join("i.index.json"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("has dtype"), "{error}");
 }
 
 #[test]

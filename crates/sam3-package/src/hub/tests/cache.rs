@@ -170,3 +170,23 @@ fn a_file_of_the_same_commit_is_not_fetched_again() {
     assert_eq!(hub.fetch("facebook/sam3", "main", &()).unwrap(), path);
     assert_eq!(second.gets(), 0);
 }
+
+/// Who waited for the lock of a download must not write into the blob that it has become.
+#[test]
+fn what_another_run_has_fetched_is_not_written_to() {
+    let folder = std::env::temp_dir().join(format!("sam3-hub-waits-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let blob = folder.join("blob");
+    let mut first = Partial::open(&blob).unwrap().unwrap();
+    assert!(first.append(&mut &b"whole"[..], Some(5), &()).is_ok());
+    let waiting = thread::spawn({
+        let blob = blob.clone();
+        move || Partial::open(&blob).unwrap().unwrap()
+    });
+    // Long enough to be at the lock.
+    thread::sleep(Duration::from_millis(300));
+    first.finish(&blob).unwrap();
+    waiting.join().unwrap().restart().unwrap();
+    assert_eq!(fs::read(&blob).unwrap(), b"whole");
+    fs::remove_dir_all(folder).unwrap();
+}
