@@ -19,7 +19,6 @@ use std::{
 
 use serde_json::Value;
 
-// The Hub's client asks for it here.
 use crate::{Progress, Result, StateDict, archive::Compression, precision::Precision};
 pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
