@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::masks::Mask;
+use crate::masks::{Mask, words_per_row};
 
 /// Where one output pixel of an axis lies between two input pixels.
 #[derive(Clone, Copy)]
@@ -23,19 +23,19 @@ pub(crate) struct Between {
 /// When `logits` does not hold `h * w` values.
 pub fn upsample_threshold(logits: &[f32], (h, w): (usize, usize), (height, width): (usize, usize)) -> Mask {
     assert_eq!(logits.len(), h * w, "{h}x{w} logits");
-    let mut mask = Mask::new(width as u32, height as u32);
-    if logits.is_empty() || mask.words.is_empty() {
-        return mask;
+    let words_per_row = words_per_row(width as u32);
+    if logits.is_empty() || words_per_row * height == 0 {
+        return Mask::new(width as u32, height as u32);
     }
+    let mut words = vec![0; words_per_row * height];
     let columns = between(w, width);
     let rows = between(h, height);
-    let words_per_row = mask.words_per_row();
     // One task for the output rows that share their two input rows.
     let mut bands = Vec::new();
-    let mut rest = mask.words.as_mut_slice();
+    let mut rest = words.as_mut_slice();
     for band in rows.chunk_by(|a, b| (a.low, a.high) == (b.low, b.high)) {
-        let (words, after) = rest.split_at_mut(band.len() * words_per_row);
-        bands.push((band, words));
+        let (of_band, after) = rest.split_at_mut(band.len() * words_per_row);
+        bands.push((band, of_band));
         rest = after;
     }
     bands.into_par_iter().for_each(|(band, words)| {
@@ -56,7 +56,7 @@ pub fn upsample_threshold(logits: &[f32], (h, w): (usize, usize), (height, width
             }
         }
     });
-    mask
+    Mask::from_words(width as u32, height as u32, words)
 }
 
 /// Where each of `output` pixels lies between `input` ones, centres aligned.

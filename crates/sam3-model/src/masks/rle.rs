@@ -88,8 +88,7 @@ impl Mask {
 
     /// 64 columns as bits down the rows: `columns[y / 64][x % 64]`, bit y % 64.
     fn columns(&self, word: usize, columns: &mut [[u64; 64]]) {
-        let words = self.words.iter().skip(word).step_by(self.words_per_row());
-        let words: Vec<u64> = words.copied().collect();
+        let words: Vec<u64> = (0..self.height).map(|y| self.word(y, word)).collect();
         for (columns, rows) in columns.iter_mut().zip(words.chunks(64)) {
             columns.fill(0);
             columns[..rows.len()].copy_from_slice(rows);
@@ -125,7 +124,7 @@ impl Mask {
         if start != pixels {
             return Err(RleError::Size(height, width));
         }
-        Ok(mask)
+        Ok(mask.trimmed())
     }
 
     /// Puts `run` pixels inside, from number `start` on down the columns.

@@ -46,7 +46,7 @@ pub fn masks(logits: &Tensor, queries: &[usize], height: usize, width: usize) ->
         let zeros: Vec<f32> = (logits * 0.0)?.flatten_from(1)?.sum(1)?.to_vec1()?;
         let mask = |(of, zero): (&[i32], f32)| {
             let is_finite = zero == 0.0;
-            is_finite.then(|| Mask::from_words(width as u32, height as u32, of))
+            is_finite.then(|| Mask::from_half_words(width as u32, height as u32, of))
         };
         masks.extend(words.chunks_exact(words.len() / some.len()).zip(zeros).map(mask));
     }

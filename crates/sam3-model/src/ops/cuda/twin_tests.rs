@@ -86,7 +86,7 @@ fn masks_are_the_cpus() {
         .to_vec3::<i32>()
         .unwrap();
     for (index, mask) in masks.iter().enumerate() {
-        let mask = crate::masks::Mask::from_words(70, 31, &mask.concat());
+        let mask = crate::masks::Mask::from_half_words(70, 31, &mask.concat());
         let values = ops::testing::values(70, 1)[35 * index..][..35].to_vec();
         let expected = crate::image::upsample_threshold(&values, (7, 5), (31, 70));
         assert_eq!(mask, expected, "{index}");
