@@ -15,12 +15,10 @@ pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 2] {
     let input = folder.join("in.safetensors");
     fs::write(&input, checkpoint).expect("write the checkpoint");
     let source = StateDict::open(&input).expect("the checkpoint opens");
-    let options = Options {
-        archive: Some(Compression::Zstd),
-        force: true,
-        created: 0,
-        ..Options::new(folder.join("x.pth"), Precision::Fp16)
-    };
+    let mut options = Options::new(folder.join("x.pth"), Precision::Fp16);
+    options.archive = Some(Compression::Zstd);
+    options.force = true;
+    options.created = 0;
     package::write(&source, &options, &()).expect("the checkpoint is packaged");
     let mut tar = Vec::new();
     for name in ["x_metadata.json", "x.pth"] {

@@ -5,10 +5,10 @@
 
 use std::{fmt::Write as _, fs, path::Path, sync::Arc};
 
-use sam3_model::{Config, Device, Segmenter};
+use sam3_model::{Config, Device, Options, Segmenter};
 use sam3_package::{
     Precision, StateDict,
-    package::{self, BakedPrompts, Options},
+    package::{self, BakedPrompts},
 };
 use serde_json::{Value, json};
 
@@ -26,18 +26,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let folder = std::env::temp_dir().join(format!("sam3-fuzz-model-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the seed");
     let path = folder.join("x.safetensors");
-    let options = Options {
-        archive: None,
-        force: true,
-        created: 0,
-        config: Some(config.clone()),
-        baked: Some(BakedPrompts {
-            texts: vec!["boat".into(), "visual".into()],
-            shape: [2, 32, 24],
-            features: vec![0.0; 2 * 32 * 24],
-        }),
-        ..Options::new(path.clone(), Precision::Fp16)
-    };
+    let mut options = package::Options::new(path.clone(), Precision::Fp16);
+    options.archive = None;
+    options.force = true;
+    options.created = 0;
+    options.config = Some(config.clone());
+    options.baked = Some(BakedPrompts {
+        texts: vec!["boat".into(), "visual".into()],
+        shape: [2, 32, 24],
+        features: vec![0.0; 2 * 32 * 24],
+    });
     package::write(&source, &options, &()).expect("the miniature is packaged");
     let package = StateDict::open(&path).expect("the package opens");
     let metadata = package.metadata_json().expect("a package has metadata");
@@ -101,7 +99,7 @@ pub fn try_open(path: &Path) -> bool {
     if config.vit.image_size > LARGEST_IMAGE {
         return false;
     }
-    let Ok(segmenter) = Segmenter::load(Arc::new(dict), &Device::Cpu) else {
+    let Ok(segmenter) = Segmenter::load(Arc::new(dict), &Options::new(&Device::Cpu)) else {
         return false;
     };
     assert_eq!(segmenter.baked_prompts().is_empty(), config.text.is_some());

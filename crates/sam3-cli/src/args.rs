@@ -35,6 +35,17 @@ pub struct Global {
     /// Say more; repeat for more still
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+    /// CPU threads to work with [default: as many as the machine has]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_threads)]
+    pub threads: Option<usize>,
+}
+
+/// No machine has more cores; each thread takes memory.
+const MOST_THREADS: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=MOST_THREADS).contains(threads));
+    threads.ok_or_else(|| format!("expected a number from 1 to {MOST_THREADS}, found {text:?}"))
 }
 
 /// The subcommands.

@@ -19,8 +19,24 @@ fn main() -> ExitCode {
     memory::keep_buffers();
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
-    match commands::run(args.command, &output) {
+    let done = threads(args.global.threads).and_then(|()| commands::run(args.command, &output));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output.fail(&error),
+        Err(error) => {
+            signals::wait_for_the_end();
+            output.fail(&error)
+        }
     }
+}
+
+/// Sets how many threads all work shares; unless told, as many as the machine has.
+fn threads(wanted: Option<usize>) -> anyhow::Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global();
+    pool.map_err(|error| {
+        failure::Failure::environment(
+            format!("--threads {wanted}: {error}"),
+            "ask for fewer, or leave the flag out",
+        )
+    })
 }

@@ -3,12 +3,14 @@
 use std::{
     ffi::{c_int, c_void},
     mem,
+    ops::ControlFlow,
     ptr::null_mut,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use signal_hook::{
@@ -24,6 +26,44 @@ static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 /// True once a thread tells of a fault: others fault at the same time.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
+/// True once a signal ends the run.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+/// Calls of the model that end at the next layer then.
+static STOPPABLE: AtomicUsize = AtomicUsize::new(0);
+/// How long a signal waits for them: a layer takes less, where the machine is not very slow.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// While it lives, a signal waits for the next layer.
+pub struct Stoppable(());
+
+impl Stoppable {
+    pub fn new() -> Self {
+        STOPPABLE.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        STOPPABLE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether a call of the model goes on behind a layer.
+pub fn go_on() -> ControlFlow<()> {
+    match STOPPING.load(Ordering::SeqCst) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+/// Waits for the end, where a signal ends the process: what failed for that reason is nobody's fault.
+pub fn wait_for_the_end() {
+    while STOPPING.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
 /// Removes temporary files on Ctrl-C and its like, and turns a failing read of a mapped file, and a write beyond the
 /// limit on a file's size, into exit code 3.
 ///
@@ -36,6 +76,11 @@ pub fn install() {
         let _ = thread::Builder::new().spawn(move || {
             for signal in signals.forever() {
                 sam3_package::discard_staged();
+                STOPPING.store(true, Ordering::SeqCst);
+                let end = Instant::now() + PATIENCE;
+                while STOPPABLE.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+                    thread::sleep(Duration::from_millis(5));
+                }
                 // Ends the process as the signal would have, so that a shell sees it.
                 let _ = low_level::emulate_default_handler(signal);
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::{Folder, check, sam3, text, trained};
 
 /// Flags of every command, which have a section of their own.
-const GLOBAL: [&str; 5] = ["--json", "--quiet", "--verbose", "--help", "--version"];
+const GLOBAL: [&str; 6] = ["--json", "--quiet", "--verbose", "--threads", "--help", "--version"];
 
 /// Words such as `--max-drop`, in their order.
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -51,7 +51,13 @@ pub fn bake_prompts(config: &Config, dict: Arc<StateDict>, prompts: &[String]) -
     weights.finish()?;
     let mut features = Vec::with_capacity(texts.len() * text.context * config.d_model);
     for ids in &known {
-        features.extend(encoder.forward(ids)?.features.flatten_all()?.to_vec1::<f32>()?);
+        features.extend(
+            encoder
+                .forward(ids, &mut ())?
+                .features
+                .flatten_all()?
+                .to_vec1::<f32>()?,
+        );
     }
     Ok(BakedPrompts {
         shape: [texts.len(), text.context, config.d_model],

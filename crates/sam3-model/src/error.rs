@@ -29,6 +29,22 @@ pub enum Error {
     /// The device cannot compute in the precision that was asked for.
     #[error("{0}")]
     Precision(String),
+    /// The image was encoded by another model than the one that is asked about it.
+    #[error("the image was encoded by another model; encode it with the one that looks at it")]
+    OtherModel,
+    /// Who watched the call ended it.
+    #[error("stopped behind layer {done} of {of} of the {stage}")]
+    Stopped {
+        /// The stage's name.
+        stage: &'static str,
+        /// Its layers that were there.
+        done: usize,
+        /// The layers that it has.
+        of: usize,
+    },
+    /// The system starts no threads.
+    #[error("no threads can be started: {0}")]
+    Threads(String),
     /// A part of the model's answer is an infinity or NaN.
     #[error("{0}")]
     NotFinite(String),

@@ -172,11 +172,7 @@ mod tests {
     }
 
     fn instance(left: u32, right: u32, score: f32) -> Instance {
-        Instance {
-            score,
-            bbox: [left as f32, 0.0, right as f32, 1.0],
-            mask: bar(left, right),
-        }
+        Instance::new(score, [left as f32, 0.0, right as f32, 1.0], bar(left, right))
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! The public API: open a checkpoint, encode images, ask for things in them.
 
+mod instances;
+mod options;
+mod prompt;
 mod texts;
 
 use std::{path::Path, sync::Arc};
 
 use candle_core::{Device, Tensor};
+pub use instances::Instance;
+pub use options::Options;
+pub use prompt::{ExemplarBox, Prompt};
+use rayon::ThreadPool;
 use sam3_package::StateDict;
 use texts::Texts;
 
@@ -13,9 +20,10 @@ use crate::{
     baked::{self, VISUAL},
     error::{Error, Result},
     image::Image,
-    masks::Mask,
-    model::{self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace},
-    ops::{self, Compute},
+    model::{
+        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace, Watch, Watcher,
+    },
+    ops,
     tokenizer::Tokenizer,
     weights::Weights,
 };
@@ -24,7 +32,13 @@ use crate::{
 ///
 /// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images. Threads may share a
 /// segmenter: one that encodes an image or a text keeps no other one waiting.
+///
+/// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says so.
 pub struct Segmenter {
+    /// Unlike any other's of this process.
+    identity: Arc<()>,
+    /// Its own threads, where it has some.
+    pool: Option<ThreadPool>,
     model: Sam3Image,
     config: Config,
     tokenizer: Tokenizer,
@@ -34,40 +48,13 @@ pub struct Segmenter {
     unexpected: Vec<String>,
 }
 
-/// An image as the detector sees it.
+/// An image as the detector of one model sees it.
 pub struct Encoded {
+    /// The model's.
+    identity: Arc<()>,
     features: model::Features,
     width: u32,
     height: u32,
-}
-
-/// What to look for: a text, example boxes, or both.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prompt {
-    /// A noun phrase; `None` asks for what the boxes show.
-    pub text: Option<String>,
-    /// Examples in the same image.
-    pub boxes: Vec<ExemplarBox>,
-}
-
-/// A box around an example.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExemplarBox {
-    /// `x1, y1, x2, y2` in pixels of the image.
-    pub xyxy: [f32; 4],
-    /// An example of what is meant, or of what is not.
-    pub positive: bool,
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug)]
-pub struct Instance {
-    /// Confidence, 0 to 1.
-    pub score: f32,
-    /// `x1, y1, x2, y2` in pixels; the model's own box, not the mask's.
-    pub bbox: [f32; 4],
-    /// Its pixels, at the image's size.
-    pub mask: Mask,
 }
 
 impl Segmenter {
@@ -78,47 +65,41 @@ impl Segmenter {
     /// those that are baked into a package stay.
     pub const TEXTS_KEPT: usize = 1024;
 
-    /// Opens a checkpoint or a package, to compute in f32; [`open_with`](Self::open_with) takes faster precisions, and
-    /// [`Compute::auto_for`] tells the one that suits checkpoint and device.
+    /// Opens a checkpoint or a package, to compute in f32 on `device`.
     ///
     /// # Errors
     /// When it cannot be read, is not a SAM 3 checkpoint, or lacks keys that the image model needs.
     pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        Self::load(Arc::new(StateDict::open(path.as_ref())?), device)
+        Self::open_with(path, &Options::new(device))
     }
 
-    /// As [`Segmenter::open`], with the encoders' large products in the precision `compute`.
+    /// As [`Segmenter::open`], in faster precisions or on so many threads.
     ///
     /// # Errors
-    /// As there.
-    pub fn open_with(path: impl AsRef<Path>, device: &Device, compute: Compute) -> Result<Self> {
-        Self::load_with(Arc::new(StateDict::open(path.as_ref())?), device, compute)
+    /// As there; where the device has no products of that precision, and where no threads can be started.
+    pub fn open_with(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        Self::load(Arc::new(StateDict::open(path.as_ref())?), options)
     }
 
-    /// As [`Segmenter::open`], from an open state dict.
+    /// As [`Segmenter::open_with`], from an open state dict.
     ///
     /// # Errors
-    /// When it is not a whole SAM 3 image model, or the device has no room for it.
-    pub fn load(dict: Arc<StateDict>, device: &Device) -> Result<Self> {
-        Self::load_with(dict, device, Compute::F32)
-    }
-
-    /// As [`Segmenter::load`], with the encoders' large products in the precision `compute`.
-    ///
-    /// # Errors
-    /// As there; and where the device has no products of that precision.
-    pub fn load_with(dict: Arc<StateDict>, device: &Device, compute: Compute) -> Result<Self> {
-        compute.check(device)?;
+    /// When it is not a whole SAM 3 image model, or the device has no room for it; and as there.
+    pub fn load(dict: Arc<StateDict>, options: &Options) -> Result<Self> {
+        options.compute.check(&options.device)?;
+        let pool = options.pool()?;
         let config = Config::of(&dict)?;
-        let weights = Weights::new(dict.clone(), device.clone()).with_compute(compute);
+        let weights = Weights::new(dict.clone(), options.device.clone()).with_compute(options.compute);
         let model = Sam3Image::load(&weights, &config)?;
         let tokenizer = Tokenizer::new();
         let (baked, texts) = baked::load(&dict, &weights, &tokenizer, &config)?;
         Ok(Self {
+            identity: Arc::new(()),
+            pool,
             model,
             config,
             tokenizer,
-            device: device.clone(),
+            device: options.device.clone(),
             texts: Texts::new(texts, Self::TEXTS_KEPT),
             baked,
             unexpected: weights.finish()?,
@@ -167,7 +148,15 @@ impl Segmenter {
     /// # Errors
     /// When memory runs out or the device fails.
     pub fn encode(&self, image: &Image) -> Result<Encoded> {
-        self.encode_pixels(&self.pixels(image)?, image, &mut ())
+        self.run(|| self.encode_pixels(&self.pixels(image)?, image, &mut ()))
+    }
+
+    /// [`encode`](Self::encode), watched.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Stopped`].
+    pub fn encode_watched(&self, image: &Image, watch: &mut Watch<'_>) -> Result<Encoded> {
+        self.run(|| self.encode_pixels(&self.pixels(image)?, image, &mut Watcher(watch)))
     }
 
     /// Encodes a prompt's text ahead of time; later prompts with the same text find it done.
@@ -175,7 +164,15 @@ impl Segmenter {
     /// # Errors
     /// When the prompt is empty, or a token has no embedding in this checkpoint.
     pub fn encode_text(&self, prompt: &Prompt) -> Result<()> {
-        self.text_features(prompt).map(drop)
+        self.run(|| self.text_features(prompt, &mut ())).map(drop)
+    }
+
+    /// [`encode_text`](Self::encode_text), watched.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Stopped`].
+    pub fn encode_text_watched(&self, prompt: &Prompt, watch: &mut Watch<'_>) -> Result<()> {
+        self.run(|| self.text_features(prompt, &mut Watcher(watch))).map(drop)
     }
 
     /// Finds every instance of what `prompt` means, in the order of the model's queries.
@@ -183,7 +180,8 @@ impl Segmenter {
     /// # Errors
     /// When the prompt is empty or a box is not in the image.
     pub fn segment(&self, encoded: &Encoded, prompt: &Prompt) -> Result<Vec<Instance>> {
-        self.detect(encoded, prompt)?.instances(encoded, Self::THRESHOLD)
+        let detections = self.detect(encoded, prompt)?;
+        self.run(|| detections.instances(encoded, Self::THRESHOLD))
     }
 
     /// [`encode`](Self::encode), a text of nobody's before, and [`detect`](Self::detect): once, with a clock between the stages.
@@ -191,10 +189,12 @@ impl Segmenter {
     /// # Errors
     /// As [`Segmenter::segment`].
     pub fn time(&self, image: &Image, text: &str) -> Result<(Encoded, Detections, StageTimes)> {
-        let pixels = self.pixels(image)?;
-        let mut clock = Clock::start();
-        let (encoded, detections) = self.observe(&pixels, image, text, &mut clock)?;
-        Ok((encoded, detections, clock.times))
+        self.run(|| {
+            let pixels = self.pixels(image)?;
+            let mut clock = Clock::start();
+            let (encoded, detections) = self.observe(&pixels, image, text, &mut clock)?;
+            Ok((encoded, detections, clock.times))
+        })
     }
 
     /// As [`time`](Self::time), but keeps what each stage hands on: some 250 MB at SAM 3's size.
@@ -202,25 +202,48 @@ impl Segmenter {
     /// # Errors
     /// As [`Segmenter::segment`].
     pub fn trace(&self, image: &Image, text: &str) -> Result<(Encoded, Detections, Trace)> {
-        let mut trace = Trace::default();
-        let (encoded, detections) = self.observe(&self.pixels(image)?, image, text, &mut trace)?;
-        Ok((encoded, detections, trace))
+        self.run(|| {
+            let mut trace = Trace::default();
+            let (encoded, detections) = self.observe(&self.pixels(image)?, image, text, &mut trace)?;
+            Ok((encoded, detections, trace))
+        })
     }
 
     /// The model's raw outputs, for a caller with a threshold of its own.
     ///
     /// # Errors
-    /// As [`Segmenter::segment`].
+    /// As [`Segmenter::segment`]; and where another model encoded the image.
     pub fn detect(&self, encoded: &Encoded, prompt: &Prompt) -> Result<Detections> {
+        self.run(|| self.detect_observed(encoded, prompt, &mut ()))
+    }
+
+    /// [`detect`](Self::detect), watched.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Stopped`].
+    pub fn detect_watched(&self, encoded: &Encoded, prompt: &Prompt, watch: &mut Watch<'_>) -> Result<Detections> {
+        self.run(|| self.detect_observed(encoded, prompt, &mut Watcher(watch)))
+    }
+
+    /// On the model's own threads, where it has some.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
+        if !Arc::ptr_eq(&self.identity, &encoded.identity) {
+            return Err(Error::OtherModel);
+        }
         let boxes = prompt
             .boxes
             .iter()
             .map(|exemplar| encoded.normalise(exemplar))
             .collect::<Result<Vec<_>>>()?;
-        let text = self.text_features(prompt)?;
-        Ok(self
-            .model
-            .forward_grounding(&encoded.features, &text, &boxes, &mut ())?)
+        let text = self.text_features(prompt, observer)?;
+        self.model.forward_grounding(&encoded.features, &text, &boxes, observer)
     }
 
     fn pixels(&self, image: &Image) -> Result<Tensor> {
@@ -229,6 +252,7 @@ impl Segmenter {
 
     fn encode_pixels(&self, pixels: &Tensor, image: &Image, observer: &mut dyn Observer) -> Result<Encoded> {
         Ok(Encoded {
+            identity: self.identity.clone(),
             features: self.model.encode_image(pixels, observer)?,
             width: image.width(),
             height: image.height(),
@@ -245,15 +269,15 @@ impl Segmenter {
     ) -> Result<(Encoded, Detections)> {
         let encoded = self.encode_pixels(pixels, image, observer)?;
         let text = match self.model.text_encoder() {
-            Some(encoder) => encoder.forward(&baked::token_ids(&self.tokenizer, text, &self.config)?)?,
-            None => self.features_of(text)?,
+            Some(encoder) => encoder.forward(&baked::token_ids(&self.tokenizer, text, &self.config)?, observer)?,
+            None => self.features_of(text, observer)?,
         };
         observer.made(Stage::Text, "text features", &text.features);
         let detections = self.model.forward_grounding(&encoded.features, &text, &[], observer)?;
         Ok((encoded, detections))
     }
 
-    fn text_features(&self, prompt: &Prompt) -> Result<TextFeatures> {
+    fn text_features(&self, prompt: &Prompt, observer: &mut dyn Observer) -> Result<TextFeatures> {
         let text = match &prompt.text {
             Some(text) if text.trim().is_empty() => {
                 return Err(Error::Prompt(
@@ -266,13 +290,13 @@ impl Segmenter {
             }
             None => VISUAL,
         };
-        self.features_of(text)
+        self.features_of(text, observer)
     }
 
-    fn features_of(&self, text: &str) -> Result<TextFeatures> {
+    fn features_of(&self, text: &str, observer: &mut dyn Observer) -> Result<TextFeatures> {
         let ids = baked::token_ids(&self.tokenizer, text, &self.config)?;
         self.texts.get_or_encode(&ids, || match self.model.text_encoder() {
-            Some(encoder) => Ok(encoder.forward(&ids)?),
+            Some(encoder) => encoder.forward(&ids, observer),
             None => Err(Error::Prompt(baked::not_baked(&self.baked, text))),
         })
     }
@@ -301,63 +325,9 @@ impl Encoded {
     }
 }
 
-impl Detections {
-    /// Probability that the image holds what was asked for at all.
-    ///
-    /// # Errors
-    /// When it is no number, or the device fails.
-    pub fn presence(&self) -> Result<f32> {
-        let logit = self.presence_logits.flatten_all()?.to_vec1::<f32>()?[0];
-        finite("presence logits", [logit])?;
-        Ok(sigmoid(logit))
-    }
-
-    /// The queries whose score is above `threshold`, with masks at the size of the image that was encoded.
-    ///
-    /// # Errors
-    /// When a score, or the box or the mask of a query that is kept, is no number; or the device fails.
-    pub fn instances(&self, encoded: &Encoded, threshold: f32) -> Result<Vec<Instance>> {
-        let presence = self.presence()?;
-        let logits = self.pred_logits.squeeze(0)?.to_vec1::<f32>()?;
-        let boxes = self.pred_boxes.squeeze(0)?.to_vec2::<f32>()?;
-        let (width, height) = (encoded.width as f32, encoded.height as f32);
-        finite("scores", logits.iter().copied())?;
-        let scores: Vec<f32> = logits.into_iter().map(|logit| sigmoid(logit) * presence).collect();
-        let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
-        let size = (encoded.height as usize, encoded.width as usize);
-        let masks = ops::masks(&self.pred_masks.squeeze(0)?, &kept, size.0, size.1)?;
-        let instance = |(query, mask): (usize, Option<Mask>)| {
-            let xyxy = &boxes[query];
-            finite("boxes", xyxy.iter().copied())?;
-            Ok(Instance {
-                score: scores[query],
-                bbox: [xyxy[0] * width, xyxy[1] * height, xyxy[2] * width, xyxy[3] * height],
-                mask: mask.ok_or_else(|| not_finite("masks"))?,
-            })
-        };
-        kept.into_iter().zip(masks).map(instance).collect()
-    }
-}
-
-/// That every value of one of the model's outputs is a number.
-fn finite(output: &str, values: impl IntoIterator<Item = f32>) -> Result<()> {
-    if values.into_iter().all(f32::is_finite) {
-        return Ok(());
-    }
-    Err(not_finite(output))
-}
-
-fn not_finite(output: &str) -> Error {
-    Error::NotFinite(format!(
-        "the model's {output} hold an infinity or NaN: a value in the model was beyond the range of what it was computed in"
-    ))
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 #[cfg(test)]
 mod accelerator_tests;
+#[cfg(test)]
+mod call_tests;
 #[cfg(test)]
 mod finite_tests;

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{Prompt, Segmenter, StageTimes, gpu, image::Image};
+use sam3_model::{Options, Prompt, Segmenter, StageTimes, gpu, image::Image};
 use sam3_package::StateDict;
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
     let compute = args.compute.compute(&dict, &device);
-    let segmenter = Segmenter::load_with(dict, &device, compute)?;
+    let segmenter = Segmenter::load(dict, &Options::new(&device).compute(compute))?;
     segmenter.synchronize()?;
     let load = start.elapsed().as_secs_f64();
     let image = match &args.image {
@@ -108,14 +108,11 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         let (encoded, _, times) = segmenter.time(&image, phrase)?;
         rounds.push(times);
         let start = Instant::now();
-        let prompt = Prompt {
-            // A text of nobody's before, but where only some are known, and none is encoded.
-            text: Some(match segmenter.baked_prompts() {
-                [] => format!("{phrase} {round}"),
-                _ => phrase.clone(),
-            }),
-            ..Prompt::default()
-        };
+        // A text of nobody's before, but where only some are known, and none is encoded.
+        let prompt = Prompt::text(match segmenter.baked_prompts() {
+            [] => format!("{phrase} {round}"),
+            _ => phrase.clone(),
+        });
         segmenter.segment(&encoded, &prompt)?;
         second.push(start.elapsed().as_secs_f64());
         if on_gpu {
@@ -198,10 +195,7 @@ struct Uninterrupted {
 
 impl Uninterrupted {
     fn measure(segmenter: &Segmenter, image: &Image, text: &str) -> anyhow::Result<Self> {
-        let prompt = Prompt {
-            text: Some(text.to_owned()),
-            ..Prompt::default()
-        };
+        let prompt = Prompt::text(text);
         segmenter.encode_text(&prompt)?;
         segmenter.synchronize()?;
         let start = Instant::now();

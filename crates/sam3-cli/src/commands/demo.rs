@@ -93,11 +93,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let package = desktop.join("sam3_demo_fp16.pth");
     steps.run("package", || {
         let source = StateDict::open(&checkpoint)?;
-        let options = Options {
-            force: true,
-            config: Some(Config::of(&source)?.to_json()),
-            ..Options::new(package.clone(), Precision::Fp16)
-        };
+        let mut options = Options::new(package.clone(), Precision::Fp16);
+        options.force = true;
+        options.config = Some(Config::of(&source)?.to_json());
         let report = package::write(&source, &options, &())?;
         let files = report
             .files
@@ -124,10 +122,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     })?;
 
     let truth: Truth = serde_json::from_slice(TRUTH)?;
-    let prompts = [Prompt {
-        text: Some(truth.prompt.clone()),
-        boxes: Vec::new(),
-    }];
+    let prompts = [Prompt::text(&truth.prompt)];
     let start = Instant::now();
     let loaded = Loaded::open(&device.join(name(&package)), None, &place, args.compute)?;
     let load_ms = milliseconds(start);
@@ -137,7 +132,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         sha256: sam3_package::sha256(SCENE)?,
         image: &image,
     };
-    let (report, _) = segment_image(&loaded, picture, &prompts, Segmenter::THRESHOLD, load_ms)?;
+    let (report, _) = segment_image(&loaded, picture, &prompts, Segmenter::THRESHOLD, load_ms, &|_| {})?;
     let overlay = args.output.join("scene_overlay.png");
     write(&overlay, &stamp::png(draw(&image, &report).to_png()))?;
     write(&args.output.join("scene.json"), &report.to_json_file(false)?)?;

@@ -161,22 +161,20 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         (Some(path), Some(prompt)) => Some(Test::open(path, prompt, prompts.as_deref(), &args.device, output)?),
         _ => None,
     };
-    let mut options = Options {
-        components: match args.components {
-            Parts::All => Components::All,
-            Parts::Image => Components::Image,
-        },
-        archive: (!args.no_tarball).then_some(match args.archive {
-            Archive::Gz => Compression::Gzip,
-            Archive::Zst => Compression::Zstd,
-        }),
-        split: args.split,
-        force: args.force,
-        sync: args.sync,
-        created,
-        test: test.as_ref().map(Test::planned),
-        ..Options::new(args.output.clone(), args.quantize.into())
+    let mut options = Options::new(args.output.clone(), args.quantize.into());
+    options.components = match args.components {
+        Parts::All => Components::All,
+        Parts::Image => Components::Image,
     };
+    options.archive = (!args.no_tarball).then_some(match args.archive {
+        Archive::Gz => Compression::Gzip,
+        Archive::Zst => Compression::Zstd,
+    });
+    options.split = args.split;
+    options.force = args.force;
+    options.sync = args.sync;
+    options.created = created;
+    options.test = test.as_ref().map(Test::planned);
     let checkpoint = match &args.checkpoint_path {
         Some(path) => path.clone(),
         None => {
@@ -195,7 +193,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     }
     // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
     let device = test.as_ref().map_or(Device::Cpu, |test| test.device.clone());
-    let model = Segmenter::load(source.clone(), &device)?;
+    let model = Segmenter::load(source.clone(), &sam3_model::Options::new(&device))?;
     if let [first, ..] = model.unexpected_keys() {
         let count = model.unexpected_keys().len();
         output.warn(format!(

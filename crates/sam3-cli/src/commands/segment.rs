@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{Detections, ExemplarBox, Instance, Prompt, Segmenter, image::Image};
+use sam3_model::{Detections, ExemplarBox, Instance, Progress, Prompt, Segmenter, image::Image};
 use sam3_package::{Checkpoint, Staged, StateDict, package};
 
 use self::{
@@ -38,6 +38,7 @@ use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
     output::Output,
+    signals,
 };
 
 /// Each image is encoded once and each text once, whatever the number of both.
@@ -149,7 +150,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for (index, (input, place)) in jobs.iter().enumerate() {
         bar.at(&input.path);
         let dump = args.dump_tensors.as_deref().filter(|_| index == 0);
-        let segmented = segment(args, &loaded, input, &prompts, load_ms).and_then(|(image, report, detections)| {
+        let tell = |progress| bar.layer(progress);
+        let segmented = segment(args, &loaded, input, &prompts, load_ms, &tell);
+        let segmented = segmented.and_then(|(image, report, detections)| {
             if let (Some(target), Some(first)) = (dump, detections) {
                 files::dump(target, &first, &guard)?;
             }
@@ -181,6 +184,7 @@ fn segment<'a>(
     input: &'a Input,
     prompts: &'a [Prompt],
     load_ms: f64,
+    tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<(Image, Report<'a>, Option<Detections>)> {
     let (image, sha256) = input.open()?;
     let picture = Picture {
@@ -188,7 +192,7 @@ fn segment<'a>(
         sha256,
         image: &image,
     };
-    let (report, detections) = segment_image(loaded, picture, prompts, args.threshold, load_ms)?;
+    let (report, detections) = segment_image(loaded, picture, prompts, args.threshold, load_ms, tell)?;
     Ok((image, report, detections))
 }
 
@@ -286,17 +290,14 @@ fn prompts(args: &Args) -> anyhow::Result<Vec<Prompt>> {
         ));
     }
     if args.prompt.is_empty() {
-        return Ok(vec![Prompt { text: None, boxes }]);
+        return Ok(vec![Prompt::boxes(boxes)]);
     }
     let texts = args.prompt.iter().map(|flag| match prompts::split(flag) {
         texts if texts.is_empty() => Err(prompts::empty("--prompt")),
         texts => Ok(texts),
     });
     let texts: Vec<Vec<String>> = texts.collect::<anyhow::Result<_>>()?;
-    let with_text = |text: String| Prompt {
-        text: Some(text),
-        boxes: boxes.clone(),
-    };
+    let with_text = |text: String| Prompt::text(text).with_boxes(boxes.clone());
     Ok(texts.into_iter().flatten().map(with_text).collect())
 }
 
@@ -310,17 +311,25 @@ pub struct Picture<'a, 'i> {
     pub image: &'i Image,
 }
 
-/// Segments one image with each prompt; also returns the first prompt's raw outputs.
+/// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw outputs.
+///
+/// Ctrl-C ends it at the next layer.
 pub fn segment_image<'a>(
     loaded: &'a Loaded,
     picture: Picture<'a, '_>,
     prompts: &'a [Prompt],
     threshold: f32,
     load_ms: f64,
+    tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<(Report<'a>, Option<Detections>)> {
     let segmenter = &loaded.segmenter;
+    let _stoppable = signals::Stoppable::new();
+    let mut watch = |progress| {
+        tell(progress);
+        signals::go_on()
+    };
     let start = Instant::now();
-    let encoded = segmenter.encode(picture.image)?;
+    let encoded = segmenter.encode_watched(picture.image, &mut watch)?;
     segmenter.synchronize()?;
     let mut timings = Timings {
         load_ms,
@@ -330,11 +339,11 @@ pub fn segment_image<'a>(
     let (mut found, mut first) = (Vec::with_capacity(prompts.len()), None);
     for prompt in prompts {
         let start = Instant::now();
-        segmenter.encode_text(prompt)?;
+        segmenter.encode_text_watched(prompt, &mut watch)?;
         segmenter.synchronize()?;
         timings.text_ms += milliseconds(start);
         let start = Instant::now();
-        let detections = segmenter.detect(&encoded, prompt)?;
+        let detections = segmenter.detect_watched(&encoded, prompt, &mut watch)?;
         segmenter.synchronize()?;
         timings.detect_ms += milliseconds(start);
         let start = Instant::now();

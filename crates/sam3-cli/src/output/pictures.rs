@@ -1,14 +1,21 @@
 //! Progress over many pictures: how many are done, how many a second, how long the rest takes.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sam3_model::Progress;
 
 /// A bar on a terminal, which ends when it is dropped.
 #[derive(Debug)]
 pub struct Pictures {
     bar: ProgressBar,
     count: usize,
+    /// The name of the picture at work.
+    name: Mutex<String>,
 }
 
 impl Pictures {
@@ -16,7 +23,7 @@ impl Pictures {
     pub(super) fn new(count: usize, visible: bool) -> Self {
         if !visible {
             let bar = ProgressBar::hidden();
-            return Self { bar, count };
+            return Self::of(bar, count);
         }
         let template = match count {
             1 => "{spinner} segmenting {msg} {elapsed}",
@@ -27,7 +34,12 @@ impl Pictures {
             .progress_chars("=> ");
         let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr()).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, count }
+        Self::of(bar, count)
+    }
+
+    fn of(bar: ProgressBar, count: usize) -> Self {
+        let name = Mutex::default();
+        Self { bar, count, name }
     }
 
     /// Says which picture is at work.
@@ -36,7 +48,20 @@ impl Pictures {
             1 => path.display().to_string(),
             _ => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        self.bar.set_message(super::visible(&name).into_owned());
+        let name = super::visible(&name).into_owned();
+        self.bar.set_message(name.clone());
+        *self.name() = name;
+    }
+
+    /// Says which layer of the model is done.
+    pub fn layer(&self, Progress { stage, done, of, .. }: Progress) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("{}: {stage} {done}/{of}", self.name()));
+        }
+    }
+
+    fn name(&self) -> MutexGuard<'_, String> {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more is done.

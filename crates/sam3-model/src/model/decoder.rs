@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::Config,
     model::{
-        Observer, Prompt,
+        Observer, Prompt, Stage,
         mha::MultiheadAttention,
         mlp::{FeedForward, Mlp},
     },
@@ -70,7 +70,7 @@ impl Decoder {
         pos: &Tensor,
         prompt: &Prompt,
         observer: &mut dyn Observer,
-    ) -> Result<Decoded> {
+    ) -> crate::Result<Decoded> {
         let count = self.query_embed.dim(0)?;
         let keys = (memory + pos)?;
         // The presence token is query 0.
@@ -88,6 +88,7 @@ impl Decoder {
             let delta = self.bbox_embed.forward(&queries)?;
             boxes = sigmoid(&(inverse_sigmoid(&boxes)? + delta)?)?;
             observer.passed("decoder.boxes", Some(i), &boxes);
+            observer.layer(Stage::Decoder, i + 1, self.layers.len())?;
         }
         Ok(Decoded {
             queries,

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::Config,
     model::{
-        Observer, Prompt,
+        Observer, Prompt, Stage,
         encoder_layer::{Memory, TransformerEncoderLayer},
     },
     weights::Weights,
@@ -32,7 +32,13 @@ impl FusionEncoder {
     }
 
     /// `x` is what [`forward_image`](Self::forward_image) returned; returns `[tokens, d_model]`.
-    pub fn forward(&self, x: &Tensor, pos: &Tensor, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        pos: &Tensor,
+        prompt: &Prompt,
+        observer: &mut dyn Observer,
+    ) -> crate::Result<Tensor> {
         // The prompt itself is never updated.
         let memory = Memory {
             keys: &prompt.features,
@@ -46,6 +52,7 @@ impl FusionEncoder {
             }
             x = layer.forward_memory(&x, &memory)?;
             observer.passed("fusion.layer", Some(i), &x);
+            observer.layer(Stage::Fusion, i + 1, self.layers.len())?;
         }
         Ok(x)
     }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::{
     config::Config,
     model::{
-        Observer,
+        Observer, Stage,
         encoder_layer::{Memory, TransformerEncoderLayer},
     },
     ops::{self, LayerNorm, Linear, sine_encode},
@@ -71,7 +71,7 @@ impl GeometryEncoder {
         features: &Tensor,
         pos: &Tensor,
         observer: &mut dyn Observer,
-    ) -> Result<Tensor> {
+    ) -> crate::Result<Tensor> {
         let (height, width, d_model) = features.dims3()?;
         let x = match boxes {
             [] => self.cls_embed.clone(),
@@ -89,6 +89,7 @@ impl GeometryEncoder {
         for (i, layer) in self.encode.iter().enumerate() {
             x = layer.forward(&x, None, &memory)?;
             observer.passed("geometry.layer", Some(i), &x);
+            observer.layer(Stage::Geometry, i + 1, self.encode.len())?;
         }
         let x = self.encode_norm.forward(&x)?;
         observer.passed("geometry.features", None, &x);

@@ -1,9 +1,8 @@
 //! Every stage against tensors that transformers' `Sam3Model` computed (`tools/goldens/make.py`).
 
 use std::{
-    cell::RefCell,
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use candle_core::{Device, Tensor};
@@ -57,7 +56,7 @@ struct Golden {
     recorded: Recorded,
     expected: HashMap<String, Tensor>,
     /// Names in `expected` that were looked at.
-    used: RefCell<BTreeSet<String>>,
+    used: Mutex<BTreeSet<String>>,
     tolerance: f32,
     device: Device,
 }
@@ -79,14 +78,14 @@ impl Golden {
             model,
             recorded,
             expected: candle_core::safetensors::load(goldens, &Device::Cpu).unwrap(),
-            used: RefCell::default(),
+            used: Mutex::default(),
             tolerance,
             device: device.clone(),
         }
     }
 
     fn get(&self, name: &str) -> &Tensor {
-        self.used.borrow_mut().insert(name.to_owned());
+        self.used.lock().unwrap().insert(name.to_owned());
         self.expected.get(name).unwrap_or_else(|| panic!("no golden {name}"))
     }
 
@@ -138,14 +137,14 @@ impl Golden {
             let text = model
                 .text_encoder()
                 .unwrap()
-                .observe(&self.ids(case), &mut watch)
+                .forward(&self.ids(case), &mut watch)
                 .unwrap();
             self.check(case, "text.features", &text.features);
             let boxes = self.boxes(case);
             let found = model.forward_grounding(&features, &text, &boxes, &mut watch).unwrap();
             self.check_detections(case, &found);
         }
-        let used = self.used.borrow();
+        let used = self.used.lock().unwrap();
         let unused: Vec<_> = self.expected.keys().filter(|name| !used.contains(*name)).collect();
         assert!(unused.is_empty(), "nothing was compared with {unused:?}");
     }
@@ -261,7 +260,11 @@ fn logits_end_at_twelve() {
     let golden = Golden::open("tests/goldens/odd/odd.pt", ODD);
     let model = &golden.model;
     let features = model.encode_image(&golden.pixels(), &mut ()).unwrap();
-    let text = model.text_encoder().unwrap().forward(&golden.ids("text")).unwrap();
+    let text = model
+        .text_encoder()
+        .unwrap()
+        .forward(&golden.ids("text"), &mut ())
+        .unwrap();
     let prompt = model.encode_prompt(&features, &text, &[], &mut ()).unwrap();
     let logits = |queries: f64| -> Vec<f32> {
         let queries = (golden.get("text/decoder.hidden.2").squeeze(0).unwrap() * queries).unwrap();

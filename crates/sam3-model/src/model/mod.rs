@@ -27,7 +27,7 @@ use candle_core::{Result, Tensor};
 pub use self::{
     geometry::BoxPrompt,
     neck::Pyramid,
-    observer::{Clock, Observer, Stage, StageError, StageTimes, Trace},
+    observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
     text::TextEncoder,
 };
 use crate::{config::Config, ops::Compute, weights::Weights};
@@ -156,10 +156,10 @@ impl Sam3Image {
     }
 
     /// `pixels` is `[3, image_size, image_size]`, −1 to 1.
-    pub fn encode_image(&self, pixels: &Tensor, observer: &mut dyn Observer) -> Result<Features> {
+    pub fn encode_image(&self, pixels: &Tensor, observer: &mut dyn Observer) -> crate::Result<Features> {
         let trunk = self.trunk.forward(pixels, observer)?;
         observer.made(Stage::Trunk, "trunk", &trunk);
-        let pyramid = self.neck.forward(&trunk)?;
+        let pyramid = self.neck.forward(&trunk, observer)?;
         drop(trunk);
         observer.made(Stage::Neck, "x4", &pyramid.x4);
         observer.made(Stage::Neck, "x2", &pyramid.x2);
@@ -182,7 +182,7 @@ impl Sam3Image {
         text: &TextFeatures,
         boxes: &[BoxPrompt],
         observer: &mut dyn Observer,
-    ) -> Result<Detections> {
+    ) -> crate::Result<Detections> {
         let prompt = self.encode_prompt(features, text, boxes, observer)?;
         observer.made(Stage::Geometry, "prompt", &prompt.features);
         let memory = self.encoder.forward(&features.tokens, &self.pos, &prompt, observer)?;
@@ -213,7 +213,7 @@ impl Sam3Image {
         text: &TextFeatures,
         boxes: &[BoxPrompt],
         observer: &mut dyn Observer,
-    ) -> Result<Prompt> {
+    ) -> crate::Result<Prompt> {
         let geometry = self
             .geometry_encoder
             .forward(boxes, &features.pyramid.x1, &self.pos, observer)?;

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::Config,
+    model::{Observer, Stage},
     ops::{Activation, Conv3x3, ConvTranspose2x2, Linear},
     weights::Weights,
 };
@@ -37,15 +38,16 @@ impl Neck {
     }
 
     /// `x` is the trunk's `[grid, grid, width]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Pyramid> {
+    pub fn forward(&self, x: &Tensor, observer: &mut dyn Observer) -> crate::Result<Pyramid> {
         let [x4, x2, x1] = &self.levels;
         // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of that size.
-        let (x1, x2) = (x1.forward(x)?, x2.forward(x)?);
-        Ok(Pyramid {
-            x4: x4.forward(x)?,
-            x2,
-            x1,
-        })
+        let x1 = x1.forward(x)?;
+        observer.layer(Stage::Neck, 1, self.levels.len())?;
+        let x2 = x2.forward(x)?;
+        observer.layer(Stage::Neck, 2, self.levels.len())?;
+        let x4 = x4.forward(x)?;
+        observer.layer(Stage::Neck, 3, self.levels.len())?;
+        Ok(Pyramid { x4, x2, x1 })
     }
 }
 

@@ -1,6 +1,9 @@
 //! The forward pass's stages, for who times them or compares what they hand on.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use candle_core::{Result, Tensor};
 use serde::Serialize;
@@ -52,7 +55,12 @@ impl Stage {
 }
 
 /// Is told what each stage hands on, as soon as it is there.
-pub trait Observer {
+pub trait Observer: Send {
+    /// `done` of the `of` layers of `stage` are there. An error ends the run, as one of its own.
+    fn layer(&mut self, _stage: Stage, _done: usize, _of: usize) -> crate::Result<()> {
+        Ok(())
+    }
+
     /// `stage` made `tensor`, which is its `output` (one of several, perhaps).
     fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor);
 
@@ -63,6 +71,36 @@ pub trait Observer {
 /// Looks away.
 impl Observer for () {
     fn made(&mut self, _: Stage, _: &'static str, _: &Tensor) {}
+}
+
+/// How far a long call is: `done` of the `of` layers of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The stage's name, such as `vision trunk`.
+    pub stage: &'static str,
+    /// Layers that are there, of a GPU: that were asked for.
+    pub done: usize,
+    /// Layers that the stage has.
+    pub of: usize,
+}
+
+/// Who watches a long call, and may end it by [`ControlFlow::Break`] at the next layer.
+pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a;
+
+/// Tells a [`Watch`] of every layer.
+pub struct Watcher<'a, 'b>(pub &'a mut Watch<'b>);
+
+impl Observer for Watcher<'_, '_> {
+    fn made(&mut self, _: Stage, _: &'static str, _: &Tensor) {}
+
+    fn layer(&mut self, stage: Stage, done: usize, of: usize) -> crate::Result<()> {
+        let stage = stage.name();
+        match (self.0)(Progress { stage, done, of }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(crate::Error::Stopped { stage, done, of }),
+        }
+    }
 }
 
 /// Wall time of each stage of one image and one text prompt.

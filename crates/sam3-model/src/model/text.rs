@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::TextConfig,
-    model::{Observer, TextFeatures, mha::MultiheadAttention},
+    model::{Observer, Stage, TextFeatures, mha::MultiheadAttention},
     ops::{Activation, Bias, LayerNorm, Linear},
     weights::{Weight, Weights},
 };
@@ -50,16 +50,12 @@ impl TextEncoder {
     /// `ids` are `context` token ids below the vocabulary's size, 0 for padding.
     ///
     /// Padding is not masked: it stands to the right of the text, where causal attention does not look.
-    pub fn forward(&self, ids: &[u32]) -> Result<TextFeatures> {
-        self.observe(ids, &mut ())
-    }
-
-    /// [`forward`](Self::forward), watched.
-    pub(super) fn observe(&self, ids: &[u32], observer: &mut dyn Observer) -> Result<TextFeatures> {
+    pub fn forward(&self, ids: &[u32], observer: &mut dyn Observer) -> crate::Result<TextFeatures> {
         let mut x = (self.token_embedding.gather(ids)? + &self.positional_embedding)?;
         for (i, block) in self.resblocks.iter().enumerate() {
             x = block.forward(&x, &self.causal)?;
             observer.passed("text.layer", Some(i), &x);
+            observer.layer(Stage::Text, i + 1, self.resblocks.len())?;
         }
         Ok(TextFeatures::new(
             self.resizer.forward(&self.ln_final.forward_operand(&x)?)?,

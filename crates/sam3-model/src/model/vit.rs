@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{
     config::VitConfig,
-    model::Observer,
+    model::{Observer, Stage},
     ops::{Activation, LayerNorm, Linear, MapAttention, Rope},
     weights::Weights,
 };
@@ -60,13 +60,14 @@ impl ViT {
     }
 
     /// `pixels` is `[3, image_size, image_size]`; returns `[grid, grid, width]`.
-    pub fn forward(&self, pixels: &Tensor, observer: &mut dyn Observer) -> Result<Tensor> {
+    pub fn forward(&self, pixels: &Tensor, observer: &mut dyn Observer) -> crate::Result<Tensor> {
         let x = (self.patch_embed.forward(pixels)? + self.tiled_pos_embed()?)?;
         let mut x = self.ln_pre.forward(&x)?;
         observer.passed("vit.patch_embed", None, &x);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x)?;
             observer.passed("vit.block", Some(i), &x);
+            observer.layer(Stage::Trunk, i + 1, self.blocks.len())?;
         }
         Ok(x)
     }

@@ -3,12 +3,9 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use candle_core::Device;
-use sam3_package::{
-    Precision, StateDict,
-    package::{self, Options},
-};
+use sam3_package::{Precision, StateDict, package};
 
-use super::{ExemplarBox, Instance, Prompt, Segmenter};
+use super::{ExemplarBox, Instance, Options, Prompt, Segmenter};
 use crate::{
     Compute, Error, gpu,
     image::Image,
@@ -46,11 +43,9 @@ impl Demo {
     fn package(&self, precision: Precision) -> Arc<StateDict> {
         let source = self.checkpoint();
         let path = self.folder.join(format!("{}.pth", precision.name()));
-        let options = Options {
-            config: Some(crate::Config::of(&source).unwrap().to_json()),
-            archive: None,
-            ..Options::new(path.clone(), precision)
-        };
+        let mut options = package::Options::new(path.clone(), precision);
+        options.config = Some(crate::Config::of(&source).unwrap().to_json());
+        options.archive = None;
         if !path.exists() {
             package::write(&source, &options, &()).unwrap();
         }
@@ -59,20 +54,13 @@ impl Demo {
 
     /// What is found by a text, by a box, and by both.
     fn segment(&self, dict: &Arc<StateDict>, device: &Device, compute: Compute) -> Vec<Vec<Instance>> {
-        let model = Segmenter::load_with(dict.clone(), device, compute).unwrap();
+        let model = Segmenter::load(dict.clone(), &Options::new(device).compute(compute)).unwrap();
         let encoded = model.encode(&self.scene).unwrap();
-        let exemplar = ExemplarBox {
-            xyxy: [308.0, 49.0, 453.0, 199.0],
-            positive: true,
-        };
-        let prompt = |text: Option<&str>, boxes: &[ExemplarBox]| Prompt {
-            text: text.map(str::to_owned),
-            boxes: boxes.to_vec(),
-        };
+        let exemplar = ExemplarBox::positive([308.0, 49.0, 453.0, 199.0]);
         let prompts = [
-            prompt(Some("boat"), &[]),
-            prompt(None, &[exemplar]),
-            prompt(Some("boat"), &[exemplar]),
+            Prompt::text("boat"),
+            Prompt::boxes([exemplar]),
+            Prompt::text("boat").with_boxes([exemplar]),
         ];
         let segment = |prompt| model.segment(&encoded, prompt).unwrap();
         prompts.iter().map(segment).collect()
@@ -152,7 +140,7 @@ fn check(demo: &Demo, segment: impl Fn(&Arc<StateDict>, Compute) -> Vec<Vec<Inst
 #[test]
 fn a_precision_that_the_device_lacks_is_refused() {
     let demo = Demo::new("precision");
-    let load = |compute| match Segmenter::load_with(demo.checkpoint(), &Device::Cpu, compute) {
+    let load = |compute| match Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu).compute(compute)) {
         Err(Error::Precision(reason)) => reason,
         Err(other) => panic!("{other}"),
         Ok(_) => String::new(),

@@ -1,8 +1,10 @@
 //! Which queries become instances, and that what is no number never becomes one.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
-use super::{Encoded, Error, Instance, Prompt, Result, Segmenter, accelerator_tests::Demo};
+use super::{Encoded, Error, Instance, Options, Prompt, Result, Segmenter, accelerator_tests::Demo};
 use crate::{
     Compute, Detections,
     model::{Features, Pyramid},
@@ -44,19 +46,20 @@ fn with_maps(encoded: &Encoded, change: impl Fn(&mut Features)) -> Encoded {
         tokens: tokens.clone(),
     };
     change(&mut features);
-    Encoded { features, ..*encoded }
+    Encoded {
+        identity: encoded.identity.clone(),
+        features,
+        ..*encoded
+    }
 }
 
 #[test]
 fn a_map_with_what_is_no_number_gives_no_masks() {
     let demo = Demo::new("finite-maps");
     let run = || {
-        let model = Segmenter::load(demo.checkpoint(), &Device::Cpu).unwrap();
+        let model = Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu)).unwrap();
         let encoded = model.encode(&demo.scene).unwrap();
-        let prompt = Prompt {
-            text: Some("boat".into()),
-            boxes: vec![],
-        };
+        let prompt = Prompt::text("boat");
         let segment = |encoded: &Encoded| model.segment(encoded, &prompt);
         assert_eq!(segment(&encoded).unwrap().len(), 3);
         for bad in NO_NUMBERS {
@@ -89,11 +92,8 @@ fn a_weight_beyond_f16_gives_no_masks() {
     candle_core::safetensors::save(&tensors, &path).unwrap();
     as_accelerator(|| {
         let segment = |compute| {
-            let model = Segmenter::load_with(demo.checkpoint(), &Device::Cpu, compute).unwrap();
-            let prompt = Prompt {
-                text: Some("boat".into()),
-                boxes: vec![],
-            };
+            let model = Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu).compute(compute)).unwrap();
+            let prompt = Prompt::text("boat");
             model.segment(&model.encode(&demo.scene).unwrap(), &prompt)
         };
         assert_eq!(segment(Compute::F32).unwrap().len(), 3);
@@ -117,6 +117,7 @@ fn detections(presence: f32, logits: [f32; 3]) -> Detections {
 fn encoded() -> Encoded {
     let map = || Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap();
     Encoded {
+        identity: Arc::new(()),
         features: Features {
             pyramid: Pyramid {
                 x4: map(),

@@ -215,7 +215,9 @@ impl Checkpoint {
             all.warnings.extend(contents.warnings);
             // A tensor that is not read is none that the shard lacks.
             for (name, _) in &contents.unread {
-                shard_of.remove(name.as_str());
+                if shard_of.get(name.as_str()) == Some(&number) {
+                    shard_of.remove(name.as_str());
+                }
             }
             all.unread.extend(contents.unread);
             files.push((shard_path, map));

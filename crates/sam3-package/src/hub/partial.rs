@@ -3,9 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::http;
@@ -34,6 +36,7 @@ impl Partial {
         let path = PathBuf::from(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         loop {
             let file = options.open(&path).map_err(|source| refused(&path, source))?;
             if !lock_patiently(&file) {
@@ -108,8 +111,9 @@ impl Partial {
 
     /// Removes a file whose bytes are wrong: going on from them cannot help.
     pub fn discard(self) {
-        drop(self.file);
+        // Before the lock goes: who gets it then sees that the file has no name any more.
         let _ = fs::remove_file(&self.path);
+        drop(self.file);
     }
 
     /// Makes it the blob.

@@ -33,6 +33,7 @@ pub(crate) use verify::{conclude, verify_streamed};
 
 /// What to write and where.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// The package, `X.pth`, `X.pt` or `X.safetensors`; the extension decides the format.
     pub output: PathBuf,

@@ -73,10 +73,10 @@ pub fn draw(count: usize) -> anyhow::Result<Vec<Scene>> {
 
 impl Recipe {
     fn prompt(&self) -> Prompt {
-        let example = self.example.map(|xyxy| ExemplarBox { xyxy, positive: true });
-        Prompt {
-            text: self.text.clone(),
-            boxes: example.into_iter().collect(),
+        let example: Vec<_> = self.example.map(ExemplarBox::positive).into_iter().collect();
+        match &self.text {
+            Some(text) => Prompt::text(text).with_boxes(example),
+            None => Prompt::boxes(example),
         }
     }
 

@@ -43,7 +43,7 @@ pub fn answers(loaded: &Loaded, scenes: &[Scene], output: &Output) -> anyhow::Re
         ));
         answer
     };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let workers = rayon::current_num_threads();
     thread::scope(|scope| {
         let parts = scenes.chunks(scenes.len().div_ceil(workers).max(1));
         let threads: Vec<_> = parts
@@ -119,11 +119,7 @@ mod tests {
     fn score(spoil: impl Fn(usize, &mut Vec<Instance>)) -> Score {
         let scenes = scenes::draw(40).unwrap();
         let answer = |(index, scene): (usize, &Scene)| {
-            let instance = |mask: &Mask| Instance {
-                score: 1.0,
-                bbox: [0.0; 4],
-                mask: mask.clone(),
-            };
+            let instance = |mask: &Mask| Instance::new(1.0, [0.0; 4], mask.clone());
             let mut instances = scene.truth.iter().map(instance).collect();
             spoil(index, &mut instances);
             Answer {

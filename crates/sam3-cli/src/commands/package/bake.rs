@@ -65,12 +65,9 @@ pub fn bake(
             "bake from the checkpoint that this package was made of",
         ));
     }
-    let options = Options {
-        components: Components::Text,
-        archive: None,
-        split: None,
-        ..options.clone()
-    };
+    let mut options = options.clone();
+    options.components = Components::Text;
+    (options.archive, options.split) = (None, None);
     // Removed when it is dropped: only its rounding is wanted.
     let draft = package::draft(source, &options, progress)?;
     let text = Arc::new(StateDict::open(draft.path())?);

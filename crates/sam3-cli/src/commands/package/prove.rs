@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sam3_model::{Comparison, Compute, Device, Instance, Prompt, Segmenter, gpu, image::Image};
+use sam3_model::{Comparison, Compute, Device, Instance, Options, Prompt, Segmenter, gpu, image::Image};
 use sam3_package::{
     StateDict,
     package::{Draft, TestRun},
@@ -77,7 +77,7 @@ impl<'a> Test<'a> {
     pub fn run(&self, source: &Segmenter, draft: &Draft, output: &Output) -> anyhow::Result<TestRun> {
         let expected = self.segment(source, "source", output)?;
         let package = Arc::new(StateDict::open(draft.path())?);
-        let package = Segmenter::load_with(package, &self.device, COMPUTE)?;
+        let package = Segmenter::load(package, &Options::new(&self.device).compute(COMPUTE))?;
         let found = self.segment(&package, "package", output)?;
         let pairs = expected.iter().zip(&found);
         let comparison = pairs.fold(Comparison::default(), |all, (expected, found)| {
@@ -98,10 +98,7 @@ impl<'a> Test<'a> {
     fn segment(&self, model: &Segmenter, whose: &str, output: &Output) -> anyhow::Result<Vec<Vec<Instance>>> {
         let _spinner = output.spinner(&format!("segmenting {} with the {whose}", self.path.display()));
         let encoded = model.encode(&self.image)?;
-        let prompts = self.prompts.iter().map(|prompt| Prompt {
-            text: Some(prompt.clone()),
-            ..Prompt::default()
-        });
+        let prompts = self.prompts.iter().map(Prompt::text);
         prompts.map(|prompt| Ok(model.segment(&encoded, &prompt)?)).collect()
     }
 }

@@ -17,17 +17,17 @@ impl FromStr for BoxFlag {
             .split(',')
             .map(|number| number.trim().parse::<f32>().ok().filter(|n| n.is_finite()));
         let numbers: Vec<f32> = numbers.collect::<Option<_>>().ok_or_else(expected)?;
-        let (xyxy, positive) = match *numbers {
-            [x1, y1, x2, y2] | [x1, y1, x2, y2, 1.0] => ([x1, y1, x2, y2], true),
-            [x1, y1, x2, y2, 0.0] => ([x1, y1, x2, y2], false),
+        let exemplar = match *numbers {
+            [x1, y1, x2, y2] | [x1, y1, x2, y2, 1.0] => ExemplarBox::positive([x1, y1, x2, y2]),
+            [x1, y1, x2, y2, 0.0] => ExemplarBox::negative([x1, y1, x2, y2]),
             _ => return Err(expected()),
         };
-        if xyxy.iter().all(|side| (0.0..=1.0).contains(side)) {
+        if exemplar.xyxy.iter().all(|side| (0.0..=1.0).contains(side)) {
             return Err(format!(
                 "{text} lies within the first pixel: a box is x1,y1,x2,y2 in pixels of the picture, not in shares of its sides"
             ));
         }
-        Ok(Self(ExemplarBox { xyxy, positive }))
+        Ok(Self(exemplar))
     }
 }
 

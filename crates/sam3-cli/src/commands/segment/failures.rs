@@ -27,11 +27,11 @@ impl<'a> Failures<'a> {
     /// Reports one picture's failure.
     ///
     /// # Errors
-    /// The failure of the only picture.
+    /// The failure of the only picture, and the end of a run that was interrupted.
     pub fn take<T>(&mut self, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if self.several => {
+            Err(error) if self.several && !is_stopped(&error) => {
                 self.output.complain(&error);
                 self.first.get_or_insert(error);
                 Ok(None)
@@ -74,6 +74,10 @@ pub fn without_place(picture: &Path, error: Error) -> anyhow::Error {
         );
     }
     error.context(format!("{picture}: not segmented"))
+}
+
+fn is_stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(sam3_model::Error::Stopped { .. }))
 }
 
 fn is_full(error: &anyhow::Error) -> bool {

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use sam3_model::{Compute, Device, Segmenter, gpu};
+use sam3_model::{Compute, Device, Options, Segmenter, gpu};
 use sam3_package::{
     StateDict,
     package::{self, Metadata, Tallies},
@@ -62,7 +62,7 @@ impl Loaded {
     pub fn load(dict: Arc<StateDict>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
         let metadata = package::verify_structure(dict.checkpoint())?;
         let compute = compute.compute(&dict, device);
-        let segmenter = Segmenter::load_with(dict.clone(), device, compute)?;
+        let segmenter = Segmenter::load(dict.clone(), &Options::new(device).compute(compute))?;
         let mut warnings = dict.warnings().to_vec();
         if let keys @ [_, ..] = segmenter.unexpected_keys() {
             warnings.push(format!(

@@ -1,0 +1,96 @@
+//! Calls from many threads, on so many threads, watched and ended, and with what another model made.
+
+use std::{ops::ControlFlow, sync::Mutex};
+
+use candle_core::Device;
+
+use super::{Encoded, Options, Prompt, Segmenter, accelerator_tests::Demo};
+use crate::{Error, model::Progress};
+
+fn shared_by_threads<T: Send + Sync>() {}
+
+#[test]
+fn threads_share_a_segmenter_and_what_it_encoded() {
+    shared_by_threads::<Segmenter>();
+    shared_by_threads::<Encoded>();
+    shared_by_threads::<crate::Detections>();
+}
+
+#[test]
+fn a_watched_call_tells_every_layer_and_ends_where_it_is_told_to() {
+    let demo = Demo::new("watched");
+    let model = Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu)).unwrap();
+    let steps = Mutex::new(Vec::new());
+    let mut watch = |progress: Progress| {
+        steps.lock().unwrap().push((progress.stage, progress.done, progress.of));
+        ControlFlow::Continue(())
+    };
+    let encoded = model.encode_watched(&demo.scene, &mut watch).unwrap();
+    let prompt = Prompt::text("boat");
+    let found = model.detect_watched(&encoded, &prompt, &mut watch).unwrap();
+    assert_eq!(found.instances(&encoded, 0.5).unwrap().len(), 3);
+    let steps = steps.into_inner().unwrap();
+    let of_stage = |stage| steps.iter().filter(|step| step.0 == stage).copied().collect::<Vec<_>>();
+    for (stage, layers) in [
+        ("vision trunk", model.config().vit.depth),
+        ("vision neck", 3),
+        ("fusion encoder", model.config().fusion.depth),
+        ("decoder", model.config().decoder.depth),
+    ] {
+        let expected: Vec<_> = (1..=layers).map(|done| (stage, done, layers)).collect();
+        assert_eq!(of_stage(stage), expected);
+    }
+
+    // The text is known the second time.
+    let steps: Vec<_> = steps.into_iter().filter(|step| step.0 != "text encoder").collect();
+    for last in [0, 1, steps.len() / 2, steps.len() - 1] {
+        let mut told = 0;
+        let mut watch = |_| {
+            told += 1;
+            if told > last {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let ended = model
+            .encode_watched(&demo.scene, &mut watch)
+            .and_then(|encoded| model.detect_watched(&encoded, &prompt, &mut watch));
+        match ended {
+            Err(Error::Stopped { stage, done, of }) => assert_eq!((stage, done, of), steps[last]),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it went on"),
+        }
+        assert_eq!(told, last + 1, "nothing is told after the end");
+    }
+    // The same model goes on as before.
+    assert_eq!(model.segment(&encoded, &prompt).unwrap().len(), 3);
+}
+
+#[test]
+fn what_another_model_encoded_is_refused() {
+    let demo = Demo::new("identity");
+    let load = || Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu)).unwrap();
+    let (one, other) = (load(), load());
+    let encoded = one.encode(&demo.scene).unwrap();
+    let prompt = Prompt::text("boat");
+    assert!(matches!(other.segment(&encoded, &prompt), Err(Error::OtherModel)));
+    assert_eq!(one.segment(&encoded, &prompt).unwrap().len(), 3);
+}
+
+#[test]
+fn any_number_of_threads_finds_the_same() {
+    let demo = Demo::new("threads");
+    let run = |threads| {
+        let model = Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu).threads(threads)).unwrap();
+        assert_eq!(model.run(rayon::current_num_threads), threads);
+        let found = model.segment(&model.encode(&demo.scene).unwrap(), &Prompt::text("boat"));
+        let found = found.unwrap().into_iter();
+        found
+            .map(|one| (one.score.to_bits(), one.bbox.map(f32::to_bits), one.mask))
+            .collect::<Vec<_>>()
+    };
+    let one = run(1);
+    assert_eq!(one.len(), 3);
+    assert_eq!(run(3), one);
+}

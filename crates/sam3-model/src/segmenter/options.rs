@@ -1,0 +1,50 @@
+//! How a model is opened.
+
+use candle_core::Device;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::{
+    error::{Error, Result},
+    ops::Compute,
+};
+
+/// Where a model runs, in what precision, on how many threads.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    pub(super) device: Device,
+    pub(super) compute: Compute,
+    threads: Option<usize>,
+}
+
+impl Options {
+    /// On this device, in f32, on all of the CPU's threads.
+    pub fn new(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            compute: Compute::F32,
+            threads: None,
+        }
+    }
+
+    /// With the encoders' large products in this precision. [`Compute::auto_for`] tells the one that suits checkpoint
+    /// and device.
+    pub fn compute(mut self, compute: Compute) -> Self {
+        self.compute = compute;
+        self
+    }
+
+    /// On so many threads of the model's own, which other models do not share; 0 is as many as the CPU has.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    pub(super) fn pool(&self) -> Result<Option<ThreadPool>> {
+        let Some(threads) = self.threads else {
+            return Ok(None);
+        };
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.map(Some).map_err(|error| Error::Threads(error.to_string()))
+    }
+}
