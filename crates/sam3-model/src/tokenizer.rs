@@ -5,6 +5,12 @@
 
 mod byte_pairs;
 mod clean;
+mod code_pages;
+mod html;
+mod mend;
+mod mojibake;
+mod unlikely;
+mod utf8;
 
 use std::collections::HashMap;
 
