@@ -8,7 +8,7 @@
 #   PYTHON=… tools/check_cuda.sh           a Python with torch (CUDA), torchvision, transformers, safetensors and Pillow
 #   SCRATCH=… tools/check_cuda.sh          where the seeded checkpoint and its packages are kept (10 GB)
 #   DEVICE=cpu tools/check_cuda.sh         a rehearsal without a GPU: the CPU build is compared with itself
-#   PREBUILT=folder tools/check_cuda.sh bundle      where there is a toolkit and no GPU: both programs into that folder
+#   PREBUILT=folder tools/check_cuda.sh bundle      where there is a toolkit and no GPU: the programs into that folder
 #   PREBUILT=folder tools/check_cuda.sh             where there is a GPU and no toolkit or Rust: with those programs
 #
 # Needs an NVIDIA GPU with its driver; to build, a CUDA toolkit (12.6 or 13.0) with nvcc on PATH, and a Rust toolchain.
@@ -58,14 +58,16 @@ build() {
 # Of the whole workspace, or cargo would choose other features of what both programs use, and compile that again.
 test_program=(cargo test --locked --release "${features[@]/#cuda/sam3-cli/cuda}" --workspace --lib)
 
-bundle() { # both programs, for a machine that can build neither
+bundle() { # the program and its tests, for a machine that can build neither
     [ -n "$prebuilt" ] || lacks "no folder for the programs" "PREBUILT=folder tools/check_cuda.sh bundle"
     mkdir -p "$prebuilt"
     cargo build --locked --release "${features[@]}"
     install --strip "$target/release/sam3" "$binary"
-    local tests
-    tests=$("${test_program[@]}" --no-run --message-format json | sed -n 's/.*"executable":"\([^"]*sam3_model-[^"]*\)".*/\1/p' | tail -1)
-    install --strip "$tests" "$prebuilt/sam3-model-tests"
+    local crate tests
+    for crate in tensor model; do
+        tests=$("${test_program[@]}" --no-run --message-format json | sed -n "s/.*\"executable\":\"\([^\"]*sam3_$crate-[^\"]*\)\".*/\1/p" | tail -1)
+        install --strip "$tests" "$prebuilt/sam3-$crate-tests"
+    done
     ls -l "$prebuilt"
 }
 
@@ -73,7 +75,10 @@ tests() { # the tests that .ci/run shows as ignored
     local wanted=(--ignored on_a_gpu)
     [ "$device" = cuda ] || wanted=(accelerator)
     if [ -n "$prebuilt" ]; then
-        CARGO_MANIFEST_DIR=$PWD/crates/sam3-model "$prebuilt/sam3-model-tests" "${wanted[@]}" --nocapture --test-threads 1
+        local crate
+        for crate in tensor model; do
+            CARGO_MANIFEST_DIR=$PWD/crates/sam3-$crate "$prebuilt/sam3-$crate-tests" "${wanted[@]}" --nocapture --test-threads 1
+        done
     else
         "${test_program[@]}" -- "${wanted[@]}" --nocapture --test-threads 1
     fi

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use sam3_model::image::ImageError;
+use sam3_model::{TensorError, image::ImageError};
 use sam3_package::{Error, is_wrong_path};
 
 /// The input is at fault.
@@ -158,7 +158,10 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
         sam3_model::Error::NotFinite(_) => Some(
             "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole",
         ),
-        sam3_model::Error::Compute(_) if is_out_of_gpu_memory(&error.to_string()) => Some(
+        sam3_model::Error::Compute(TensorError::OutOfMemory { .. }) => Some(
+            "end other programs, or raise the limit (`ulimit -v`, a cgroup's memory.max); segmenting takes some 0.6 GB at SAM 3's size",
+        ),
+        sam3_model::Error::Compute(TensorError::OutOfGpuMemory) => Some(
             "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
              --bake-prompts or --device cpu",
         ),
@@ -208,10 +211,6 @@ fn broken_link(path: &Path, error: &io::Error) -> Option<String> {
 }
 
 /// As the driver and cuBLAS say it.
-fn is_out_of_gpu_memory(message: &str) -> bool {
-    message.contains("OUT_OF_MEMORY") || message.contains("CUBLAS_STATUS_ALLOC_FAILED")
-}
-
 /// What to do about an input that the system does not hand over.
 fn input_hint(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
@@ -257,9 +256,9 @@ fn is_drive_gone(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use anyhow::{Error, anyhow};
-    use sam3_model::image::ImageError;
+    use sam3_model::{TensorError, image::ImageError};
 
-    use super::{ENVIRONMENT, Failure, INPUT, USAGE, exit_code, hint, io, is_out_of_gpu_memory};
+    use super::{ENVIRONMENT, Failure, INPUT, USAGE, exit_code, hint, io};
 
     /// Wherever a typed error stands in a chain, it decides.
     #[test]
@@ -365,10 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gpu_cannot_do_has_a_next_step() {
-        assert!(is_out_of_gpu_memory(
-            "computing: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"
-        ));
+    fn what_a_device_cannot_do_has_a_next_step() {
         for (error, code, expected) in [
             (
                 sam3_model::Error::Precision("int8 products: a GPU has none".into()),
@@ -379,6 +375,16 @@ mod tests {
                 sam3_model::Error::NotFinite("the scores are NaN".into()),
                 INPUT,
                 "--compute bf16",
+            ),
+            (
+                sam3_model::Error::Compute(TensorError::OutOfGpuMemory),
+                ENVIRONMENT,
+                "--device cpu",
+            ),
+            (
+                sam3_model::Error::Compute(TensorError::OutOfMemory { bytes: 1 << 30 }),
+                ENVIRONMENT,
+                "ulimit -v",
             ),
         ] {
             let error = anyhow::Error::from(error);

@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::Device;
 use sam3_package::{
     StateDict,
     package::{BAKED_PROMPTS, BakedPrompts, Metadata},
 };
+use sam3_tensor::Device;
 
 use crate::{
     Config, Error, Result,
@@ -51,13 +51,7 @@ pub fn bake_prompts(config: &Config, dict: Arc<StateDict>, prompts: &[String]) -
     weights.finish()?;
     let mut features = Vec::with_capacity(texts.len() * text.context * config.d_model);
     for ids in &known {
-        features.extend(
-            encoder
-                .forward(ids, &mut ())?
-                .features
-                .flatten_all()?
-                .to_vec1::<f32>()?,
-        );
+        features.extend(encoder.forward(ids, &mut ())?.features.to_vec::<f32>()?);
     }
     Ok(BakedPrompts {
         shape: [texts.len(), text.context, config.d_model],

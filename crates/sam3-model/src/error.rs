@@ -25,7 +25,7 @@ pub enum Error {
     Prompt(String),
     /// There is no such GPU, or none at all.
     #[error(transparent)]
-    Gpu(#[from] crate::gpu::GpuError),
+    Gpu(#[from] sam3_tensor::gpu::GpuError),
     /// The device cannot compute in the precision that was asked for.
     #[error("{0}")]
     Precision(String),
@@ -48,9 +48,15 @@ pub enum Error {
     /// A part of the model's answer is an infinity or NaN.
     #[error("{0}")]
     NotFinite(String),
+    /// Two models that were to be compared are of different architectures.
+    #[error("{0}")]
+    Architecture(String),
+    /// A file of raw outputs could not be written.
+    #[error("{0}")]
+    Output(String),
     /// A tensor operation failed: out of memory, or a device was lost.
     #[error("computing: {0}")]
-    Compute(#[from] candle_core::Error),
+    Compute(#[from] sam3_tensor::Error),
 }
 
 /// What every fallible function of this crate returns.

@@ -1,4 +1,4 @@
-//! Pictures: reading files into 8-bit RGB, and what the model is given and gives back in pixels.
+//! Pictures: files read into 8-bit RGB, and written.
 
 mod exif;
 mod foreign;
@@ -6,18 +6,13 @@ mod jpeg;
 mod orientation;
 mod png;
 mod read;
-mod resize;
 mod samples;
 mod tiff;
-mod upsample;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use png::{Samples, encode as encode_png};
-pub(crate) use resize::Weights;
-pub use resize::{preprocess, resize};
-pub(crate) use upsample::between;
-pub use upsample::upsample_threshold;
+use sam3_tensor::ops;
 
 /// The most pixels an image may have: where Pillow, too, takes a file for a decompression bomb.
 ///
@@ -146,6 +141,19 @@ impl Image {
             name: name.to_owned(),
             reason,
         })
+    }
+
+    /// The picture at another size, its sides stretched independently: resized as torchvision does it, bit for bit.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    ///
+    /// # Panics
+    /// Where `width` or `height` is 0: no picture is that small.
+    pub fn resize(&self, width: u32, height: u32) -> crate::Result<Self> {
+        let extents = |width: u32, height: u32| (height as usize, width as usize);
+        let rgb = ops::resize(&self.rgb, extents(self.width, self.height), extents(width, height))?;
+        Ok(Self { width, height, rgb })
     }
 
     /// The picture as a PNG file's bytes.

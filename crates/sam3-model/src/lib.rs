@@ -6,22 +6,27 @@
 mod baked;
 pub mod config;
 mod error;
-pub mod gpu;
 pub mod image;
+mod input_size;
 pub mod masks;
 pub mod matching;
 mod model;
-mod ops;
+mod precision;
 mod segmenter;
+#[cfg(test)]
+mod testing;
 pub mod tokenizer;
 mod weights;
 
 pub use baked::bake_prompts;
-pub use candle_core::Device;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use matching::Comparison;
 pub use model::{Detections, Progress, StageError, StageTimes, Trace, Watch};
-pub use ops::{Compute, Rate, cpu_name, op_rates};
+pub use precision::auto_compute;
+pub use sam3_tensor::{
+    Device, Error as TensorError, gpu, open_gpu,
+    ops::{Compute, Rate, cpu_name, op_rates},
+};
 pub use segmenter::{Encoded, ExemplarBox, Instance, Options, Prompt, Segmenter};
-pub use weights::{Weight, Weights};
+pub use weights::Weights;

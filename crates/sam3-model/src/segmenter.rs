@@ -7,12 +7,12 @@ mod texts;
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::{Device, Tensor};
 pub use instances::Instance;
 pub use options::Options;
 pub use prompt::{ExemplarBox, Prompt};
 use rayon::ThreadPool;
 use sam3_package::StateDict;
+use sam3_tensor::{Device, Tensor, ops};
 use texts::Texts;
 
 use crate::{
@@ -20,10 +20,11 @@ use crate::{
     baked::{self, VISUAL},
     error::{Error, Result},
     image::Image,
+    input_size::InputSize,
     model::{
         self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace, Watch, Watcher,
     },
-    ops,
+    precision,
     tokenizer::Tokenizer,
     weights::Weights,
 };
@@ -40,6 +41,7 @@ pub struct Segmenter {
     /// Its own threads, where it has some.
     pool: Option<ThreadPool>,
     model: Sam3Image,
+    size: Arc<InputSize>,
     config: Config,
     tokenizer: Tokenizer,
     device: Device,
@@ -86,7 +88,7 @@ impl Segmenter {
     /// # Errors
     /// When it is not a whole SAM 3 image model, or the device has no room for it; and as there.
     pub fn load(dict: Arc<StateDict>, options: &Options) -> Result<Self> {
-        options.compute.check(&options.device)?;
+        precision::check(options.compute, &options.device)?;
         let pool = options.pool()?;
         let config = Config::of(&dict)?;
         let weights = Weights::new(dict.clone(), options.device.clone()).with_compute(options.compute);
@@ -97,6 +99,7 @@ impl Segmenter {
             identity: Arc::new(()),
             pool,
             model,
+            size: Arc::new(InputSize::new(&config, &options.device)?),
             config,
             tokenizer,
             device: options.device.clone(),
@@ -247,13 +250,14 @@ impl Segmenter {
     }
 
     fn pixels(&self, image: &Image) -> Result<Tensor> {
-        Ok(ops::pixels(image, self.config.vit.image_size, &self.device)?)
+        let extents = (image.height() as usize, image.width() as usize);
+        Ok(ops::pixels(image.rgb(), extents, self.size.image_size, &self.device)?)
     }
 
     fn encode_pixels(&self, pixels: &Tensor, image: &Image, observer: &mut dyn Observer) -> Result<Encoded> {
         Ok(Encoded {
             identity: self.identity.clone(),
-            features: self.model.encode_image(pixels, observer)?,
+            features: self.model.encode_image(pixels, &self.size, observer)?,
             width: image.width(),
             height: image.height(),
         })

@@ -1,19 +1,16 @@
 //! Named parameters out of a checkpoint, with every missing and every unexpected key accounted for.
 
-mod weight;
+mod layers;
+mod stored;
 
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
-use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
-pub use weight::{Reader, Weight};
+use sam3_tensor::{DType, Device, Shape, Tensor, Weight, ops::Compute};
 
-use crate::{
-    error::{Error, Result},
-    ops::Compute,
-};
+use crate::error::{Error, Result};
 
-/// A place in the state dict: `weights.pp("blocks").pp(0).vector("norm1.weight", 1024)`.
+/// A place in the state dict: `weights.pp("blocks").pp(0).layer_norm("norm1", 1024, 1e-5)`.
 ///
 /// Loading goes on after a missing key, so that one error can list them all: what a missing key yields is
 /// never run, because [`Weights::finish`] fails.
@@ -65,14 +62,14 @@ impl Weights {
         }
     }
 
-    /// What precision the large products of modules here take.
-    pub fn compute(&self) -> Compute {
-        self.compute
+    /// The same place, with all products f32 from here down.
+    pub fn exact(&self) -> Self {
+        self.with_compute(Compute::F32)
     }
 
-    /// Where the tensors live.
-    pub fn device(&self) -> &Device {
-        &self.device
+    /// The same place, with no activation quantised from here down.
+    pub fn in_floats(&self) -> Self {
+        self.with_compute(self.compute.float())
     }
 
     /// The first extent of a tensor, where only the checkpoint can tell it.
@@ -88,7 +85,7 @@ impl Weights {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         match self.find(name, shape)? {
             Some(weight) => Ok(weight.to_tensor()?),
-            None => Ok(Tensor::zeros(shape, candle_core::DType::F32, &self.device)?),
+            None => Ok(Tensor::zeros(shape, DType::F32, &self.device)?),
         }
     }
 
@@ -110,6 +107,14 @@ impl Weights {
             .unwrap_or_else(|| Weight::absent(shape, &self.device)))
     }
 
+    /// A table of the model's own, where its parameters live.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn constant(&self, values: Vec<f32>, shape: impl Shape) -> Result<Tensor> {
+        Ok(Tensor::from_vec(values, shape, &self.device)?)
+    }
+
     fn find(&self, name: &str, shape: &[usize]) -> Result<Option<Weight>> {
         let name = format!("{}{name}", self.prefix);
         let Some(index) = self.dict.position(&name) else {
@@ -121,7 +126,7 @@ impl Weights {
             .borrow_mut()
             .used
             .extend([Some(index), scale].into_iter().flatten());
-        Weight::open(&self.dict, index, scale, shape, &self.device)
+        stored::open(&self.dict, index, scale, shape, &self.device)
             .map(Some)
             .map_err(|reason| self.fault(format!("{name}: {reason}")))
     }
@@ -253,21 +258,17 @@ mod tests {
         );
         let weights = checkpoint.weights();
         let block = block(&weights);
-        let vector = |name: &str, len: usize| block.tensor(name, &[len]).unwrap().to_vec1::<f32>().unwrap();
+        let vector = |name: &str, len: usize| block.tensor(name, &[len]).unwrap().to_vec::<f32>().unwrap();
         assert_eq!(vector("norm1.weight", 2), [1.5, -3e38]);
         assert_eq!(vector("norm1.bias", 4), [1.0, -2.5, 2f32.powi(-24), f32::INFINITY]);
         assert_eq!(vector("norm2.weight", 3), [1.0, -3.140_625, f32::INFINITY]);
         let codes = [[0.5, 63.5, -63.5], [0.0, -3.0, 6.0]];
         let matrix = block.weight("mlp.fc1.weight", &[2, 3]).unwrap();
-        assert_eq!(matrix.to_tensor().unwrap().to_vec2::<f32>().unwrap(), codes);
-        assert_eq!(
-            matrix.rows(1..2).to_tensor().unwrap().to_vec2::<f32>().unwrap(),
-            codes[1..]
-        );
-        assert_eq!(
-            matrix.gather(&[1, 0, 1]).unwrap().to_vec2::<f32>().unwrap(),
-            [codes[1], codes[0], codes[1]]
-        );
+        let values = |x: Tensor| x.to_vec::<f32>().unwrap();
+        assert_eq!(values(matrix.to_tensor().unwrap()), codes.concat());
+        assert_eq!(values(matrix.rows(1..2).to_tensor().unwrap()), codes[1]);
+        let rows = [codes[1], codes[0], codes[1]].concat();
+        assert_eq!(values(matrix.gather(&[1, 0, 1]).unwrap()), rows);
         // The scales were read with their codes.
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new());
     }

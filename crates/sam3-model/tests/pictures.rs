@@ -1,6 +1,6 @@
 //! Reading, resizing, masks and RLE against Pillow, torchvision, torch and pycocotools: `tools/image_reference.py`.
 
-use sam3_model::image::{Image, resize, upsample_threshold};
+use sam3_model::image::Image;
 use sam3_model::masks::{Mask, Rle};
 
 #[derive(serde::Deserialize)]
@@ -31,7 +31,7 @@ struct Resized {
 struct Upsampled {
     from: [usize; 2],
     logits: Vec<f32>,
-    to: [usize; 2],
+    to: [u32; 2],
     rle: Rle,
 }
 
@@ -73,7 +73,7 @@ fn resizing_is_torchvisions_bit_for_bit() {
     for case in reference().resized {
         let [width, height] = case.size;
         let image = Image::new(width, height, bytes(&case.rgb)).unwrap();
-        let resized = resize(&image, case.to, case.to);
+        let resized = image.resize(case.to, case.to).unwrap();
         assert_eq!(resized.rgb(), bytes(&case.resized), "{width}x{height} to {}", case.to);
     }
 }
@@ -81,7 +81,7 @@ fn resizing_is_torchvisions_bit_for_bit() {
 #[test]
 fn masks_are_torchs_and_their_rle_pycocotools() {
     for case in reference().upsampled {
-        let mask = upsample_threshold(&case.logits, case.from.into(), case.to.into());
+        let mask = Mask::from_logits(&case.logits, case.from.into(), case.to.into()).unwrap();
         assert_eq!(mask.to_rle(), case.rle, "{:?} to {:?}", case.from, case.to);
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use clap::ValueEnum;
-use sam3_model::{Compute, Device, gpu, gpu::GpuError};
+use sam3_model::{Compute, Device, auto_compute, gpu, gpu::GpuError, open_gpu};
 use sam3_package::StateDict;
 
 use crate::{failure::Failure, output::Output};
@@ -71,7 +71,7 @@ impl DeviceFlag {
             // Nobody has asked for a GPU: there is nothing to say where the build has none.
             Self::Auto if !gpu::is_built() => Ok(Device::Cpu),
             Self::Auto => Ok(gpu_or_cpu(0, &format!("{flag} auto"), output)),
-            Self::Cuda(number) => gpu::open(number)
+            Self::Cuda(number) => open_gpu(number)
                 .map_err(|error| Failure::environment(format!("{flag} cuda:{number}: {error}"), next_step(&error))),
         }
     }
@@ -88,9 +88,9 @@ impl fmt::Display for DeviceFlag {
 }
 
 fn gpu_or_cpu(number: usize, flag: &str, output: &Output) -> Device {
-    match gpu::open(number) {
+    match open_gpu(number) {
         Ok(device) => {
-            output.note(format!("{flag}: running on {}", gpu::describe(&device)));
+            output.note(format!("{flag}: running on {device}"));
             device
         }
         Err(error) => {
@@ -108,6 +108,10 @@ fn next_step(error: &GpuError) -> &'static str {
         }
         GpuError::Driver(_) => {
             "`nvidia-smi` shows whether the NVIDIA driver answers (JetPack brings it); --device cpu runs on the CPU"
+        }
+        GpuError::NoLibrary(_) => {
+            "install CUDA's own libraries, of the version that this program was built with, for example \
+             `apt install libcublas-12-6`; --device cpu runs on the CPU"
         }
         GpuError::NoSuchGpu { .. } => "`nvidia-smi -L` lists the GPUs; --device cuda:0 is the first",
         _ => {
@@ -136,7 +140,7 @@ impl ComputeFlag {
     /// What it means for this checkpoint on this device.
     pub fn compute(self, dict: &StateDict, device: &Device) -> Compute {
         match self {
-            Self::Auto => Compute::auto_for(dict, device),
+            Self::Auto => auto_compute(dict, device),
             other => other.on_the_cpu(),
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{Options, Prompt, Segmenter, StageTimes, gpu, image::Image};
+use sam3_model::{Options, Prompt, Segmenter, StageTimes, image::Image};
 use sam3_package::StateDict;
 use serde_json::{Value, json};
 
@@ -156,20 +156,20 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         text += &format!("{name:<18} {:8.1} ms, uninterrupted\n", seconds * 1e3);
     }
     text += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
-    let memory = gpu::memory(&device);
+    let memory = device.usage();
     if let Some(memory) = memory {
         let [peak, in_use, total] = [memory.peak, memory.in_use, memory.total].map(size);
         text += &format!("{:<18} {peak}; {in_use} of {total} in use there\n", "peak on the GPU");
     }
     let place = match device.is_cpu() {
         true => sam3_model::cpu_name().to_owned(),
-        false => gpu::describe(&device),
+        false => device.to_string(),
     };
     text += &format!("{} on {place}, {} rounds, medians\n", compute.name(), args.rounds);
     let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
     let report = json!({
         "compute": compute.name(),
-        "device": gpu::describe(&device),
+        "device": device.to_string(),
         "cpu": sam3_model::cpu_name(),
         "load_seconds": load,
         "stage_seconds": stages,

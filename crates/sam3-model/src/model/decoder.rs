@@ -1,22 +1,21 @@
 //! The decoder: object queries refine their boxes layer by layer (official `decoder.py`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{
+    Result, Tensor,
+    ops::{self, Attention, Bias, BoxBias, LayerNorm, SineEncoding},
+};
 
 use crate::{
     config::Config,
-    model::{
-        Observer, Prompt, Stage,
-        mha::MultiheadAttention,
-        mlp::{FeedForward, Mlp},
-    },
-    ops::{self, Bias, BoxBias, LayerNorm, SineEncoding},
+    input_size::InputSize,
+    model::{Observer, Prompt, Stage, mlp::Mlp},
     weights::Weights,
 };
 
 /// Of every LayerNorm here.
 const NORM_EPS: f64 = 1e-5;
 /// How near to 0 and 1 a share of the image is taken to be by [`inverse_sigmoid`], at most.
-const SHARE_EPS: f64 = 1e-3;
+const SHARE_EPS: f32 = 1e-3;
 
 pub struct Decoder {
     query_embed: Tensor,
@@ -53,26 +52,26 @@ impl Decoder {
             layers: (0..config.decoder.depth)
                 .map(|i| Layer::load(&weights.pp("layers").pp(i), d_model, heads))
                 .collect::<crate::Result<_>>()?,
-            norm: LayerNorm::load(&weights.pp("norm"), d_model, NORM_EPS)?,
+            norm: weights.layer_norm("norm", d_model, NORM_EPS)?,
             ref_point_head: mlp("ref_point_head", &[2 * d_model, d_model, d_model])?,
             bbox_embed: mlp("bbox_embed", &[d_model, d_model, d_model, 4])?,
             presence_token_head: mlp("presence_token_head", &[d_model, d_model, d_model, 1])?,
-            presence_token_out_norm: LayerNorm::load(&weights.pp("presence_token_out_norm"), d_model, NORM_EPS)?,
-            box_rpb: BoxBias::load(weights, config.vit.grid(), d_model, heads)?,
-            sine: SineEncoding::new(d_model / 2, weights.device())?,
+            presence_token_out_norm: weights.layer_norm("presence_token_out_norm", d_model, NORM_EPS)?,
+            box_rpb: weights.box_bias(d_model, heads)?,
+            sine: weights.sine_encoding(d_model / 2)?,
         })
     }
 
-    /// `memory` is the fusion encoder's `[side², d_model]`, `pos` its position encoding.
+    /// `memory` is the fusion encoder's `[grid², d_model]`.
     pub fn forward(
         &self,
         memory: &Tensor,
-        pos: &Tensor,
+        size: &InputSize,
         prompt: &Prompt,
         observer: &mut dyn Observer,
     ) -> crate::Result<Decoded> {
         let count = self.query_embed.dim(0)?;
-        let keys = (memory + pos)?;
+        let keys = (memory + &size.pos)?;
         // The presence token is query 0.
         let mut x = Tensor::cat(&[&self.presence_token, &self.query_embed], 0)?;
         let mut queries = self.query_embed.clone();
@@ -80,7 +79,7 @@ impl Decoder {
         for (i, layer) in self.layers.iter().enumerate() {
             observer.passed("decoder.reference_boxes", Some(i), &boxes);
             let query_pos = self.query_pos(&boxes)?;
-            let bias = self.box_rpb.forward(&boxes)?;
+            let bias = self.box_rpb.forward(&boxes, &size.cells)?;
             x = layer.forward(&x, &query_pos, &keys, memory, prompt, bias.as_bias())?;
             observer.passed("decoder.layer", Some(i), &x);
             queries = self.norm.forward(&x.narrow(0, 1, count)?)?;
@@ -116,20 +115,20 @@ impl Decoder {
 
 /// One post-norm layer.
 struct Layer {
-    self_attn: MultiheadAttention,
+    self_attn: Attention,
     norm2: LayerNorm,
-    ca_text: MultiheadAttention,
+    ca_text: Attention,
     catext_norm: LayerNorm,
-    cross_attn: MultiheadAttention,
+    cross_attn: Attention,
     norm1: LayerNorm,
-    ffn: FeedForward,
+    ffn: ops::Mlp,
     norm3: LayerNorm,
 }
 
 impl Layer {
     fn load(weights: &Weights, d_model: usize, heads: usize) -> crate::Result<Self> {
-        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, NORM_EPS);
-        let attention = |name: &str| MultiheadAttention::load(&weights.pp(name), d_model, heads);
+        let norm = |name| weights.layer_norm(name, d_model, NORM_EPS);
+        let attention = |name| weights.attention(name, d_model, heads);
         Ok(Self {
             self_attn: attention("self_attn")?,
             norm2: norm("norm2")?,
@@ -137,7 +136,7 @@ impl Layer {
             catext_norm: norm("catext_norm")?,
             cross_attn: attention("cross_attn")?,
             norm1: norm("norm1")?,
-            ffn: FeedForward::load(weights, d_model)?,
+            ffn: weights.feed_forward(d_model)?,
             norm3: norm("norm3")?,
         })
     }
@@ -168,26 +167,26 @@ impl Layer {
 }
 
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    (x.neg()?.exp()? + 1.0)?.recip()
+    ((x * -1.0)?.exp()? + 1.0)?.recip()
 }
 
 /// `log(x / (1 - x))`, both at least [`SHARE_EPS`].
 fn inverse_sigmoid(x: &Tensor) -> Result<Tensor> {
-    let share = |x: &Tensor| ops::clamp(x, SHARE_EPS, 1.0);
+    let share = |x: &Tensor| x.clamp(SHARE_EPS, 1.0);
     (share(x)? / share(&(1.0 - x)?)?)?.log()
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use sam3_tensor::{Device, Tensor};
 
     use super::inverse_sigmoid;
 
     #[test]
     fn shares_near_the_edges_are_a_thousandth_from_them() {
         let shares = [0.0f32, 2e-4, 1e-3, 0.25, 0.5, 0.9, 0.9995, 1.0];
-        let found = inverse_sigmoid(&Tensor::new(&shares, &Device::Cpu).unwrap()).unwrap();
-        for (share, found) in shares.into_iter().zip(found.to_vec1::<f32>().unwrap()) {
+        let found = inverse_sigmoid(&Tensor::from_slice(&shares, shares.len(), &Device::Cpu).unwrap()).unwrap();
+        for (share, found) in shares.into_iter().zip(found.to_vec::<f32>().unwrap()) {
             let share = f64::from(share);
             let expected = (share.max(0.001) / (1.0 - share).max(0.001)).ln();
             assert!(
@@ -195,7 +194,7 @@ mod tests {
                 "{share}: {found}, expected {expected}"
             );
         }
-        let none = inverse_sigmoid(&Tensor::new(&[f32::NAN], &Device::Cpu).unwrap()).unwrap();
-        assert!(none.to_vec1::<f32>().unwrap()[0].is_nan());
+        let none = inverse_sigmoid(&Tensor::from_slice(&[f32::NAN], 1, &Device::Cpu).unwrap()).unwrap();
+        assert!(none.to_vec::<f32>().unwrap()[0].is_nan());
     }
 }

@@ -1,24 +1,23 @@
 //! The official `TransformerEncoderLayer`, pre-norm: the fusion and the geometry encoder are stacks of it.
 
-use candle_core::{Result, Tensor};
-
-use crate::{
-    model::{mha::MultiheadAttention, mlp::FeedForward},
-    ops::{Bias, LayerNorm},
-    weights::Weights,
+use sam3_tensor::{
+    Result, Tensor,
+    ops::{Attention, Bias, LayerNorm, Mlp},
 };
+
+use crate::weights::Weights;
 
 const EPS: f64 = 1e-5;
 
 /// Self-attention, attention to something else, feed-forward.
 pub struct TransformerEncoderLayer {
     norm1: LayerNorm,
-    self_attn: MultiheadAttention,
+    self_attn: Attention,
     norm2: LayerNorm,
     /// Named for what it looks at in the geometry encoder; in the fusion encoder that is the prompt.
-    cross_attn_image: MultiheadAttention,
+    cross_attn_image: Attention,
     norm3: LayerNorm,
-    ffn: FeedForward,
+    ffn: Mlp,
 }
 
 /// What a layer attends to: keys and values `[tokens, d_model]`, and a bias that broadcasts to the scores.
@@ -30,14 +29,15 @@ pub struct Memory<'a> {
 
 impl TransformerEncoderLayer {
     pub fn load(weights: &Weights, d_model: usize, heads: usize) -> crate::Result<Self> {
-        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
+        let before_products = |name| weights.layer_norm_before_products(name, d_model, EPS);
         Ok(Self {
-            norm1: norm("norm1")?,
-            self_attn: MultiheadAttention::load(&weights.pp("self_attn"), d_model, heads)?,
-            norm2: norm("norm2")?,
-            cross_attn_image: MultiheadAttention::load(&weights.pp("cross_attn_image"), d_model, heads)?,
-            norm3: norm("norm3")?,
-            ffn: FeedForward::load(weights, d_model)?,
+            // The position is added to what this one makes.
+            norm1: weights.layer_norm("norm1", d_model, EPS)?,
+            self_attn: weights.attention("self_attn", d_model, heads)?,
+            norm2: before_products("norm2")?,
+            cross_attn_image: weights.attention("cross_attn_image", d_model, heads)?,
+            norm3: before_products("norm3")?,
+            ffn: weights.feed_forward(d_model)?,
         })
     }
 
@@ -58,11 +58,11 @@ impl TransformerEncoderLayer {
 
     /// The rest.
     pub fn forward_memory(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        let y = self.norm2.forward_operand(x)?;
+        let y = self.norm2.forward(x)?;
         let bias = memory.bias.map(Bias::Scores);
         let x = self
             .cross_attn_image
             .forward_add(x, [&y, memory.keys, memory.values], bias)?;
-        self.ffn.forward_add(&x, &self.norm3.forward_operand(&x)?)
+        self.ffn.forward_add(&x, &self.norm3.forward(&x)?)
     }
 }

@@ -1,6 +1,6 @@
 //! The fusion encoder: image tokens look at each other and at the prompt (official `encoder.py`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{Result, Tensor};
 
 use crate::{
     config::Config,

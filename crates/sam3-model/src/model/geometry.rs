@@ -1,6 +1,9 @@
 //! The geometry encoder: box prompts, and a class token that is always there (official `geometry_encoders.py`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{
+    Result, Tensor, Weight,
+    ops::{LayerNorm, Linear, roi_align, sine_encode},
+};
 
 use crate::{
     config::Config,
@@ -8,7 +11,6 @@ use crate::{
         Observer, Stage,
         encoder_layer::{Memory, TransformerEncoderLayer},
     },
-    ops::{self, LayerNorm, Linear, sine_encode},
     weights::Weights,
 };
 
@@ -42,18 +44,18 @@ pub struct GeometryEncoder {
 impl GeometryEncoder {
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
         let (d_model, roi) = (config.d_model, config.roi_size);
-        let norm = |name: &str| LayerNorm::load(&weights.pp(name), d_model, EPS);
+        let norm = |name| weights.layer_norm(name, d_model, EPS);
         let pool = weights.tensor("boxes_pool_project.weight", &[d_model, d_model, roi, roi])?;
-        let pool = pool.permute((0, 2, 3, 1))?.reshape((d_model, roi * roi * d_model))?;
+        let pool = pool.permute([0, 2, 3, 1])?.reshape((d_model, roi * roi * d_model))?;
         let pool_bias = weights.tensor("boxes_pool_project.bias", &[d_model])?;
         Ok(Self {
             img_pre_norm: norm("img_pre_norm")?,
-            boxes_direct_project: Linear::load(&weights.pp("boxes_direct_project"), 4, d_model)?,
-            boxes_pool_project: Linear::new(crate::Weight::from_tensor(&pool)?, Some(pool_bias)),
-            boxes_pos_enc_project: Linear::load(&weights.pp("boxes_pos_enc_project"), d_model + 2, d_model)?,
+            boxes_direct_project: weights.linear("boxes_direct_project", 4, d_model)?,
+            boxes_pool_project: weights.linear_of(Weight::from_tensor(&pool)?, Some(pool_bias))?,
+            boxes_pos_enc_project: weights.linear("boxes_pos_enc_project", d_model + 2, d_model)?,
             label_embed: weights.tensor("label_embed.weight", &[2, d_model])?,
             cls_embed: weights.tensor("cls_embed.weight", &[1, d_model])?,
-            final_proj: Linear::load(&weights.pp("final_proj"), d_model, d_model)?,
+            final_proj: weights.linear("final_proj", d_model, d_model)?,
             norm: norm("norm")?,
             encode: (0..config.geometry.depth)
                 .map(|i| TransformerEncoderLayer::load(&weights.pp("encode").pp(i), d_model, config.geometry.heads))
@@ -99,11 +101,10 @@ impl GeometryEncoder {
     /// Coordinates, pooled image features and position encoding, each projected; plus the label.
     fn embed_boxes(&self, boxes: &[BoxPrompt], features: &Tensor) -> Result<Tensor> {
         let (height, width, d_model) = features.dims3()?;
-        let device = features.device();
         let coordinates: Vec<f32> = boxes.iter().flat_map(|prompt| prompt.cxcywh).collect();
         let direct = self
             .boxes_direct_project
-            .forward(&Tensor::from_vec(coordinates, (boxes.len(), 4), device)?)?;
+            .forward(&features.new_tensor(coordinates, (boxes.len(), 4))?)?;
 
         let cells: Vec<[f32; 4]> = boxes
             .iter()
@@ -118,7 +119,7 @@ impl GeometryEncoder {
                 ]
             })
             .collect();
-        let pooled = ops::roi_align(&self.img_pre_norm.forward(features)?, &cells, self.roi_size)?;
+        let pooled = roi_align(&self.img_pre_norm.forward(features)?, &cells, self.roi_size)?;
         let pooled = self.boxes_pool_project.forward(&pooled.flatten_from(1)?)?;
 
         let mut encoded = Vec::with_capacity(boxes.len() * (d_model + 2));
@@ -129,13 +130,11 @@ impl GeometryEncoder {
             sine_encode([cy, cx].map(|c| c * std::f32::consts::TAU), d_model / 2, &mut encoded);
             encoded.extend([h, w]);
         }
-        let encoded = Tensor::from_vec(encoded, (boxes.len(), d_model + 2), device)?;
+        let encoded = features.new_tensor(encoded, (boxes.len(), d_model + 2))?;
         let encoded = self.boxes_pos_enc_project.forward(&encoded)?;
 
-        let labels: Vec<u32> = boxes.iter().map(|prompt| u32::from(prompt.positive)).collect();
-        let labels = self
-            .label_embed
-            .index_select(&Tensor::from_vec(labels, boxes.len(), device)?, 0)?;
+        let labels: Vec<usize> = boxes.iter().map(|prompt| usize::from(prompt.positive)).collect();
+        let labels = self.label_embed.select(&labels)?;
         (direct + pooled)? + (encoded + labels)?
     }
 }

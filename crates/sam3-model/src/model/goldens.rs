@@ -5,13 +5,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use candle_core::{Device, Tensor};
 use sam3_package::StateDict;
+use sam3_tensor::{
+    Device, Tensor, open_gpu,
+    testing::{as_accelerator, emulated},
+};
 
 use super::{BoxPrompt, Detections, Observer, Sam3Image, Stage};
 use crate::{
-    Compute, Config, Weights, gpu,
-    ops::{as_accelerator, emulated, testing::crate_folder},
+    Compute, Config, Weights,
+    input_size::InputSize,
+    testing::{crate_folder, read_tensors},
 };
 
 /// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
@@ -59,6 +63,7 @@ struct Golden {
     used: Mutex<BTreeSet<String>>,
     tolerance: f32,
     device: Device,
+    size: Arc<InputSize>,
 }
 
 impl Golden {
@@ -77,10 +82,11 @@ impl Golden {
         Self {
             model,
             recorded,
-            expected: candle_core::safetensors::load(goldens, &Device::Cpu).unwrap(),
+            expected: read_tensors(&goldens),
             used: Mutex::default(),
             tolerance,
             device: device.clone(),
+            size: Arc::new(InputSize::new(&config, device).unwrap()),
         }
     }
 
@@ -101,7 +107,7 @@ impl Golden {
             expected.elem_count(),
             "{name}: {found:?} {expected:?}"
         );
-        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let values = |tensor: &Tensor| tensor.to_vec::<f32>().unwrap();
         let (found, expected) = (values(found), values(expected));
         let scale = expected.iter().fold(1e-3f32, |max, v| max.max(v.abs()));
         let worst = (0..found.len())
@@ -122,15 +128,18 @@ impl Golden {
 
     /// As `check`, for `[height, width, channels]` against PyTorch's `[1, channels, height, width]`.
     fn check_map(&self, case: &str, stage: &str, found: &Tensor) {
-        self.check(case, stage, &found.permute((2, 0, 1)).unwrap().contiguous().unwrap());
+        self.check(case, stage, &found.permute([2, 0, 1]).unwrap());
     }
 
     /// Every tensor in the file is an input or is compared.
     fn run(&self) {
         let model = &self.model;
         let pixels = self.pixels().to_device(&self.device).unwrap();
-        let features = model.encode_image(&pixels, &mut Watch::new(self, "image")).unwrap();
-        let pos = model.pos.reshape((model.grid, model.grid, ())).unwrap();
+        let features = model
+            .encode_image(&pixels, &self.size, &mut Watch::new(self, "image"))
+            .unwrap();
+        let grid = self.size.cells.side();
+        let pos = self.size.pos.reshape((grid, grid, ())).unwrap();
         self.check_map("image", "neck.position", &pos);
         for case in ["text", "boxes", "visual"] {
             let mut watch = Watch::new(self, case);
@@ -154,40 +163,33 @@ impl Golden {
         if !self.expected.contains_key("image/rgb") {
             return self.get("image/pixel_values").squeeze(0).unwrap();
         }
-        let rgb = self.get("image/rgb").to_dtype(candle_core::DType::F32).unwrap();
-        rgb.permute((2, 0, 1))
-            .unwrap()
-            .affine(2.0 / 255.0, -1.0)
-            .unwrap()
-            .contiguous()
-            .unwrap()
+        let rgb = self.get("image/rgb").permute([2, 0, 1]).unwrap();
+        rgb.affine(2.0 / 255.0, -1.0).unwrap()
     }
 
     fn ids(&self, case: &str) -> Vec<u32> {
-        let ids = self.get(&format!("{case}/input_ids")).flatten_all().unwrap();
-        ids.to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32).collect()
+        let ids = self.get(&format!("{case}/input_ids")).to_vec::<f32>().unwrap();
+        ids.into_iter().map(|id| id as u32).collect()
     }
 
     fn boxes(&self, case: &str) -> Vec<BoxPrompt> {
         if case == "text" {
             return Vec::new();
         }
-        let labels = self.get(&format!("{case}/labels")).flatten_all().unwrap();
-        let labels = labels.to_vec1::<i64>().unwrap();
-        let boxes = self.get(&format!("{case}/boxes")).to_vec2::<f32>().unwrap();
+        let labels = self.get(&format!("{case}/labels")).to_vec::<f32>().unwrap();
+        let boxes = self.get(&format!("{case}/boxes")).to_vec::<f32>().unwrap();
+        let boxes = boxes.as_chunks().0.iter().zip(labels);
         boxes
-            .into_iter()
-            .zip(labels)
-            .map(|(b, label)| BoxPrompt {
-                cxcywh: [b[0], b[1], b[2], b[3]],
-                positive: label == 1,
+            .map(|(cxcywh, label)| BoxPrompt {
+                cxcywh: *cxcywh,
+                positive: label == 1.0,
             })
             .collect()
     }
 
     fn check_detections(&self, case: &str, found: &Detections) {
-        for (name, tensor) in found.named() {
-            self.check(case, name, tensor);
+        for (name, tensor) in found.named().unwrap() {
+            self.check(case, name, &tensor);
         }
     }
 }
@@ -231,7 +233,7 @@ impl Observer for Watch<'_> {
             // The golden is what attention adds to its input.
             "mask.coarse" => {
                 let memory = self.memory.as_ref().expect("the fusion encoder comes first");
-                let added = (tensor.reshape(memory.shape()).unwrap() - memory).unwrap();
+                let added = (tensor.reshape(memory.dims()).unwrap() - memory).unwrap();
                 self.golden.check(self.case, "mask.prompt_attention", &added);
             }
             "decoder.layer" => {
@@ -259,7 +261,7 @@ fn odd_sizes_from_the_official_layout() {
 fn logits_end_at_twelve() {
     let golden = Golden::open("tests/goldens/odd/odd.pt", ODD);
     let model = &golden.model;
-    let features = model.encode_image(&golden.pixels(), &mut ()).unwrap();
+    let features = model.encode_image(&golden.pixels(), &golden.size, &mut ()).unwrap();
     let text = model
         .text_encoder()
         .unwrap()
@@ -269,7 +271,7 @@ fn logits_end_at_twelve() {
     let logits = |queries: f64| -> Vec<f32> {
         let queries = (golden.get("text/decoder.hidden.2").squeeze(0).unwrap() * queries).unwrap();
         let logits = model.dot_prod_scoring.forward(&queries, &prompt, &mut ()).unwrap();
-        logits.to_vec1().unwrap()
+        logits.to_vec().unwrap()
     };
     for logit in logits(1e6) {
         assert_eq!(logit.abs(), 12.0);
@@ -308,7 +310,7 @@ fn odd_sizes_with_emulated_kernels() {
 #[test]
 #[ignore = "needs an NVIDIA GPU and --features cuda"]
 fn odd_sizes_on_a_gpu() {
-    let gpu = gpu::open(0).unwrap();
+    let gpu = open_gpu(0).unwrap();
     run_on(&gpu, "tests/goldens/odd/odd.pt", ODD);
 }
 
@@ -323,7 +325,7 @@ fn the_trained_miniature() {
 #[test]
 #[ignore = "needs an NVIDIA GPU and --features cuda"]
 fn the_trained_miniature_on_a_gpu() {
-    let gpu = gpu::open(0).unwrap();
+    let gpu = open_gpu(0).unwrap();
     with_trained("gpu", |model| run_on(&gpu, model, TRAINED));
 }
 

@@ -1,11 +1,13 @@
 //! The mask head: pixel features, and a mask for each query (official `maskformer_segmentation.py`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{
+    Result, Tensor,
+    ops::{Attention, Bias, Conv3x3, GroupNorm, LayerNorm, Linear, dots, matmul_t},
+};
 
 use crate::{
     config::Config,
-    model::{Observer, Prompt, mha::MultiheadAttention, mlp::Mlp, neck::Pyramid},
-    ops::{self, Bias, Compute, Conv3x3, GroupNorm, LayerNorm, Linear},
+    model::{Observer, Prompt, mlp::Mlp, neck::Pyramid},
     weights::Weights,
 };
 
@@ -13,18 +15,48 @@ const EPS: f64 = 1e-5;
 
 pub struct MaskHead {
     cross_attn_norm: LayerNorm,
-    cross_attend_prompt: MultiheadAttention,
+    cross_attend_prompt: Attention,
     pixel_decoder: PixelDecoder,
-    /// A 1 × 1 convolution: `[d_model, d_model]` and `[d_model]`.
+    /// A 1 × 1 convolution: its kernel, transposed, `[d_model, d_model]`, and `[d_model]`.
     instance_seg_head: (Tensor, Tensor),
     semantic_seg_head: Linear,
     mask_embed: Mlp,
 }
 
-/// Mask logits.
+/// The logits of every query's mask, as what they are products of: of all queries they would be the largest tensor of the model, and few
+/// are looked at.
+#[derive(Clone)]
+pub struct MaskLogits {
+    /// `[queries, d_model]`.
+    pub embeddings: Tensor,
+    /// What is added to each query's, `[queries]`.
+    pub shift: Tensor,
+    /// `[height, width, d_model]`.
+    pub pixels: Tensor,
+}
+
+impl MaskLogits {
+    /// Those of some queries: `[queries, height, width]`.
+    pub fn of(&self, queries: &[usize]) -> Result<Tensor> {
+        self.product(&self.embeddings.select(queries)?, &self.shift.select(queries)?)
+    }
+
+    /// Those of all.
+    pub fn all(&self) -> Result<Tensor> {
+        self.product(&self.embeddings, &self.shift)
+    }
+
+    fn product(&self, embeddings: &Tensor, shift: &Tensor) -> Result<Tensor> {
+        let (height, width, d_model) = self.pixels.dims3()?;
+        let pixels = self.pixels.reshape((height * width, d_model))?;
+        dots(embeddings, &pixels, shift)?.reshape((embeddings.dim(0)?, height, width))
+    }
+}
+
+/// What the head makes.
 pub struct Masks {
-    /// `[queries, height, width]`.
-    pub instances: Tensor,
+    /// One of each query.
+    pub instances: MaskLogits,
     /// `[1, height, width]`: all that the prompt means, undivided.
     pub semantic: Tensor,
 }
@@ -34,23 +66,15 @@ impl MaskHead {
         let d_model = config.d_model;
         let instance = weights.pp("instance_seg_head");
         let kernel = instance.tensor("weight", &[d_model, d_model, 1, 1])?;
-        let semantic = weights.pp("semantic_seg_head");
         Ok(Self {
-            cross_attn_norm: LayerNorm::load(&weights.pp("cross_attn_norm"), d_model, EPS)?,
-            cross_attend_prompt: MultiheadAttention::load(
-                &weights.pp("cross_attend_prompt"),
-                d_model,
-                config.mask_heads,
-            )?,
+            cross_attn_norm: weights.layer_norm_before_products("cross_attn_norm", d_model, EPS)?,
+            cross_attend_prompt: weights.attention("cross_attend_prompt", d_model, config.mask_heads)?,
             pixel_decoder: PixelDecoder::load(&weights.pp("pixel_decoder"), d_model)?,
             instance_seg_head: (
-                kernel.reshape((d_model, d_model))?,
+                kernel.reshape((d_model, d_model))?.t()?,
                 instance.tensor("bias", &[d_model])?,
             ),
-            semantic_seg_head: Linear::new(
-                semantic.weight("weight", &[1, d_model, 1, 1])?.flatten(),
-                Some(semantic.tensor("bias", &[1])?),
-            ),
+            semantic_seg_head: weights.exact().conv_1x1("semantic_seg_head", d_model, 1)?,
             mask_embed: Mlp::load(&weights.pp("mask_predictor").pp("mask_embed"), &[d_model; 4])?,
         })
     }
@@ -64,26 +88,29 @@ impl MaskHead {
         prompt: &Prompt,
         observer: &mut dyn Observer,
     ) -> Result<Masks> {
-        let normed = self.cross_attn_norm.forward_operand(memory)?;
+        let normed = self.cross_attn_norm.forward(memory)?;
         let text = &prompt.features;
         let coarse = self
             .cross_attend_prompt
             .forward_add(memory, [&normed, text, text], Some(Bias::Scores(&prompt.padding)))?
-            .reshape(pyramid.x1.shape())?;
+            .reshape(pyramid.x1.dims())?;
         observer.passed("mask.coarse", None, &coarse);
         let pixels = self.pixel_decoder.forward(&coarse, pyramid)?;
         observer.passed("mask.pixel_decoder", None, &pixels);
-        let (height, width, d_model) = pixels.dims3()?;
-        let pixels = pixels.reshape((height * width, d_model))?;
+        let (height, width, _) = pixels.dims3()?;
         // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the many pixels.
         let (kernel, bias) = &self.instance_seg_head;
         let embedding = self.mask_embed.forward(queries)?;
         observer.passed("mask.embeddings", None, &embedding);
-        let shift = embedding.matmul(&bias.unsqueeze(1)?)?.squeeze(1)?;
-        let masks = ops::dots(Compute::F32, &embedding.matmul(kernel)?, &pixels, &shift)?;
+        let shift = matmul_t(&embedding, &bias.unsqueeze(0)?)?.squeeze(1)?;
+        let semantic = self.semantic_seg_head.forward(&pixels)?.reshape((1, height, width))?;
         Ok(Masks {
-            instances: masks.reshape((queries.dim(0)?, height, width))?,
-            semantic: self.semantic_seg_head.forward(&pixels)?.reshape((1, height, width))?,
+            instances: MaskLogits {
+                embeddings: matmul_t(&embedding, kernel)?,
+                shift,
+                pixels,
+            },
+            semantic,
         })
     }
 }
@@ -97,8 +124,8 @@ impl PixelDecoder {
     fn load(weights: &Weights, d_model: usize) -> crate::Result<Self> {
         let stage = |i: usize| -> crate::Result<(Conv3x3, GroupNorm)> {
             Ok((
-                Conv3x3::load(&weights.pp("conv_layers").pp(i), d_model, d_model)?,
-                GroupNorm::load(&weights.pp("norms").pp(i), d_model)?,
+                weights.pp("conv_layers").conv_3x3(&i.to_string(), d_model, d_model)?,
+                weights.pp("norms").group_norm(&i.to_string(), d_model)?,
             ))
         };
         Ok(Self {

@@ -1,11 +1,11 @@
 //! The official `MLP`: linear layers with ReLU between them.
 
-use candle_core::{Result, Tensor};
-
-use crate::{
+use sam3_tensor::{
+    Result, Tensor,
     ops::{Activation, Linear},
-    weights::Weights,
 };
+
+use crate::weights::Weights;
 
 pub struct Mlp {
     layers: Vec<Linear>,
@@ -17,7 +17,7 @@ impl Mlp {
         let layers = weights.pp("layers");
         let pairs = widths.windows(2).enumerate();
         let layers = pairs
-            .map(|(i, pair)| Linear::load(&layers.pp(i), pair[0], pair[1]))
+            .map(|(i, pair)| layers.linear(&i.to_string(), pair[0], pair[1]))
             .collect::<crate::Result<_>>()?;
         Ok(Self { layers })
     }
@@ -29,27 +29,5 @@ impl Mlp {
             x = layer.forward_then(&x, if last { Activation::None } else { Activation::Relu })?;
         }
         Ok(x)
-    }
-}
-
-/// `linear1`, ReLU, `linear2`: the feed-forward of every layer behind the encoders.
-pub struct FeedForward {
-    linear1: Linear,
-    linear2: Linear,
-}
-
-impl FeedForward {
-    pub fn load(weights: &Weights, width: usize) -> crate::Result<Self> {
-        let hidden = weights.rows("linear1.weight").unwrap_or(8 * width);
-        Ok(Self {
-            linear1: Linear::load(&weights.pp("linear1"), width, hidden)?,
-            linear2: Linear::load(&weights.pp("linear2"), hidden, width)?,
-        })
-    }
-
-    /// `residual` plus both layers of `x`.
-    pub fn forward_add(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor> {
-        self.linear1
-            .forward_through(x, Activation::Relu, &self.linear2, Some(residual))
     }
 }

@@ -1,36 +1,39 @@
 //! SAM 3's image detector, stage by stage, under the official names.
 //!
-//! Nothing here names a device or a thread. Tokens are `[tokens, width]`, feature maps `[height, width,
+//! Nothing here names a device, a thread or an element type. Tokens are `[tokens, width]`, feature maps `[height, width,
 //! channels]`: the batch is one image and one prompt.
 
 mod decoder;
+mod detections;
 mod encoder_layer;
 mod fusion;
 mod geometry;
 mod mask_head;
-mod mha;
 mod mlp;
 mod neck;
 mod observer;
-mod position;
 mod scoring;
 mod text;
 mod vit;
 
 #[cfg(test)]
 mod goldens;
+#[cfg(test)]
+pub(crate) use detections::write as write_tensors;
 
-use std::{collections::HashMap, path::Path};
+use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{Result, Tensor};
 
 pub use self::{
+    detections::Detections,
     geometry::BoxPrompt,
+    mask_head::MaskLogits,
     neck::Pyramid,
     observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
     text::TextEncoder,
 };
-use crate::{config::Config, ops::Compute, weights::Weights};
+use crate::{config::Config, input_size::InputSize, weights::Weights};
 
 /// The image detector: what the official code calls `Sam3Image`.
 pub struct Sam3Image {
@@ -43,13 +46,12 @@ pub struct Sam3Image {
     decoder: decoder::Decoder,
     dot_prod_scoring: scoring::DotProductScoring,
     segmentation_head: mask_head::MaskHead,
-    /// Sine encoding of the coarsest level: `[grid², d_model]`.
-    pos: Tensor,
-    grid: usize,
 }
 
 /// What is known of an image before there is a prompt.
 pub struct Features {
+    /// The size that the model sees it at.
+    pub size: Arc<InputSize>,
     /// The neck's maps.
     pub pyramid: Pyramid,
     /// The coarsest map's tokens behind the first self-attention of the fusion encoder, which does not see the prompt either:
@@ -86,60 +88,23 @@ pub struct Prompt {
     mean_weights: Tensor,
 }
 
-/// Raw outputs for one image and one prompt, under transformers' names.
-#[derive(Clone)]
-pub struct Detections {
-    /// `[1, queries]`.
-    pub pred_logits: Tensor,
-    /// `[1, queries, 4]`: `x0, y0, x1, y1`, as shares of the image.
-    pub pred_boxes: Tensor,
-    /// `[1, 1]`.
-    pub presence_logits: Tensor,
-    /// `[1, queries, height, width]`.
-    pub pred_masks: Tensor,
-    /// `[1, 1, height, width]`.
-    pub semantic_seg: Tensor,
-}
-
-impl Detections {
-    /// Each output with its name, in transformers' order.
-    pub fn named(&self) -> [(&'static str, &Tensor); 5] {
-        [
-            ("pred_masks", &self.pred_masks),
-            ("pred_boxes", &self.pred_boxes),
-            ("pred_logits", &self.pred_logits),
-            ("presence_logits", &self.presence_logits),
-            ("semantic_seg", &self.semantic_seg),
-        ]
-    }
-
-    /// Writes all outputs as a safetensors file.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let tensors: HashMap<_, _> = self.named().map(|(name, tensor)| (name, tensor.clone())).into();
-        candle_core::safetensors::save(&tensors, path)
-    }
-}
-
 impl Sam3Image {
     /// Loads the `detector` of an official state dict.
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
         // The trunk alone takes int8 activations: nearly all of the work is its, and it has no coordinates in it.
         let backbone = weights.pp("detector").pp("backbone");
-        let detector = weights.pp("detector").with_compute(weights.compute().float());
+        let detector = weights.pp("detector").in_floats();
         let vision = backbone.pp("vision_backbone");
         let transformer = detector.pp("transformer");
-        // f32 always, as is all that decides what is found and where: together a fiftieth of the work.
-        let exact = detector.with_compute(Compute::F32);
+        // All that decides what is found and where: together a fiftieth of the work.
+        let exact = detector.exact();
         Ok(Self {
             trunk: vit::ViT::load(&vision.pp("trunk"), &config.vit)?,
-            neck: neck::Neck::load(&vision.pp("convs").with_compute(detector.compute()), config)?,
+            neck: neck::Neck::load(&vision.in_floats().pp("convs"), config)?,
             language_backbone: match &config.text {
-                // f32 always, too: baked prompts then equal those encoded on the device.
+                // Exact, too: baked prompts then equal those encoded on the device.
                 Some(text) => Some(TextEncoder::load(
-                    &backbone.pp("language_backbone").with_compute(Compute::F32),
+                    &backbone.exact().pp("language_backbone"),
                     text,
                     config.d_model,
                 )?),
@@ -150,24 +115,32 @@ impl Sam3Image {
             decoder: decoder::Decoder::load(&exact.pp("transformer").pp("decoder"), config)?,
             dot_prod_scoring: scoring::DotProductScoring::load(&exact.pp("dot_prod_scoring"), config)?,
             segmentation_head: mask_head::MaskHead::load(&detector.pp("segmentation_head"), config)?,
-            pos: position::grid(config.vit.grid(), config.d_model, weights.device())?,
-            grid: config.vit.grid(),
         })
     }
 
-    /// `pixels` is `[3, image_size, image_size]`, −1 to 1.
-    pub fn encode_image(&self, pixels: &Tensor, observer: &mut dyn Observer) -> crate::Result<Features> {
-        let trunk = self.trunk.forward(pixels, observer)?;
+    /// `pixels` is `[3, image_size, image_size]`, −1 to 1, at this size.
+    pub fn encode_image(
+        &self,
+        pixels: &Tensor,
+        size: &Arc<InputSize>,
+        observer: &mut dyn Observer,
+    ) -> crate::Result<Features> {
+        let trunk = self.trunk.forward(pixels, size, observer)?;
         observer.made(Stage::Trunk, "trunk", &trunk);
         let pyramid = self.neck.forward(&trunk, observer)?;
         drop(trunk);
         observer.made(Stage::Neck, "x4", &pyramid.x4);
         observer.made(Stage::Neck, "x2", &pyramid.x2);
         observer.made(Stage::Neck, "x1", &pyramid.x1);
-        let tokens = pyramid.x1.reshape((self.grid * self.grid, ()))?;
-        let tokens = self.encoder.forward_image(&tokens, &self.pos)?;
+        let (height, width, d_model) = pyramid.x1.dims3()?;
+        let tokens = pyramid.x1.reshape((height * width, d_model))?;
+        let tokens = self.encoder.forward_image(&tokens, &size.pos)?;
         observer.made(Stage::Fusion, "tokens", &tokens);
-        Ok(Features { pyramid, tokens })
+        Ok(Features {
+            size: size.clone(),
+            pyramid,
+            tokens,
+        })
     }
 
     /// What makes features of texts; none where prompts are baked.
@@ -185,9 +158,10 @@ impl Sam3Image {
     ) -> crate::Result<Detections> {
         let prompt = self.encode_prompt(features, text, boxes, observer)?;
         observer.made(Stage::Geometry, "prompt", &prompt.features);
-        let memory = self.encoder.forward(&features.tokens, &self.pos, &prompt, observer)?;
+        let size = &features.size;
+        let memory = self.encoder.forward(&features.tokens, &size.pos, &prompt, observer)?;
         observer.made(Stage::Fusion, "memory", &memory);
-        let decoded = self.decoder.forward(&memory, &self.pos, &prompt, observer)?;
+        let decoded = self.decoder.forward(&memory, size, &prompt, observer)?;
         observer.made(Stage::Decoder, "queries", &decoded.queries);
         observer.made(Stage::Decoder, "boxes", &decoded.boxes);
         observer.made(Stage::Decoder, "presence logit", &decoded.presence_logit);
@@ -196,13 +170,15 @@ impl Sam3Image {
         let masks = self
             .segmentation_head
             .forward(&decoded.queries, &features.pyramid, &memory, &prompt, observer)?;
-        observer.made(Stage::MaskHead, "mask logits", &masks.instances);
+        if observer.wants_all_masks() {
+            observer.made(Stage::MaskHead, "mask logits", &masks.instances.all()?);
+        }
         observer.made(Stage::MaskHead, "semantic logits", &masks.semantic);
         Ok(Detections {
             pred_logits: scores.unsqueeze(0)?,
             pred_boxes: cxcywh_to_xyxy(&decoded.boxes)?.unsqueeze(0)?,
             presence_logits: decoded.presence_logit,
-            pred_masks: masks.instances.unsqueeze(0)?,
+            pred_masks: masks.instances,
             semantic_seg: masks.semantic.unsqueeze(0)?,
         })
     }
@@ -216,7 +192,7 @@ impl Sam3Image {
     ) -> crate::Result<Prompt> {
         let geometry = self
             .geometry_encoder
-            .forward(boxes, &features.pyramid.x1, &self.pos, observer)?;
+            .forward(boxes, &features.pyramid.x1, &features.size.pos, observer)?;
         let mut padding = text.padding.clone();
         padding.resize(padding.len() + geometry.dim(0)?, false);
         let (tokens, valid) = (padding.len(), padding.iter().filter(|&&pad| !pad).count());
@@ -226,11 +202,10 @@ impl Sam3Image {
                 .map(|&pad| if pad { of_padding } else { of_text })
                 .collect()
         };
-        let device = geometry.device();
         Ok(Prompt {
             features: Tensor::cat(&[&text.features, &geometry], 0)?,
-            padding: Tensor::from_vec(per_token(f32::NEG_INFINITY, 0.0), (1, 1, tokens), device)?,
-            mean_weights: Tensor::from_vec(per_token(0.0, 1.0 / valid as f32), (1, tokens), device)?,
+            padding: geometry.new_tensor(per_token(f32::NEG_INFINITY, 0.0), (1, 1, tokens))?,
+            mean_weights: geometry.new_tensor(per_token(0.0, 1.0 / valid as f32), (1, tokens))?,
         })
     }
 }

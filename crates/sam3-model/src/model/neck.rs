@@ -1,11 +1,13 @@
 //! The feature pyramid: the trunk's map at 4, 2 and 1 times its resolution (official `necks.py`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{
+    Result, Tensor,
+    ops::{Activation, Conv3x3, ConvTranspose2x2, Linear},
+};
 
 use crate::{
     config::Config,
     model::{Observer, Stage},
-    ops::{Activation, Conv3x3, ConvTranspose2x2, Linear},
     weights::Weights,
 };
 
@@ -40,10 +42,11 @@ impl Neck {
     /// `x` is the trunk's `[grid, grid, width]`.
     pub fn forward(&self, x: &Tensor, observer: &mut dyn Observer) -> crate::Result<Pyramid> {
         let [x4, x2, x1] = &self.levels;
-        // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of that size.
-        let x1 = x1.forward(x)?;
-        observer.layer(Stage::Neck, 1, self.levels.len())?;
+        // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of that size. With the
+        // coarsest before x2, what the trunk left free is cut in two: 40 MB more at SAM 3's peak.
         let x2 = x2.forward(x)?;
+        observer.layer(Stage::Neck, 1, self.levels.len())?;
+        let x1 = x1.forward(x)?;
         observer.layer(Stage::Neck, 2, self.levels.len())?;
         let x4 = x4.forward(x)?;
         observer.layer(Stage::Neck, 3, self.levels.len())?;
@@ -60,28 +63,25 @@ struct Level {
 
 impl Level {
     fn load(weights: &Weights, upsample: &[&str], mut width: usize, d_model: usize) -> crate::Result<Self> {
-        let bias = weights.tensor("conv_1x1.bias", &[d_model])?;
         let mut steps = Vec::with_capacity(upsample.len());
-        let mut conv_1x1 = None;
         for (i, name) in upsample.iter().enumerate() {
-            let step = weights.pp(name);
             let (input, output) = (width, width / 2);
             steps.push(if i + 1 < upsample.len() {
-                ConvTranspose2x2::load(&step, input, output)?
+                weights.conv_transpose_2x2(name, input, output)?
             } else {
-                let kernel = weights.tensor("conv_1x1.weight", &[d_model, output, 1, 1])?;
-                ConvTranspose2x2::load_through(&step, input, output, (&kernel, &bias))?
+                weights.conv_transpose_2x2_then_1x1(name, [input, output], ("conv_1x1", d_model))?
             });
             width = output;
         }
-        if upsample.is_empty() {
-            let kernel = weights.weight("conv_1x1.weight", &[d_model, width, 1, 1])?.flatten();
-            conv_1x1 = Some(Linear::new(kernel, Some(bias)).with_compute(weights.compute()));
-        }
+        let conv_1x1 = if upsample.is_empty() {
+            Some(weights.conv_1x1("conv_1x1", width, d_model)?.before_products())
+        } else {
+            None
+        };
         Ok(Self {
             upsample: steps,
             conv_1x1,
-            conv_3x3: Conv3x3::load(&weights.pp("conv_3x3"), d_model, d_model)?,
+            conv_3x3: weights.conv_3x3("conv_3x3", d_model, d_model)?,
         })
     }
 
@@ -93,7 +93,7 @@ impl Level {
         }
         // Let go of each map before the next but one is made: the finest are 85 MB.
         if let Some(conv_1x1) = &self.conv_1x1 {
-            x = conv_1x1.forward_operand(&x)?;
+            x = conv_1x1.forward(&x)?;
         }
         self.conv_3x3.forward(&x)
     }

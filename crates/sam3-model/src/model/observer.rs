@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::Tensor;
 use serde::Serialize;
-
-use crate::ops;
 
 /// A stage of the model, in the order of running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +61,11 @@ pub trait Observer: Send {
 
     /// `stage` made `tensor`, which is its `output` (one of several, perhaps).
     fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor);
+
+    /// Whether the logits of all queries' masks are to be made: whoever reads a result makes those of the few that it keeps.
+    fn wants_all_masks(&self) -> bool {
+        false
+    }
 
     /// Within a stage, `part`, one of so many `layer`s perhaps, made `tensor`. Nothing is computed for this alone.
     fn passed(&mut self, _part: &'static str, _layer: Option<usize>, _tensor: &Tensor) {}
@@ -136,9 +139,13 @@ impl Clock {
 }
 
 impl Observer for Clock {
+    fn wants_all_masks(&self) -> bool {
+        true
+    }
+
     fn made(&mut self, stage: Stage, _: &'static str, tensor: &Tensor) {
         // What has failed by then fails again where the result is read.
-        let _ = ops::wait_for(tensor);
+        let _ = tensor.wait();
         let now = Instant::now();
         self.times.0[stage as usize] += now - self.since;
         self.since = now;
@@ -150,6 +157,10 @@ impl Observer for Clock {
 pub struct Trace(Vec<(Stage, &'static str, Tensor)>);
 
 impl Observer for Trace {
+    fn wants_all_masks(&self) -> bool {
+        true
+    }
+
     fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor) {
         self.0.push((stage, output, tensor.clone()));
     }
@@ -175,14 +186,18 @@ impl Trace {
     ///
     /// # Errors
     /// When the architectures differ, or the device fails.
-    pub fn errors(&self, reference: &Self) -> Result<Vec<StageError>> {
+    pub fn errors(&self, reference: &Self) -> crate::Result<Vec<StageError>> {
         let pairs = self.0.iter().zip(&reference.0);
         pairs
             .map(|((stage, output, tensor), (_, _, expected))| {
-                if tensor.shape() != expected.shape() {
-                    candle_core::bail!("{output} is {:?}, the reference's {:?}", tensor.dims(), expected.dims());
+                if tensor.dims() != expected.dims() {
+                    return Err(crate::Error::Architecture(format!(
+                        "{output} is {:?}, the reference's {:?}",
+                        tensor.dims(),
+                        expected.dims()
+                    )));
                 }
-                let (found, expected) = (values(tensor)?, values(expected)?);
+                let (found, expected) = (tensor.to_vec::<f32>()?, expected.to_vec::<f32>()?);
                 let share = |of: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
                     let mut differences = found.iter().zip(&expected).map(|(a, b)| f64::from(a - b).abs());
                     let difference = of(&mut differences);
@@ -202,13 +217,9 @@ impl Trace {
     }
 }
 
-fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    tensor.flatten_all()?.to_vec1()
-}
-
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use sam3_tensor::{DType, Device};
 
     use super::*;
 
@@ -237,7 +248,7 @@ mod tests {
     #[test]
     fn the_clock_gives_each_stage_its_own() {
         let mut clock = Clock::start();
-        let nothing = Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let nothing = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
         std::thread::sleep(Duration::from_millis(2));
         clock.made(Stage::Decoder, "boxes", &nothing);
         clock.made(Stage::Decoder, "queries", &nothing);

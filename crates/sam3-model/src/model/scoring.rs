@@ -1,17 +1,19 @@
 //! Scores: the dot product of each query with the prompt's mean (official `DotProductScoring`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{
+    Result, Tensor,
+    ops::{LayerNorm, Linear, matmul_t},
+};
 
 use crate::{
     config::Config,
     model::{Observer, Prompt, mlp::Mlp},
-    ops::{self, LayerNorm, Linear},
     weights::Weights,
 };
 
 const EPS: f64 = 1e-5;
 /// Logits are clamped to ± this.
-const CLAMP: f64 = 12.0;
+const CLAMP: f32 = 12.0;
 
 pub struct DotProductScoring {
     prompt_mlp: Mlp,
@@ -27,9 +29,9 @@ impl DotProductScoring {
         let mlp = weights.pp("prompt_mlp");
         Ok(Self {
             prompt_mlp: Mlp::load(&mlp, &[d_model, hidden, d_model])?,
-            out_norm: LayerNorm::load(&mlp.pp("out_norm"), d_model, EPS)?,
-            prompt_proj: Linear::load(&weights.pp("prompt_proj"), d_model, d_model)?,
-            hs_proj: Linear::load(&weights.pp("hs_proj"), d_model, d_model)?,
+            out_norm: mlp.layer_norm("out_norm", d_model, EPS)?,
+            prompt_proj: weights.linear("prompt_proj", d_model, d_model)?,
+            hs_proj: weights.linear("hs_proj", d_model, d_model)?,
         })
     }
 
@@ -38,10 +40,10 @@ impl DotProductScoring {
         let d_model = queries.dim(1)?;
         let text = (&prompt.features + self.prompt_mlp.forward(&prompt.features)?)?;
         let text = self.out_norm.forward(&text)?;
-        let mean = prompt.mean_weights.matmul(&text)?;
+        let mean = matmul_t(&prompt.mean_weights, &text.t()?)?;
         let text = self.prompt_proj.forward(&mean)?;
         observer.passed("scoring.prompt", None, &text);
-        let scores = self.hs_proj.forward(queries)?.matmul(&text.t()?)?.flatten_all()?;
-        ops::clamp(&(scores / (d_model as f64).sqrt())?, -CLAMP, CLAMP)
+        let scores = matmul_t(&self.hs_proj.forward(queries)?, &text)?.flatten_all();
+        (scores / (d_model as f64).sqrt())?.clamp(-CLAMP, CLAMP)
     }
 }

@@ -1,12 +1,14 @@
 //! The text encoder: a causal transformer over the prompt's tokens (official `text_encoder_ve.py`).
 
-use candle_core::{Result, Tensor};
+use sam3_tensor::{
+    Result, Tensor, Weight,
+    ops::{Activation, Attention, Bias, LayerNorm, Linear, Mlp},
+};
 
 use crate::{
     config::TextConfig,
-    model::{Observer, Stage, TextFeatures, mha::MultiheadAttention},
-    ops::{Activation, Bias, LayerNorm, Linear},
-    weights::{Weight, Weights},
+    model::{Observer, Stage, TextFeatures},
+    weights::Weights,
 };
 
 const EPS: f64 = 1e-5;
@@ -41,9 +43,9 @@ impl TextEncoder {
             resblocks: (0..text.depth)
                 .map(|i| ResidualAttentionBlock::load(&blocks.pp(i), text.width, text.heads))
                 .collect::<crate::Result<_>>()?,
-            ln_final: LayerNorm::load(&encoder.pp("ln_final"), text.width, EPS)?,
-            resizer: Linear::load(&weights.pp("resizer"), text.width, d_model)?,
-            causal: Tensor::from_vec(causal, (1, text.context, text.context), weights.device())?,
+            ln_final: encoder.layer_norm_before_products("ln_final", text.width, EPS)?,
+            resizer: weights.linear("resizer", text.width, d_model)?,
+            causal: weights.constant(causal, (1, text.context, text.context))?,
         })
     }
 
@@ -58,7 +60,7 @@ impl TextEncoder {
             observer.layer(Stage::Text, i + 1, self.resblocks.len())?;
         }
         Ok(TextFeatures::new(
-            self.resizer.forward(&self.ln_final.forward_operand(&x)?)?,
+            self.resizer.forward(&self.ln_final.forward(&x)?)?,
             ids,
         ))
     }
@@ -66,10 +68,9 @@ impl TextEncoder {
 
 struct ResidualAttentionBlock {
     ln_1: LayerNorm,
-    attn: MultiheadAttention,
+    attn: Attention,
     ln_2: LayerNorm,
-    c_fc: Linear,
-    c_proj: Linear,
+    mlp: Mlp,
 }
 
 impl ResidualAttentionBlock {
@@ -77,22 +78,16 @@ impl ResidualAttentionBlock {
         let mlp = weights.pp("mlp");
         let hidden = mlp.rows("c_fc.weight").unwrap_or(4 * width);
         Ok(Self {
-            ln_1: LayerNorm::load(&weights.pp("ln_1"), width, EPS)?,
-            attn: MultiheadAttention::load(&weights.pp("attn"), width, heads)?,
-            ln_2: LayerNorm::load(&weights.pp("ln_2"), width, EPS)?,
-            c_fc: Linear::load(&mlp.pp("c_fc"), width, hidden)?,
-            c_proj: Linear::load(&mlp.pp("c_proj"), hidden, width)?,
+            ln_1: weights.layer_norm_before_products("ln_1", width, EPS)?,
+            attn: weights.attention("attn", width, heads)?,
+            ln_2: weights.layer_norm_before_products("ln_2", width, EPS)?,
+            mlp: mlp.mlp(["c_fc", "c_proj"], [width, hidden], Activation::Gelu)?,
         })
     }
 
     fn forward(&self, x: &Tensor, causal: &Tensor) -> Result<Tensor> {
-        let y = self.ln_1.forward_operand(x)?;
+        let y = self.ln_1.forward(x)?;
         let x = self.attn.forward_add(x, [&y, &y, &y], Some(Bias::Scores(causal)))?;
-        self.c_fc.forward_through(
-            &self.ln_2.forward_operand(&x)?,
-            Activation::Gelu,
-            &self.c_proj,
-            Some(&x),
-        )
+        self.mlp.forward_add(&x, &self.ln_2.forward(&x)?)
     }
 }

@@ -2,15 +2,11 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use candle_core::Device;
 use sam3_package::{Precision, StateDict, package};
+use sam3_tensor::{Device, open_gpu, testing::as_accelerator};
 
 use super::{ExemplarBox, Instance, Options, Prompt, Segmenter};
-use crate::{
-    Compute, Error, gpu,
-    image::Image,
-    ops::{as_accelerator, testing::crate_folder},
-};
+use crate::{Compute, Error, auto_compute, image::Image, testing::crate_folder};
 
 /// Of scores, and of boxes as shares of the picture.
 const F32_TOLERANCE: f32 = 1e-3;
@@ -105,16 +101,16 @@ fn every_kind_of_package_finds_the_same_there() {
             (Precision::Bf16, Compute::Bf16),
             (Precision::Int8, Compute::F16),
         ] {
-            assert_eq!(Compute::auto_for(&demo.package(precision), &Device::Cpu), auto);
+            assert_eq!(auto_compute(&demo.package(precision), &Device::Cpu), auto);
         }
-        assert_eq!(Compute::auto_for(&demo.checkpoint(), &Device::Cpu), Compute::F32);
+        assert_eq!(auto_compute(&demo.checkpoint(), &Device::Cpu), Compute::F32);
     });
 }
 
 #[test]
 #[ignore = "needs an NVIDIA GPU and --features cuda"]
 fn every_kind_of_package_finds_the_same_on_a_gpu() {
-    let (demo, gpu) = (Demo::new("gpu"), gpu::open(0).unwrap());
+    let (demo, gpu) = (Demo::new("gpu"), open_gpu(0).unwrap());
     check(&demo, |dict, compute| demo.segment(dict, &gpu, compute));
 }
 

@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Mutex};
 
-use candle_core::Device;
+use sam3_tensor::Device;
 
 use super::{Encoded, Options, Prompt, Segmenter, accelerator_tests::Demo};
 use crate::{Error, model::Progress};

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use sam3_tensor::{
+    DType, Device, Tensor,
+    ops::{EdgeDistance, Rope},
+    testing::as_accelerator,
+};
 
 use super::{Encoded, Error, Instance, Options, Prompt, Result, Segmenter, accelerator_tests::Demo};
 use crate::{
     Compute, Detections,
-    model::{Features, Pyramid},
-    ops::{as_accelerator, testing::NO_NUMBERS},
+    input_size::InputSize,
+    model::{Features, MaskLogits, Pyramid, write_tensors},
+    testing::{NO_NUMBERS, read_tensors},
 };
 
 /// The output that an error names.
@@ -28,16 +33,17 @@ fn culprit(found: Result<Vec<Instance>>, what: &str) -> String {
 
 /// `x` with `value` in its middle.
 fn spoiled(x: &Tensor, value: f32) -> Tensor {
-    let mut values: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+    let mut values: Vec<f32> = x.to_vec().unwrap();
     let middle = values.len() / 2;
     values[middle] = value;
-    Tensor::from_vec(values, x.shape(), x.device()).unwrap()
+    Tensor::from_vec(values, x.dims(), x.device()).unwrap()
 }
 
 /// `encoded` with other maps.
 fn with_maps(encoded: &Encoded, change: impl Fn(&mut Features)) -> Encoded {
-    let Features { pyramid, tokens } = &encoded.features;
+    let Features { size, pyramid, tokens } = &encoded.features;
     let mut features = Features {
+        size: size.clone(),
         pyramid: Pyramid {
             x4: pyramid.x4.clone(),
             x2: pyramid.x2.clone(),
@@ -85,11 +91,17 @@ fn a_weight_beyond_f16_gives_no_masks() {
     const NAME: &str = "mask_decoder.pixel_decoder.conv_layers.1.weight";
     let demo = Demo::new("finite-weights");
     let path = demo.folder.join("model.safetensors");
-    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let mut tensors = read_tensors(&path);
     // The norm behind it takes the factor out again, where it can be held at all.
     let large = (&tensors[NAME] * 1e7).unwrap();
     tensors.insert(NAME.to_owned(), large);
-    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.clone()))
+        .collect();
+    // The old file may still be mapped.
+    std::fs::remove_file(&path).unwrap();
+    write_tensors(&path, &tensors).unwrap();
     as_accelerator(|| {
         let segment = |compute| {
             let model = Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu).compute(compute)).unwrap();
@@ -108,17 +120,30 @@ fn detections(presence: f32, logits: [f32; 3]) -> Detections {
         pred_logits: tensor(&logits, &[1, 3]),
         pred_boxes: tensor(&[0.0, 0.0, 0.5, 0.5].repeat(3), &[1, 3, 4]),
         presence_logits: tensor(&[presence], &[1, 1]),
-        pred_masks: tensor(&[1.0; 12], &[1, 3, 2, 2]),
+        pred_masks: MaskLogits {
+            embeddings: tensor(&[0.0; 3], &[3, 1]),
+            shift: tensor(&[1.0; 3], &[3]),
+            pixels: tensor(&[1.0; 4], &[2, 2, 1]),
+        },
         semantic_seg: tensor(&[1.0; 4], &[1, 1, 2, 2]),
     }
 }
 
 /// A picture of 4 × 2 pixels; its maps are not looked at.
 fn encoded() -> Encoded {
-    let map = || Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let map = || Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+    let rope = Arc::new(Rope::new(1, 4, 1.0, &Device::Cpu).unwrap());
+    let size = InputSize {
+        image_size: 1,
+        window_rope: rope.clone(),
+        global_rope: rope,
+        pos: map(),
+        cells: EdgeDistance::new(1, &Device::Cpu).unwrap(),
+    };
     Encoded {
         identity: Arc::new(()),
         features: Features {
+            size: Arc::new(size),
             pyramid: Pyramid {
                 x4: map(),
                 x2: map(),
@@ -159,9 +184,9 @@ fn an_output_that_is_no_number_is_named_where_it_is_looked_at() {
             found.instances(&encoded(), Segmenter::THRESHOLD)
         };
         let put = |x: &Tensor, place: usize| {
-            let mut values: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+            let mut values: Vec<f32> = x.to_vec().unwrap();
             values[place] = bad;
-            Tensor::from_vec(values, x.shape(), &Device::Cpu).unwrap()
+            Tensor::from_vec(values, x.dims(), &Device::Cpu).unwrap()
         };
         assert_eq!(with(&|_| ()).unwrap().len(), 2);
         let found = with(&|found| found.presence_logits = put(&found.presence_logits, 0));
@@ -170,11 +195,11 @@ fn an_output_that_is_no_number_is_named_where_it_is_looked_at() {
         assert_eq!(culprit(found, &what), "scores");
         let found = with(&|found| found.pred_boxes = put(&found.pred_boxes, 7));
         assert_eq!(culprit(found, &what), "boxes");
-        let found = with(&|found| found.pred_masks = put(&found.pred_masks, 4));
+        let found = with(&|found| found.pred_masks.shift = put(&found.pred_masks.shift, 1));
         assert_eq!(culprit(found, &what), "masks");
         let found = with(&|found| {
             found.pred_boxes = put(&found.pred_boxes, 8);
-            found.pred_masks = put(&found.pred_masks, 11);
+            found.pred_masks.shift = put(&found.pred_masks.shift, 2);
         });
         assert_eq!(found.unwrap().len(), 2, "{bad} of a query that is not kept");
     }

@@ -1,11 +1,12 @@
 //! What the model's raw outputs mean: instances with scores, boxes and masks.
 
+use sam3_tensor::ops;
+
 use super::Encoded;
 use crate::{
     error::{Error, Result},
     masks::Mask,
     model::Detections,
-    ops,
 };
 
 /// One thing that was found.
@@ -33,7 +34,7 @@ impl Detections {
     /// # Errors
     /// When it is no number, or the device fails.
     pub fn presence(&self) -> Result<f32> {
-        let logit = self.presence_logits.flatten_all()?.to_vec1::<f32>()?[0];
+        let logit = self.presence_logits.to_vec::<f32>()?[0];
         finite("presence logits", [logit])?;
         Ok(sigmoid(logit))
     }
@@ -44,21 +45,27 @@ impl Detections {
     /// When a score, or the box or the mask of a query that is kept, is no number; or the device fails.
     pub fn instances(&self, encoded: &Encoded, threshold: f32) -> Result<Vec<Instance>> {
         let presence = self.presence()?;
-        let logits = self.pred_logits.squeeze(0)?.to_vec1::<f32>()?;
-        let boxes = self.pred_boxes.squeeze(0)?.to_vec2::<f32>()?;
+        let logits = self.pred_logits.to_vec::<f32>()?;
+        let boxes = self.pred_boxes.to_vec::<f32>()?;
         let (width, height) = (encoded.width as f32, encoded.height as f32);
         finite("scores", logits.iter().copied())?;
         let scores: Vec<f32> = logits.into_iter().map(|logit| sigmoid(logit) * presence).collect();
         let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
         let size = (encoded.height as usize, encoded.width as usize);
-        let masks = ops::masks(&self.pred_masks.squeeze(0)?, &kept, size.0, size.1)?;
-        let instance = |(query, mask): (usize, Option<Mask>)| {
-            let xyxy = &boxes[query];
+        let masks = match kept[..] {
+            [] => Vec::new(),
+            _ => ops::masks(&self.pred_masks.of(&kept)?, size.0, size.1)?,
+        };
+        let instance = |(query, words): (usize, Option<Vec<u64>>)| {
+            let xyxy = &boxes[4 * query..][..4];
             finite("boxes", xyxy.iter().copied())?;
             Ok(Instance {
                 score: scores[query],
                 bbox: [xyxy[0] * width, xyxy[1] * height, xyxy[2] * width, xyxy[3] * height],
-                mask: mask.ok_or_else(|| not_finite("masks"))?,
+                mask: match words {
+                    Some(words) => Mask::from_words(encoded.width, encoded.height, words),
+                    None => return Err(not_finite("masks")),
+                },
             })
         };
         kept.into_iter().zip(masks).map(instance).collect()

@@ -1,12 +1,9 @@
 //! How a model is opened.
 
-use candle_core::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use sam3_tensor::{Device, ops::Compute};
 
-use crate::{
-    error::{Error, Result},
-    ops::Compute,
-};
+use crate::error::{Error, Result};
 
 /// Where a model runs, in what precision, on how many threads.
 #[derive(Clone, Debug)]
@@ -27,7 +24,7 @@ impl Options {
         }
     }
 
-    /// With the encoders' large products in this precision. [`Compute::auto_for`] tells the one that suits checkpoint
+    /// With the encoders' large products in this precision. [`auto_compute`](crate::auto_compute) tells the one that suits checkpoint
     /// and device.
     pub fn compute(mut self, compute: Compute) -> Self {
         self.compute = compute;

@@ -6,11 +6,7 @@
 use std::io::{BufRead, BufReader};
 
 use anyhow::Context;
-use sam3_model::{
-    ExemplarBox, Prompt,
-    image::{Image, resize},
-    masks::Mask,
-};
+use sam3_model::{ExemplarBox, Prompt, image::Image, masks::Mask};
 use serde::Deserialize;
 
 const RECIPES: &[u8] = include_bytes!("../../../assets/eval/scenes.jsonl.gz");
@@ -91,7 +87,7 @@ impl Recipe {
         Scene {
             prompt: self.prompt(),
             truth: self.targets.iter().map(mask).collect(),
-            image: resize(&canvas.image, SIZE, SIZE),
+            image: canvas.image.resize(SIZE, SIZE).expect("there is room for a scene"),
         }
     }
 

@@ -50,7 +50,7 @@ pub fn run(args: &Args, path: &Path, prompt: &str, against: &Path, output: &Outp
         prompt,
         model: loaded.record(),
         against: reference.record(),
-        stages: found.errors(&expected).map_err(sam3_model::Error::from)?,
+        stages: found.errors(&expected)?,
         instances: Comparison::of(&expected_instances, &found_instances),
     };
     output.result(&record, &text(&record))

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sam3_model::{Comparison, Compute, Device, Instance, Options, Prompt, Segmenter, gpu, image::Image};
+use sam3_model::{Comparison, Compute, Device, Instance, Options, Prompt, Segmenter, image::Image};
 use sam3_package::{
     StateDict,
     package::{Draft, TestRun},
@@ -64,7 +64,7 @@ impl<'a> Test<'a> {
                 [_] => Vec::new(),
                 prompts => prompts.to_vec(),
             },
-            device: format!("{}, {}", gpu::describe(&self.device), COMPUTE.name()),
+            device: format!("{}, {}", self.device, COMPUTE.name()),
             source_instances: 0,
             package_instances: 0,
             matched: 0,

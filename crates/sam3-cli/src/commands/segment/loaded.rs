@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use sam3_model::{Compute, Device, Options, Segmenter, gpu};
+use sam3_model::{Compute, Device, Options, Segmenter};
 use sam3_package::{
     StateDict,
     package::{self, Metadata, Tallies},
@@ -100,7 +100,7 @@ impl Loaded {
 
     /// What was loaded.
     pub fn sentence(&self) -> String {
-        let (compute, device) = (self.compute.name(), gpu::describe(self.segmenter.device()));
+        let (compute, device) = (self.compute.name(), self.segmenter.device().to_string());
         let file = self.path.display();
         let (tensors, bytes) = (self.tallies.total.tensors, size(self.tallies.total.bytes));
         match &self.metadata {
@@ -130,7 +130,7 @@ impl Loaded {
             package: self.metadata.is_some(),
             precision: self.precision(),
             compute: self.compute.name(),
-            device: gpu::describe(self.segmenter.device()),
+            device: self.segmenter.device().to_string(),
             tensors: self.tallies.total.tensors,
             bytes: self.tallies.total.bytes,
             image_size: self.segmenter.config().vit.image_size,

@@ -1,0 +1,148 @@
+//! The layers that stages are made of, by the names that their parameters have in the checkpoint.
+
+use sam3_tensor::{
+    Tensor, Weight,
+    ops::{
+        Activation, Attention, BoxBias, Conv3x3, ConvTranspose2x2, GroupNorm, LayerNorm, Linear, Mlp, SineEncoding,
+        WindowAttention,
+    },
+};
+
+use super::Weights;
+use crate::error::Result;
+
+/// Every one fails where a parameter has another shape or element type than is expected, or the device has no room for it.
+impl Weights {
+    /// `nn.Linear(input, output)`.
+    pub fn linear(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
+        let weight = self.pp(name).weight("weight", &[output, input])?;
+        self.linear_of(weight, Some(self.pp(name).tensor("bias", &[output])?))
+    }
+
+    /// `nn.Conv2d(input, output, kernel_size=1)`: a linear map of every pixel.
+    pub fn conv_1x1(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
+        let weight = self.pp(name).weight("weight", &[output, input, 1, 1])?;
+        self.linear_of(weight.flatten(), Some(self.pp(name).tensor("bias", &[output])?))
+    }
+
+    /// The linear map of a weight, `[output, input]`, that was taken from the checkpoint in another way.
+    pub fn linear_of(&self, weight: Weight, bias: Option<Tensor>) -> Result<Linear> {
+        Ok(Linear::new(weight, bias).with_compute(self.compute))
+    }
+
+    /// `nn.LayerNorm(width, eps)`.
+    pub fn layer_norm(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
+        let norm = self.pp(name);
+        Ok(LayerNorm::new(
+            norm.tensor("weight", &[width])?,
+            norm.tensor("bias", &[width])?,
+            eps,
+        ))
+    }
+
+    /// The same where only linear layers and attention look at what it makes.
+    pub fn layer_norm_before_products(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
+        Ok(self.layer_norm(name, width, eps)?.before_products(self.compute))
+    }
+
+    /// `nn.GroupNorm(8, channels)`.
+    pub fn group_norm(&self, name: &str, channels: usize) -> Result<GroupNorm> {
+        let norm = self.pp(name);
+        Ok(GroupNorm::new(
+            norm.tensor("weight", &[channels])?,
+            norm.tensor("bias", &[channels])?,
+        ))
+    }
+
+    /// Two linear layers of these names with an activation between them.
+    pub fn mlp(&self, names: [&str; 2], [width, hidden]: [usize; 2], activation: Activation) -> Result<Mlp> {
+        let [first, second] = names;
+        Ok(Mlp::new(
+            self.linear(first, width, hidden)?,
+            activation,
+            self.linear(second, hidden, width)?,
+        ))
+    }
+
+    /// `linear1`, ReLU, `linear2`: the feed-forward of every layer behind the encoders.
+    pub fn feed_forward(&self, width: usize) -> Result<Mlp> {
+        let hidden = self.rows("linear1.weight").unwrap_or(8 * width);
+        self.mlp(["linear1", "linear2"], [width, hidden], Activation::Relu)
+    }
+
+    /// `nn.MultiheadAttention(width, heads)`: `in_proj_weight` is `[3 width, width]`, rows `q | k | v`.
+    pub fn attention(&self, name: &str, width: usize, heads: usize) -> Result<Attention> {
+        let attention = self.pp(name);
+        let in_proj = attention.weight("in_proj_weight", &[3 * width, width])?;
+        let bias = attention.tensor("in_proj_bias", &[3 * width])?;
+        let part = |index: usize| {
+            let rows = index * width..(index + 1) * width;
+            self.linear_of(in_proj.rows(rows.clone()), Some(bias.narrow(0, rows.start, width)?))
+        };
+        let out_proj = attention.linear("out_proj", width, width)?;
+        Ok(Attention::new([part(0)?, part(1)?, part(2)?], out_proj, heads))
+    }
+
+    /// ViTDet's self-attention: a fused `qkv`, and `proj`. Without a `window`, every token sees the whole map.
+    pub fn window_attention(
+        &self,
+        name: &str,
+        width: usize,
+        heads: usize,
+        window: Option<usize>,
+    ) -> Result<WindowAttention> {
+        let attention = self.pp(name);
+        let qkv = attention.linear("qkv", width, 3 * width)?;
+        let proj = attention.linear("proj", width, width)?;
+        Ok(WindowAttention::new(qkv, proj, heads, window))
+    }
+
+    /// `nn.Conv2d(input, output, kernel_size=3, padding=1)`.
+    pub fn conv_3x3(&self, name: &str, input: usize, output: usize) -> Result<Conv3x3> {
+        let conv = self.pp(name);
+        let kernel = conv.tensor("weight", &[output, input, 3, 3])?;
+        let kernel = kernel.permute([0, 2, 3, 1])?.reshape((output, 9 * input))?;
+        Ok(Conv3x3::new(&kernel, conv.tensor("bias", &[output])?, self.compute)?)
+    }
+
+    /// `nn.ConvTranspose2d(input, output, kernel_size=2, stride=2)`.
+    pub fn conv_transpose_2x2(&self, name: &str, input: usize, output: usize) -> Result<ConvTranspose2x2> {
+        let conv = self.pp(name);
+        let kernel = conv.tensor("weight", &[input, output, 2, 2])?;
+        let kernel = kernel.permute([2, 3, 1, 0])?.reshape((4 * output, input))?;
+        Ok(ConvTranspose2x2::new(
+            &kernel,
+            conv.tensor("bias", &[output])?,
+            self.compute,
+        )?)
+    }
+
+    /// The same and the 1 × 1 convolution behind it, of the name `then` with `end` channels, as one: no activation lies between the two.
+    pub fn conv_transpose_2x2_then_1x1(
+        &self,
+        name: &str,
+        [input, output]: [usize; 2],
+        (then, end): (&str, usize),
+    ) -> Result<ConvTranspose2x2> {
+        let (conv, then) = (self.pp(name), self.pp(then));
+        let step = conv.tensor("weight", &[input, output, 2, 2])?;
+        let step_bias = conv.tensor("bias", &[output])?;
+        let kernel = then.tensor("weight", &[end, output, 1, 1])?;
+        let bias = then.tensor("bias", &[end])?;
+        Ok(ConvTranspose2x2::fold(&step, &step_bias, &kernel, &bias, self.compute)?)
+    }
+
+    /// `boxRPB_embed_x` and `boxRPB_embed_y`.
+    pub fn box_bias(&self, d_model: usize, heads: usize) -> Result<BoxBias> {
+        let network = |name: &str| -> Result<[Linear; 2]> {
+            let layers = self.pp(name).pp("layers");
+            Ok([layers.linear("0", 2, d_model)?, layers.linear("1", d_model, heads)?])
+        };
+        Ok(BoxBias::new([network("boxRPB_embed_x")?, network("boxRPB_embed_y")?])?)
+    }
+
+    /// `width` sines and cosines of each value.
+    pub fn sine_encoding(&self, width: usize) -> Result<SineEncoding> {
+        Ok(SineEncoding::new(width, &self.device)?)
+    }
+}

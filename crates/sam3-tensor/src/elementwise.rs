@@ -1,0 +1,420 @@
+//! One value after the other: sums and products of tensors that broadcast, functions, other types.
+
+use std::ops::{Add, Div, Mul, Sub};
+
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+
+use crate::{
+    DType, Result, Tensor,
+    error::mismatch,
+    launch::{self, Address, Args, Launch, Module, module, type_name},
+    shape::{broadcast, broadcast_strides, elements},
+    storage::{Buffer, filled, reserved},
+};
+
+/// # In another type
+impl Tensor {
+    /// With the elements of another float type, rounded to the nearest, ties to even; a clone where they are of it.
+    ///
+    /// # Errors
+    /// When one of the two is no float, there is no room, or the device fails.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        if self.dtype() == dtype {
+            return Ok(self.clone());
+        }
+        let (from, to) = (type_name(self.dtype())?, type_name(dtype)?);
+        if launch::runs_on(self.device()) {
+            let out = launch::uninitialised(self.dims(), dtype, self.device())?;
+            let mut launch = Launch::on(self.device());
+            let args = CastArgs {
+                x: launch.input(self, self.dtype())?,
+                out: launch.output(&out)?,
+                total: self.elem_count() as u64,
+            };
+            // SAFETY: a thread for each element of both.
+            unsafe { launch.run(MODULE, &format!("cast_{from}_{to}"), blocks(self), THREADS, args)? };
+            return Ok(out);
+        }
+        let values = self.widened()?;
+        match dtype {
+            DType::F16 => {
+                let mut out = filled(values.len(), f16::ZERO)?;
+                out.convert_from_f32_slice(&values);
+                Self::from_vec(out, self.dims(), self.device())
+            }
+            DType::BF16 => {
+                let mut out = filled(values.len(), bf16::ZERO)?;
+                out.convert_from_f32_slice(&values);
+                Self::from_vec(out, self.dims(), self.device())
+            }
+            _ => Self::from_vec(values, self.dims(), self.device()),
+        }
+    }
+
+    /// The values of floats in main memory, as f32.
+    fn widened(&self) -> Result<Vec<f32>> {
+        let Some((buffer, range)) = self.buffer() else {
+            mismatch!("{self:?}: expected a tensor in main memory");
+        };
+        let mut values = filled(range.len(), 0f32)?;
+        match buffer {
+            Buffer::F32(from) => values.copy_from_slice(&from[range]),
+            Buffer::F16(from) => from[range].convert_to_f32_slice(&mut values),
+            Buffer::BF16(from) => from[range].convert_to_f32_slice(&mut values),
+            Buffer::U8(_) | Buffer::I32(_) => mismatch!("{self:?}: expected floats"),
+        }
+        Ok(values)
+    }
+}
+
+/// # Functions of each value, in f32
+impl Tensor {
+    /// `x × scale + shift`.
+    ///
+    /// # Errors
+    /// When the elements are not f32, there is no room, or the device fails; as for those below.
+    pub fn affine(&self, scale: f64, shift: f64) -> Result<Self> {
+        let [scale, shift] = [scale, shift].map(|of| of as f32);
+        self.unary("affine", [scale, shift], |x| x.mul_add(scale, shift))
+    }
+
+    /// `x` between two bounds; NaN where it is not finite: a GPU's own minimum would give the bound.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    #[expect(clippy::eq_op, reason = "0 of numbers, NaN of all else")]
+    pub fn clamp(&self, low: f32, high: f32) -> Result<Self> {
+        self.unary("clamp", [low, high], |x| x.clamp(low, high) + (x - x))
+    }
+
+    /// `eˣ`.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn exp(&self) -> Result<Self> {
+        self.unary("exponential", [0.0; 2], f32::exp)
+    }
+
+    /// The natural logarithm.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn log(&self) -> Result<Self> {
+        self.unary("logarithm", [0.0; 2], f32::ln)
+    }
+
+    /// The sine of radians.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn sin(&self) -> Result<Self> {
+        self.unary("sine", [0.0; 2], f32::sin)
+    }
+
+    /// The cosine of radians.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn cos(&self) -> Result<Self> {
+        self.unary("cosine", [0.0; 2], f32::cos)
+    }
+
+    /// `1 / x`.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn recip(&self) -> Result<Self> {
+        self.unary("reciprocal", [0.0; 2], f32::recip)
+    }
+
+    /// The magnitude.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn abs(&self) -> Result<Self> {
+        self.unary("absolute", [0.0; 2], f32::abs)
+    }
+
+    /// −1, 0 or 1; NaN of NaN.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine).
+    pub fn sign(&self) -> Result<Self> {
+        self.unary("sign", [0.0; 2], |x| if x == 0.0 { x } else { x.signum() })
+    }
+
+    /// The sum of each row of a matrix, `[rows]`.
+    ///
+    /// # Errors
+    /// As [`affine`](Self::affine); and when it is no matrix.
+    pub fn sum_rows(&self) -> Result<Self> {
+        let (rows, columns) = self.dims2()?;
+        if launch::runs_on(self.device()) {
+            let out = launch::uninitialised(rows, DType::F32, self.device())?;
+            let mut launch = Launch::on(self.device());
+            let args = SumArgs {
+                x: launch.input(self, DType::F32)?,
+                out: launch.output(&out)?,
+                columns: columns as u64,
+            };
+            // SAFETY: a warp for each row.
+            unsafe { launch.run(MODULE, "sum", [rows, 1, 1], 32, args)? };
+            return Ok(out);
+        }
+        let values = self.values::<f32>()?;
+        let sums = (0..rows).map(|row| values[row * columns..][..columns].iter().sum());
+        Self::from_vec(sums.collect::<Vec<f32>>(), rows, self.device())
+    }
+
+    fn unary(&self, kernel: &str, [scale, shift]: [f32; 2], of: impl Fn(f32) -> f32) -> Result<Self> {
+        if launch::runs_on(self.device()) {
+            let out = launch::uninitialised(self.dims(), DType::F32, self.device())?;
+            let mut launch = Launch::on(self.device());
+            let args = UnaryArgs {
+                x: launch.input(self, DType::F32)?,
+                out: launch.output(&out)?,
+                total: self.elem_count() as u64,
+                scale,
+                shift,
+            };
+            // SAFETY: a thread for each element of both.
+            unsafe { launch.run(MODULE, kernel, blocks(self), THREADS, args)? };
+            return Ok(out);
+        }
+        self.map(of)
+    }
+
+    /// `of` each value of a tensor in main memory.
+    pub(crate) fn map(&self, of: impl Fn(f32) -> f32) -> Result<Self> {
+        let values = self.values::<f32>()?;
+        let mut out = reserved(values.len())?;
+        out.extend(values.iter().map(|x| of(*x)));
+        Self::from_vec(out, self.dims(), self.device())
+    }
+}
+
+/// What is done with two values.
+#[derive(Clone, Copy)]
+enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+impl Tensor {
+    fn binary(&self, other: &Self, what: Binary) -> Result<Self> {
+        let dims = broadcast(self.dims(), other.dims())?;
+        let strides = [self, other].map(|x| broadcast_strides(x.dims(), &dims));
+        if launch::runs_on(self.device()) {
+            return launch_binary([self, other], strides, &dims, what);
+        }
+        let (a, b) = (self.values::<f32>()?, other.values::<f32>()?);
+        let mut out = reserved(elements(&dims)?)?;
+        match what {
+            Binary::Add => zip(&mut out, [a, b], &strides, &dims, |a, b| a + b),
+            Binary::Sub => zip(&mut out, [a, b], &strides, &dims, |a, b| a - b),
+            Binary::Mul => zip(&mut out, [a, b], &strides, &dims, |a, b| a * b),
+            Binary::Div => zip(&mut out, [a, b], &strides, &dims, |a, b| a / b),
+        }
+        Self::from_vec(out, dims, self.device())
+    }
+}
+
+/// Appends `of(a, b)` for each index; the last axis, or all of two tensors of one shape, in one go.
+fn zip(
+    out: &mut Vec<f32>,
+    [a, b]: [&[f32]; 2],
+    strides: &[Vec<usize>; 2],
+    dims: &[usize],
+    of: impl Fn(f32, f32) -> f32 + Copy,
+) {
+    if a.len() == b.len() && strides[0] == strides[1] {
+        return out.extend(a.iter().zip(b).map(|(a, b)| of(*a, *b)));
+    }
+    rows(out, [a, b], [&strides[0], &strides[1]], dims, of);
+}
+
+fn rows(
+    out: &mut Vec<f32>,
+    [a, b]: [&[f32]; 2],
+    strides: [&[usize]; 2],
+    dims: &[usize],
+    of: impl Fn(f32, f32) -> f32 + Copy,
+) {
+    match (dims, strides) {
+        (dims, _) if dims.contains(&0) => {}
+        ([], _) => out.push(of(a[0], b[0])),
+        ([len], [[1], [1]]) => out.extend(a[..*len].iter().zip(&b[..*len]).map(|(a, b)| of(*a, *b))),
+        ([len], [[1], [0]]) => out.extend(a[..*len].iter().map(|a| of(*a, b[0]))),
+        ([len], [[0], [1]]) => out.extend(b[..*len].iter().map(|b| of(a[0], *b))),
+        ([len], [[a_step], [b_step]]) => out.extend((0..*len).map(|i| of(a[i * a_step], b[i * b_step]))),
+        ([len, dims @ ..], [[a_step, a_rest @ ..], [b_step, b_rest @ ..]]) => {
+            for i in 0..*len {
+                rows(out, [&a[i * a_step..], &b[i * b_step..]], [a_rest, b_rest], dims, of);
+            }
+        }
+        _ => unreachable!("as many strides as axes"),
+    }
+}
+
+/// Both shapes broadcast, as PyTorch's do; f32.
+macro_rules! binary {
+    ($($op:ident $method:ident $what:ident)*) => {$(
+        impl $op<&Tensor> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, other: &Tensor) -> Result<Tensor> {
+                self.binary(other, Binary::$what)
+            }
+        }
+        impl $op<Tensor> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, other: Tensor) -> Result<Tensor> {
+                self.binary(&other, Binary::$what)
+            }
+        }
+        impl $op<&Tensor> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, other: &Tensor) -> Result<Tensor> {
+                self.binary(other, Binary::$what)
+            }
+        }
+        impl $op<Tensor> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, other: Tensor) -> Result<Tensor> {
+                self.binary(&other, Binary::$what)
+            }
+        }
+    )*};
+}
+binary!(Add add Add Sub sub Sub Mul mul Mul Div div Div);
+
+/// With a number.
+macro_rules! scalar {
+    ($($op:ident $method:ident |$number:ident| $scale:expr, $shift:expr;)*) => {$(
+        impl $op<f64> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, $number: f64) -> Result<Tensor> {
+                self.affine($scale, $shift)
+            }
+        }
+        impl $op<f64> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, number: f64) -> Result<Tensor> {
+                (&self).$method(number)
+            }
+        }
+    )*};
+}
+scalar! {
+    Add add |number| 1.0, number;
+    Sub sub |number| 1.0, -number;
+    Mul mul |number| number, 0.0;
+    Div div |number| number.recip(), 0.0;
+}
+
+impl Sub<&Tensor> for f64 {
+    type Output = Result<Tensor>;
+    fn sub(self, x: &Tensor) -> Result<Tensor> {
+        x.affine(-1.0, self)
+    }
+}
+
+const MODULE: Module = module!("elementwise");
+const THREADS: usize = 256;
+const MOST_AXES: usize = 6;
+
+fn blocks(x: &Tensor) -> [usize; 3] {
+    [x.elem_count().div_ceil(THREADS), 1, 1]
+}
+
+/// `BinaryArgs` of `kernels/elementwise.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct BinaryArgs {
+    a: Address,
+    b: Address,
+    out: Address,
+    total: u64,
+    dims: [u32; MOST_AXES],
+    a_strides: [u32; MOST_AXES],
+    b_strides: [u32; MOST_AXES],
+}
+
+// SAFETY: as its source has it; 104 bytes.
+unsafe impl Args for BinaryArgs {}
+
+/// `UnaryArgs` of the same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct UnaryArgs {
+    x: Address,
+    out: Address,
+    total: u64,
+    scale: f32,
+    shift: f32,
+}
+
+// SAFETY: as its source has it; 32 bytes.
+unsafe impl Args for UnaryArgs {}
+
+/// `CastArgs` of the same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CastArgs {
+    x: Address,
+    out: Address,
+    total: u64,
+}
+
+// SAFETY: as its source has it; 24 bytes.
+unsafe impl Args for CastArgs {}
+
+/// `SumArgs` of the same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SumArgs {
+    x: Address,
+    out: Address,
+    columns: u64,
+}
+
+// SAFETY: as its source has it; 24 bytes.
+unsafe impl Args for SumArgs {}
+
+fn launch_binary([a, b]: [&Tensor; 2], strides: [Vec<usize>; 2], dims: &[usize], what: Binary) -> Result<Tensor> {
+    let total = dims.iter().product::<usize>();
+    if dims.len() > MOST_AXES || u32::try_from(total).is_err() {
+        mismatch!("{a:?} and {b:?}: a kernel takes {MOST_AXES} axes and 2³² elements at most");
+    }
+    let axes = |of: &[usize], rest: u32| {
+        let mut axes = [rest; MOST_AXES];
+        for (axis, of) in axes[MOST_AXES - of.len()..].iter_mut().zip(of) {
+            *axis = *of as u32;
+        }
+        axes
+    };
+    let out = launch::uninitialised(dims, DType::F32, a.device())?;
+    let mut launch = Launch::on(a.device());
+    let args = BinaryArgs {
+        a: launch.input(a, DType::F32)?,
+        b: launch.input(b, DType::F32)?,
+        out: launch.output(&out)?,
+        total: total as u64,
+        dims: axes(dims, 1),
+        a_strides: axes(&strides[0], 0),
+        b_strides: axes(&strides[1], 0),
+    };
+    let kernel = match what {
+        Binary::Add => "add",
+        Binary::Sub => "subtract",
+        Binary::Mul => "multiply",
+        Binary::Div => "divide",
+    };
+    // SAFETY: a thread for each element of the result, whose places are within both tensors.
+    unsafe { launch.run(MODULE, kernel, [total.div_ceil(THREADS), 1, 1], THREADS, args)? };
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

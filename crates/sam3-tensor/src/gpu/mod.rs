@@ -1,0 +1,69 @@
+//! NVIDIA GPUs: opening one, its name, and how much of its memory was used.
+//!
+//! A build without the feature `cuda` has the same functions, in `disabled.rs`: who calls them needs no `cfg`.
+
+#[cfg(not(feature = "cuda"))]
+mod disabled;
+#[cfg(feature = "cuda")]
+mod enabled;
+
+#[cfg(not(feature = "cuda"))]
+use disabled as imp;
+#[cfg(feature = "cuda")]
+use enabled as imp;
+#[cfg(feature = "cuda")]
+pub(crate) use enabled::failed;
+pub use imp::Gpu;
+pub(crate) use imp::Memory;
+
+/// Why there is no GPU to run on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// The program has no CUDA in it.
+    #[error("this program was built without CUDA")]
+    NotBuilt,
+    /// The driver is not there, is too old for this build, or sees no GPU at all.
+    #[error("no GPU answers: {0}")]
+    Driver(String),
+    /// A library that computes there is missing.
+    #[error("{0}, which the CUDA toolkit installs, is missing: products of matrices are its")]
+    NoLibrary(&'static str),
+    /// There are GPUs, but not that one.
+    #[error("there is no GPU {asked}: the driver finds {found}, counted from 0")]
+    NoSuchGpu {
+        /// Its number.
+        asked: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// It is there and cannot run this program's kernels.
+    #[error("GPU {index} does not run this program: {reason}")]
+    Unusable {
+        /// Its number.
+        index: usize,
+        /// The driver's words.
+        reason: String,
+    },
+}
+
+/// Memory of a GPU, in bytes. A Jetson's is the machine's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The most that tensors, weights among them, held at once since the device was opened.
+    pub peak: u64,
+    /// What is in use now, by every program: tensors, the memory kept for the next ones, the driver's own.
+    pub in_use: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// Opens GPU `index`; [`crate::open_gpu`] runs a first kernel there too.
+pub(crate) fn open(index: usize) -> Result<Gpu, GpuError> {
+    imp::open(index)
+}
+
+/// Does this build have CUDA in it?
+pub const fn is_built() -> bool {
+    cfg!(feature = "cuda")
+}

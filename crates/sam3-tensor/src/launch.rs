@@ -1,0 +1,234 @@
+//! Kernels launched: on a GPU, or in tests, from the same source, on the CPU.
+
+#[cfg(any(test, feature = "testing"))]
+mod emulation;
+
+#[cfg(any(test, feature = "testing"))]
+pub use emulation::emulated;
+
+use crate::{DType, Device, Result, Shape, Tensor, error::mismatch};
+
+/// A file of `kernels/` as `build.rs` compiled it.
+#[derive(Clone, Copy)]
+pub struct Module {
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing loads it"))]
+    name: &'static str,
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing loads it"))]
+    image: &'static [u8],
+}
+
+/// The [`Module`] of a file's name.
+macro_rules! module {
+    ($name:literal) => {{
+        #[cfg(feature = "cuda")]
+        const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".fatbin"));
+        #[cfg(not(feature = "cuda"))]
+        const IMAGE: &[u8] = &[];
+        $crate::launch::Module::new($name, IMAGE)
+    }};
+}
+pub(crate) use module;
+
+impl Module {
+    pub const fn new(name: &'static str, image: &'static [u8]) -> Self {
+        Self { name, image }
+    }
+}
+
+/// A kernel's argument: a `repr(C)` struct, field by field the one of its source.
+///
+/// # Safety
+/// Fields are numbers, addresses from [`Launch`], 0 for a null pointer, or structs of such; its size is a multiple of 8.
+pub unsafe trait Args: Copy {}
+
+/// Where memory is, for a kernel.
+pub type Address = u64;
+
+/// Whether kernels run for tensors of this device; the plain twins do for others.
+pub fn runs_on(device: &Device) -> bool {
+    match device {
+        Device::Cpu => emulating(),
+        Device::Cuda(_) => true,
+    }
+}
+
+#[cfg(not(any(test, feature = "testing")))]
+fn emulating() -> bool {
+    false
+}
+#[cfg(any(test, feature = "testing"))]
+use emulation::emulating;
+
+/// One launch being put together: its tensors stay borrowed until it is under way.
+pub struct Launch<'a> {
+    device: &'a Device,
+    /// What the kernel may read and write, for the emulation: address, bytes, whether it writes.
+    buffers: Vec<(Address, usize, bool)>,
+    tensors: std::marker::PhantomData<&'a Tensor>,
+}
+
+impl<'a> Launch<'a> {
+    /// A launch on a device for which [`runs_on`] holds.
+    pub fn on(device: &'a Device) -> Self {
+        Self {
+            device,
+            buffers: Vec::new(),
+            tensors: std::marker::PhantomData,
+        }
+    }
+
+    /// A tensor of type `dtype` that the kernel reads.
+    pub fn input(&mut self, x: &'a Tensor, dtype: DType) -> Result<Address> {
+        if x.dtype() != dtype || x.device() != self.device {
+            mismatch!("a kernel on {:?} wants {dtype:?}, not {x:?}", self.device);
+        }
+        let address = x.address();
+        self.buffers
+            .push((address, x.elem_count() * dtype.size_in_bytes(), false));
+        Ok(address)
+    }
+
+    /// The same where there is one; a null pointer where not.
+    pub fn optional(&mut self, x: Option<&'a Tensor>, dtype: DType) -> Result<Address> {
+        x.map_or(Ok(0), |x| self.input(x, dtype))
+    }
+
+    /// A tensor fresh from [`uninitialised`] that the kernel writes, all of it.
+    pub fn output(&mut self, x: &'a Tensor) -> Result<Address> {
+        let address = self.input(x, x.dtype())?;
+        if let Some((_, _, written)) = self.buffers.last_mut() {
+            *written = true;
+        }
+        Ok(address)
+    }
+
+    /// Runs a kernel: `blocks` of so many `threads` each.
+    ///
+    /// # Safety
+    /// `args` is what the kernel takes, made with this launch, and with this grid the kernel stays within the tensors.
+    pub unsafe fn run<A: Args>(
+        self,
+        module: Module,
+        kernel: &str,
+        blocks: [usize; 3],
+        threads: usize,
+        args: A,
+    ) -> Result<()> {
+        const MOST: [usize; 3] = [i32::MAX as usize, u16::MAX as usize, u16::MAX as usize];
+        if blocks.contains(&0) {
+            return Ok(());
+        }
+        if blocks.iter().zip(MOST).any(|(blocks, most)| *blocks > most) {
+            mismatch!("{kernel}: {blocks:?} blocks are more than a GPU takes");
+        }
+        let blocks = blocks.map(|blocks| blocks as u32);
+        #[allow(
+            unreachable_patterns,
+            reason = "with CUDA, and kernels on the CPU, there are no other devices"
+        )]
+        match self.device {
+            #[cfg(feature = "cuda")]
+            // SAFETY: the caller's.
+            Device::Cuda(gpu) => unsafe { on_gpu::run(gpu, module, kernel, blocks, threads as u32, args) },
+            #[cfg(any(test, feature = "testing"))]
+            Device::Cpu => {
+                emulation::run(kernel, &args, &self.buffers, blocks, threads as u32);
+                Ok(())
+            }
+            device => {
+                let _ = (module, blocks, threads, args);
+                mismatch!("{kernel} for tensors of {device:?}")
+            }
+        }
+    }
+}
+
+/// The names that kernels have for element types.
+pub fn type_name(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F32 => Ok("f32"),
+        DType::F16 => Ok("f16"),
+        DType::BF16 => Ok("bf16"),
+        DType::U8 | DType::I32 => mismatch!("kernels compute f32, f16 and bf16, not {dtype:?}"),
+    }
+}
+
+/// Whether `count` values at each of these addresses may be moved as one.
+pub fn aligned(addresses: &[(Address, DType)], count: usize) -> bool {
+    let is_aligned =
+        |&(address, dtype): &(Address, DType)| address.is_multiple_of((count * dtype.size_in_bytes()) as u64);
+    addresses.iter().all(is_aligned)
+}
+
+/// A tensor for a kernel to write.
+pub fn uninitialised(shape: impl Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    let x = Tensor::uninitialised(shape, dtype, device)?;
+    #[cfg(any(test, feature = "testing"))]
+    if device.is_cpu() {
+        return emulation::poisoned(x);
+    }
+    Ok(x)
+}
+
+#[cfg(feature = "cuda")]
+mod on_gpu {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use cudarc::{
+        driver::{CudaContext, CudaModule, DeviceRepr, LaunchConfig, PushKernelArg},
+        nvrtc::Ptx,
+    };
+
+    use super::{Args, Module};
+    use crate::{
+        Result,
+        gpu::{Gpu, failed},
+    };
+
+    /// A module on a device, where it stays.
+    fn loaded(context: &Arc<CudaContext>, module: Module) -> Result<Arc<CudaModule>> {
+        static LOADED: Mutex<Vec<(usize, &str, Arc<CudaModule>)>> = Mutex::new(Vec::new());
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(index, name, _): &&(usize, &str, _)| *index == context.ordinal() && *name == module.name;
+        if let Some((_, _, found)) = loaded.iter().find(is_it) {
+            return Ok(found.clone());
+        }
+        let image = Ptx::from_binary(module.image.to_vec());
+        let fresh = context.load_module(image).map_err(failed)?;
+        loaded.push((context.ordinal(), module.name, fresh.clone()));
+        Ok(fresh)
+    }
+
+    /// An argument struct as cudarc wants it.
+    #[repr(transparent)]
+    #[derive(Clone, Copy)]
+    struct Passed<A>(A);
+
+    // SAFETY: `Args` promises plain numbers and device addresses.
+    unsafe impl<A: Args> DeviceRepr for Passed<A> {}
+
+    /// See [`super::Launch::run`].
+    pub unsafe fn run<A: Args>(
+        gpu: &Gpu,
+        module: Module,
+        kernel: &str,
+        blocks: [u32; 3],
+        threads: u32,
+        args: A,
+    ) -> Result<()> {
+        let stream = gpu.stream();
+        let function = loaded(stream.context(), module)?
+            .load_function(kernel)
+            .map_err(failed)?;
+        let (args, mut launch) = (Passed(args), stream.launch_builder(&function));
+        launch.arg(&args);
+        let config = LaunchConfig {
+            grid_dim: blocks.into(),
+            block_dim: (threads, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        // SAFETY: the caller's.
+        unsafe { launch.launch(config) }.map_err(failed)?;
+        Ok(())
+    }
+}
