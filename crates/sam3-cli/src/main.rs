@@ -29,14 +29,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sets how many threads all work shares; unless told, as many as the machine has.
+/// Starts the threads that all work shares; unless told how many, as many as the machine has.
 fn threads(wanted: Option<usize>) -> anyhow::Result<()> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global();
-    pool.map_err(|error| {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(wanted.unwrap_or(0));
+    pool.build_global().map_err(|error| {
         failure::Failure::environment(
-            format!("--threads {wanted}: {error}"),
-            "ask for fewer, or leave the flag out",
+            format!("threads cannot be started: {error}"),
+            "ask for fewer, --threads 1; `ulimit -u` and `ulimit -v` show how many a user may have, and the memory for them",
         )
     })
 }

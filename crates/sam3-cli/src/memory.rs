@@ -3,13 +3,15 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     io::Write as _,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use crate::failure::ENVIRONMENT;
 
-/// The C library's allocator; where it has no more, the run ends with a message and exit code 3 instead of an abort.
+/// The C library's allocator, which remembers what it had no room for.
 ///
-/// That goes for `try_reserve` too: an allocator is not told whether its caller could do without.
+/// Who asks with `try_reserve`, as for tensors and pictures, makes an error of it. For everybody else the standard library
+/// aborts, and [`end_for_want_of_memory`] turns that into a message and exit code 3.
 pub struct Allocator;
 
 #[global_allocator]
@@ -20,7 +22,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise; as for those below.
         let at = there(unsafe { System.alloc(layout) }, layout.size());
-        if layout.size() >= LARGE {
+        if layout.size() >= LARGE && !at.is_null() {
             in_huge_pages(at, layout.size());
         }
         at
@@ -62,17 +64,24 @@ fn in_huge_pages(at: *mut u8, size: usize) {
     let _ = (at, size);
 }
 
+/// The size of the last buffer that could not be had; 0 while all could.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
 #[inline(always)]
 fn there(at: *mut u8, size: usize) -> *mut u8 {
     if at.is_null() {
-        exhausted(size);
+        REFUSED.store(size, Ordering::Relaxed);
     }
     at
 }
 
-/// Says so and leaves, with nothing that allocates; what was half-written has no name yet, and the next run removes it.
-#[cold]
-fn exhausted(size: usize) -> ! {
+/// In an abort: where memory had run out, says so and leaves, with nothing that allocates. What was half-written has no name yet, and the
+/// next run removes it.
+pub fn end_for_want_of_memory() {
+    let size = REFUSED.load(Ordering::Relaxed);
+    if size == 0 {
+        return;
+    }
     let mut text = [0u8; 256];
     let room = text.len();
     let mut rest = &mut text[..];

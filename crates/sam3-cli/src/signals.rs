@@ -19,7 +19,7 @@ use signal_hook::{
     low_level,
 };
 
-use crate::failure::ENVIRONMENT;
+use crate::{failure::ENVIRONMENT, memory};
 
 /// What was to be done about a fault before: Rust's own handler, which knows a stack that overflowed.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
@@ -65,7 +65,7 @@ pub fn wait_for_the_end() {
 }
 
 /// Removes temporary files on Ctrl-C and its like, and turns a failing read of a mapped file, and a write beyond the
-/// limit on a file's size, into exit code 3.
+/// limit on a file's size, and an abort for want of memory, into exit code 3.
 ///
 /// What cannot be installed is left to the system: the run then ends without a word, and the next one cleans up.
 pub fn install() {
@@ -85,6 +85,11 @@ pub fn install() {
                 let _ = low_level::emulate_default_handler(signal);
             }
         });
+    }
+    if let Some(mut action) = action_of(libc::SIGABRT) {
+        action.sa_sigaction = aborted as extern "C" fn(_) as usize;
+        // SAFETY: the handler loads an atomic, writes to a file descriptor and exits, which a signal handler may do.
+        unsafe { libc::sigaction(libc::SIGABRT, &raw const action, null_mut()) };
     }
     // The write then gives an error of its own.
     // SAFETY: ignoring a signal runs no code.
@@ -111,6 +116,11 @@ fn action_of(signal: c_int) -> Option<libc::sigaction> {
         let mut action = mem::zeroed();
         (libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0).then_some(action)
     }
+}
+
+/// Tells why, where it is known; behind the handler `abort` ends the process.
+extern "C" fn aborted(_: c_int) {
+    memory::end_for_want_of_memory();
 }
 
 /// Names the file whose map cannot be read; any other fault is left to the handler that was there before.

@@ -9,11 +9,15 @@ use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 use self::header::Header;
 use super::{Image, exif, orientation::Orientation, samples};
 
+/// What decoding takes, a pixel, but for the progressive files of four inks, which take more.
+const MOST_BYTES: usize = 15;
+
 /// The first picture of a JPEG file; whatever lies behind its end is not looked at.
 pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     let header = Header::read(bytes)?;
     let pixels = samples::pixels(header.width.into(), header.height.into())?;
     header.check()?;
+    samples::room(MOST_BYTES * pixels)?;
     let picture = with_tables(bytes, &header);
     let mut decoder = Decoder::new(&*picture);
     decoder.set_color_transform(header.color_transform());

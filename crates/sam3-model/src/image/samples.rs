@@ -18,11 +18,21 @@ pub fn pixels(width: u32, height: u32) -> Result<usize, String> {
 
 /// Zeros for a decoder to write to: a picture that does not fit into memory is an error and not the end.
 pub fn buffer(len: usize) -> Result<Vec<u8>, String> {
+    let mut buffer = reserved(len)?;
+    buffer.resize(len, 0);
+    Ok(buffer)
+}
+
+/// Whether there is memory for a decoder that asks for it in a way that ends the process where there is none.
+pub fn room(len: usize) -> Result<(), String> {
+    reserved(len).map(drop)
+}
+
+fn reserved(len: usize) -> Result<Vec<u8>, String> {
     let mut buffer = Vec::new();
     buffer
         .try_reserve_exact(len)
-        .map_err(|_| format!("there is no memory for the picture's {len} bytes; make it smaller"))?;
-    buffer.resize(len, 0);
+        .map_err(|_| format!("out of memory: the picture takes {len} bytes; make it smaller"))?;
     Ok(buffer)
 }
 
