@@ -28,7 +28,7 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// True once a signal ends the run.
 static STOPPING: AtomicBool = AtomicBool::new(false);
-/// Calls of the model that end at the next layer then.
+/// Calls of the model that end at the next layer then, and results that are being written.
 static STOPPABLE: AtomicUsize = AtomicUsize::new(0);
 /// How long a signal waits for them: a layer takes less, where the machine is not very slow.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +47,17 @@ impl Drop for Stoppable {
     fn drop(&mut self) {
         STOPPABLE.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// While what it returns lives, a signal waits: for files that are of use together alone.
+pub fn uninterrupted() -> Stoppable {
+    let guard = Stoppable::new();
+    if STOPPING.load(Ordering::SeqCst) {
+        drop(guard);
+        wait_for_the_end();
+        return Stoppable::new();
+    }
+    guard
 }
 
 /// Whether a call of the model goes on behind a layer.
@@ -75,12 +86,12 @@ pub fn install() {
     if let Ok(mut signals) = Signals::new(wanted) {
         let _ = thread::Builder::new().spawn(move || {
             for signal in signals.forever() {
-                sam3_package::discard_staged();
                 STOPPING.store(true, Ordering::SeqCst);
                 let end = Instant::now() + PATIENCE;
                 while STOPPABLE.load(Ordering::SeqCst) > 0 && Instant::now() < end {
                     thread::sleep(Duration::from_millis(5));
                 }
+                sam3_package::discard_staged();
                 // Ends the process as the signal would have, so that a shell sees it.
                 let _ = low_level::emulate_default_handler(signal);
             }

@@ -62,7 +62,7 @@ pub fn draw(count: usize) -> anyhow::Result<Vec<Scene>> {
     let lines = BufReader::new(flate2::read::GzDecoder::new(RECIPES)).lines();
     let draw = |(seed, line): (u64, std::io::Result<String>)| {
         let recipe: Recipe = serde_json::from_str(&line?).context("the embedded scenes")?;
-        Ok(recipe.draw(seed))
+        recipe.draw(seed)
     };
     (0..).zip(lines).take(count).map(draw).collect()
 }
@@ -77,18 +77,18 @@ impl Recipe {
     }
 
     /// Draws the scene; `seed` decides the grain of its noise.
-    fn draw(&self, seed: u64) -> Scene {
+    fn draw(&self, seed: u64) -> anyhow::Result<Scene> {
         let mut canvas = Canvas::new(&self.background(seed));
         for (number, object) in (1..).zip(&self.objects) {
             canvas.draw(object, number);
         }
         let number_at = |x: u32, y: u32| canvas.numbers[((2 * y + 1) * CANVAS + 2 * x + 1) as usize];
         let mask = |&target: &usize| Mask::from_fn(SIZE, SIZE, |x, y| usize::from(number_at(x, y)) == target + 1);
-        Scene {
+        Ok(Scene {
             prompt: self.prompt(),
             truth: self.targets.iter().map(mask).collect(),
-            image: canvas.image.resize(SIZE, SIZE).expect("there is room for a scene"),
-        }
+            image: canvas.image.resize(SIZE, SIZE)?,
+        })
     }
 
     /// `[SIZE, SIZE, 3]`: the gradient and its noise.

@@ -17,7 +17,7 @@ use super::{
     places::{Guard, Place, Wanted, mask_name},
     report, stamp,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, signals};
 
 /// How results are written, the same for all pictures of a run.
 pub struct Writer<'a> {
@@ -28,6 +28,7 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Writes one picture's results, all before any gets its name, and removes what an earlier run left beside them.
     pub fn write(&self, place: &Place, image: &Image, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
+        let _uninterrupted = signals::uninterrupted();
         make_folder(place.folder())?;
         let mut staged = Vec::new();
         if self.wanted.masks {
@@ -43,18 +44,20 @@ impl Writer<'_> {
             staged.push(self.stage(place.ids(), &stamp::png(id_map(image, report)?.to_png()))?);
         }
         staged.push(self.stage(place.overlay(), &stamp::png(draw(image, report).to_png()))?);
-        // Last: where the JSON is, the rest is.
-        staged.push(self.stage(place.json(), &report.to_json_file(self.wanted.polygons)?)?);
+        // Last: where the JSON is, the rest is, and nothing of an earlier run.
+        let json = self.stage(place.json(), &report.to_json_file(self.wanted.polygons)?)?;
         // The JSON of an earlier run vouches for its own files and must not for these, should this run be killed now.
         if stamp::is_ours(&place.json()) {
             remove_old(&place.json())?;
         }
-        let mut written = Vec::with_capacity(staged.len());
+        let mut written = Vec::with_capacity(staged.len() + 1);
         for file in staged {
             written.push(file.target().to_owned());
             file.commit()?;
         }
         self.remove_earlier(place, &written)?;
+        written.push(json.target().to_owned());
+        json.commit()?;
         Ok(written)
     }
 
