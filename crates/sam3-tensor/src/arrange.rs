@@ -3,13 +3,10 @@
 use crate::{
     Device, Element, Result, Shape, Tensor,
     error::mismatch,
-    launch::{self, Address, Args, Launch, Module, module},
+    launch::{self, Address, Args, Launch, MOST_AXES, Module, axes, module},
     shape::{broadcast, broadcast_strides, strides},
     storage::with_values,
 };
-
-/// Axes that [`Block`]s may have.
-const MOST_AXES: usize = 6;
 
 impl Tensor {
     /// `len` indices of an axis, from `start` on. Of the first axis, the elements are shared.
@@ -272,13 +269,6 @@ fn launch_copy(from: &Tensor, source: Block<'_>, to: &Tensor, target: Block<'_>,
     if dims.len() > MOST_AXES || u32::try_from(most).is_err() {
         mismatch!("{from:?}: a kernel copies {MOST_AXES} axes and 2³² elements at most");
     }
-    let axes = |of: &[usize], rest: u32| {
-        let mut axes = [rest; MOST_AXES];
-        for (axis, of) in axes[MOST_AXES - of.len()..].iter_mut().zip(of) {
-            *axis = *of as u32;
-        }
-        axes
-    };
     let mut launch = Launch::on(from.device());
     let args = CopyArgs {
         from: launch.input(from, from.dtype())? + source.start as u64 * size,

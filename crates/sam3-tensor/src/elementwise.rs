@@ -7,7 +7,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use crate::{
     DType, Result, Tensor,
     error::mismatch,
-    launch::{self, Address, Args, Launch, Module, module, type_name},
+    launch::{self, Address, Args, Launch, MOST_AXES, Module, axes, module, type_name},
     shape::{broadcast, broadcast_strides, elements},
     storage::{Buffer, filled, reserved},
 };
@@ -322,8 +322,6 @@ impl Sub<&Tensor> for f64 {
 
 const MODULE: Module = module!("elementwise");
 const THREADS: usize = 256;
-const MOST_AXES: usize = 6;
-
 fn blocks(x: &Tensor) -> [usize; 3] {
     [x.elem_count().div_ceil(THREADS), 1, 1]
 }
@@ -387,13 +385,6 @@ fn launch_binary([a, b]: [&Tensor; 2], strides: [Vec<usize>; 2], dims: &[usize],
     if dims.len() > MOST_AXES || u32::try_from(total).is_err() {
         mismatch!("{a:?} and {b:?}: a kernel takes {MOST_AXES} axes and 2³² elements at most");
     }
-    let axes = |of: &[usize], rest: u32| {
-        let mut axes = [rest; MOST_AXES];
-        for (axis, of) in axes[MOST_AXES - of.len()..].iter_mut().zip(of) {
-            *axis = *of as u32;
-        }
-        axes
-    };
     let out = launch::uninitialised(dims, DType::F32, a.device())?;
     let mut launch = Launch::on(a.device());
     let args = BinaryArgs {

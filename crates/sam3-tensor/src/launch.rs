@@ -143,6 +143,18 @@ impl<'a> Launch<'a> {
     }
 }
 
+/// Axes that kernels take of tensors that they read in strides.
+pub const MOST_AXES: usize = 6;
+
+/// Extents or strides as those kernels take them: aligned at the last axis, `rest` for axes that there are not.
+pub fn axes(of: &[usize], rest: u32) -> [u32; MOST_AXES] {
+    let mut axes = [rest; MOST_AXES];
+    for (axis, of) in axes[MOST_AXES - of.len()..].iter_mut().zip(of) {
+        *axis = *of as u32;
+    }
+    axes
+}
+
 /// The names that kernels have for element types.
 pub fn type_name(dtype: DType) -> Result<&'static str> {
     match dtype {
