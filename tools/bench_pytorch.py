@@ -129,7 +129,7 @@ def worker(args):
     start = time.perf_counter()
     dtype = getattr(torch, PRECISIONS[args.worker])
     wait = torch.cuda.synchronize if args.device == "cuda" else lambda: None
-    model = reference.load(args.model).to(dtype).to(args.device)
+    model = reference.load(args.model, image_size=args.image_size).to(dtype).to(args.device)
     wait()
     loaded = time.perf_counter() - start
     rgb = picture(args.image)
@@ -159,6 +159,7 @@ def spawn(args, precision):
     command = [sys.executable, __file__, "--worker", precision, "--model", args.model, "--threads", args.threads]
     command += ["--device", args.device] + (["--uninterrupted"] if args.uninterrupted else [])
     command += ["--image", args.image] if args.image else []
+    command += ["--image-size", args.image_size] if args.image_size else []
     return subprocess.Popen([str(w) for w in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -176,6 +177,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="sam3.pt, or a folder with model.safetensors")
     parser.add_argument("--image", type=Path, help="a photo (default: seeded noise; the time is the same)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="the model's input (default: the config's, 1008)")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32", "bf16"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--uninterrupted", action="store_true", help="the second run of each round too")

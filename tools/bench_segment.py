@@ -33,6 +33,7 @@ def ours(args, package, compute):
     words = [args.binary, "bench", "--json", "--warm-up", 0, "--rounds", 1, "--checkpoint-path", package, "--device", "cpu"]
     words += ["--compute", compute, "--prompt", "a yellow school bus"]
     words += ["--image", args.image] if args.image else []
+    words += ["--image-size", args.image_size] if args.image_size else []
     output = subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE).stdout
     run = json.loads(output)
     row = {name: sum(run["stage_seconds"][stage] for stage in stages) for name, (_, stages) in STAGES.items()}
@@ -77,6 +78,7 @@ def main():
     parser.add_argument("--int8", type=Path, required=True, help="package for int8 compute")
     parser.add_argument("--binary", type=Path, default=Path("target/release/sam3"))
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--image-size", type=int, metavar="N", help="the model's input (default: the checkpoint's, 1008)")
     parser.add_argument("--peers", default="fp32,bf16", help="PyTorch's precisions: bf16 takes minutes without AVX-512 BF16")
     parser.add_argument("--modes", default="f32,bf16,int8", help="of sam3: its `--compute`s")
     parser.add_argument("--rounds", type=int, default=3)

@@ -12,6 +12,7 @@ official code does:
 Import it; it is not a command. `forward(model, ...)` returns the final outputs, and with `stages=True` every stage.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -29,10 +30,12 @@ SAM3_VIT_WIDTH = 1024
 OFFICIAL_EPS = 1e-5
 
 
-def build(config, state_dict=None):
-    """A `Sam3Model` in evaluation mode from a config (dictionary or `Sam3Config`) and transformers' tensors."""
-    if isinstance(config, dict):
-        config = Sam3Config(**config)
+def build(config, state_dict=None, image_size=None):
+    """A `Sam3Model` in evaluation mode from a config (dictionary or `Sam3Config`) and transformers' tensors; where
+    `image_size` is given, with the rotary positions of pictures of that size."""
+    config = Sam3Config(**config) if isinstance(config, dict) else copy.deepcopy(config)
+    if image_size:
+        config.image_size = image_size
     if state_dict is None:
         return official(Sam3Model(config).eval())
     with no_init_weights():  # Drawing 840 million random numbers only to overwrite them takes half a minute.
@@ -41,21 +44,21 @@ def build(config, state_dict=None):
     return official(model.eval())
 
 
-def load(path, config=configs.FULL):
-    """A `Sam3Model` from a folder with `config.json` and `model.safetensors` (with or without `detector_model.`), or
+def load(path, config=configs.FULL, image_size=None):
+    """As `build`, a `Sam3Model` from a folder with `config.json` and `model.safetensors` (with or without `detector_model.`), or
     from an official `.pt`, which carries no configuration."""
     folder = Path(path)
     if folder.is_file():
         state = torch.load(folder, map_location="cpu", mmap=True, weights_only=True)
         config = Sam3Config(**config)
-        return build(config, official_layout.to_transformers(state.get("model", state), config))
+        return build(config, official_layout.to_transformers(state.get("model", state), config), image_size)
     tensors = load_file(folder / "model.safetensors")
     tensors = {
         name.removeprefix("detector_model."): tensor
         for name, tensor in tensors.items()
         if not name.startswith(("tracker_model.", "tracker_neck."))
     }
-    return build(json.loads((folder / "config.json").read_text()), tensors)
+    return build(json.loads((folder / "config.json").read_text()), tensors, image_size)
 
 
 def official(model):

@@ -30,6 +30,10 @@ import reference
 REPOSITORY = TOOLS.parent
 FINAL = ("pred_logits", "pred_boxes", "presence_logits", "pred_masks", "semantic_seg")
 SEED = 3
+# Of `odd`, whose own is 140: 7 x 7 patches fill no whole windows, 14 x 14 are more than its own.
+IMAGE_SIZES = (98, 196)
+# Stages that depend on the image size by themselves.
+OF_SIZES = ("vit.", "neck.position", "geometry.features", "fusion.output", "decoder.boxes.")
 # Of a tensor's largest value: what another CPU, or PyTorch's choice of kernel, may change.
 CHECK_TOLERANCE = 1e-4
 # Not the demo's scene: here two boats touch and are hard to tell apart.
@@ -70,10 +74,11 @@ def odd(folder):
     (odd / "config.json").write_text(json.dumps(configs.compact(config), indent=1) + "\n")
     checkpoints.write_torch(odd / "odd.pt", checkpoints.official_state_dict(config, weights))
 
-    model = reference.build(config, tensors)
     generator = torch.Generator().manual_seed(SEED)
-    side = config.vision_config.image_size
-    pixels = torch.rand(1, 3, side, side, generator=generator) * 2 - 1
+
+    def pixels(side):
+        return torch.rand(1, 3, side, side, generator=generator) * 2 - 1
+
     length = config.text_config.max_position_embeddings
     boxes = torch.tensor([[0.31, 0.42, 0.37, 0.23], [0.8, 0.71, 0.29, 0.53], [0.02, 0.97, 0.11, 0.13]])
     cases = dict(
@@ -82,10 +87,17 @@ def odd(folder):
         boxes=dict(input_ids=tokens([62, 9, 0, 41, 7, 63], length), boxes=boxes, labels=torch.tensor([1, 0, 1])),
         visual=dict(input_ids=tokens([62, 21, 63], length), boxes=boxes[1:2], labels=torch.tensor([1])),
     )
+
+    def record(file, image_size, keep):
+        values = pixels(image_size)
+        expected = run(reference.build(config, tensors, image_size), values, cases, keep)
+        save_file(expected | {"image/pixel_values": values}, folder / file)
+
     big = ("mask.pixel_decoder", "mask.prompt_attention")
-    expected = run(model, pixels, cases, lambda case, name: case == "boxes" or name not in big)
-    expected["image/pixel_values"] = pixels
-    save_file(expected, folder / "odd_expected.safetensors")
+    own = config.vision_config.image_size
+    record("odd_expected.safetensors", own, lambda case, name: case == "boxes" or name not in big)
+    for size in IMAGE_SIZES:
+        record(f"odd_{size}_expected.safetensors", size, lambda _, name: name.startswith(OF_SIZES))
 
 
 def trained(folder, demo):

@@ -1,9 +1,10 @@
-"""Compares `sam3 segment` with the reference on a full-width, reduced-depth model at 1008 px.
+"""Compares `sam3 segment` with the reference on a full-width, reduced-depth model at 1008 px, then at smaller sizes.
 
     cargo build --release && python tools/interop/segment.py --binary target/release/sam3
 
 Makes (once, in `--cache`) the `wide3` model as an official `.pt` and as transformers' `model.safetensors`, draws a seeded
-picture, and for each file runs three prompts: text; text with a positive and a negative box; boxes only. It asserts
+picture, and for each file runs three prompts: text; text with a positive and a negative box; boxes only. The official file
+runs them at the other `IMAGE_SIZES`, too: at 504 the grid of 36 patches fills no whole windows of 24. It asserts
 
 - logits, boxes and presence within 1e-4 of the reference, mask and semantic logits within 1e-3 of their largest value;
 - the instances of `STEM.json`: the reference's, in number, score and box, with masks that `pycocotools` decodes to the
@@ -34,7 +35,8 @@ sys.path.insert(0, str(TOOLS))
 
 import reference
 
-SIDE = 1008
+OWN_SIZE = 1008
+IMAGE_SIZES = (OWN_SIZE, 672, 504)
 WIDTH, HEIGHT = 641, 427
 THRESHOLD = 0.5
 # Absolute for logits, boxes and presence; relative to the largest value for masks.
@@ -102,14 +104,14 @@ def prompt_tensors(case):
     return dict(input_ids=ids, boxes=cxcywh, labels=boxes[:, 4].long())
 
 
-def expected(cache, image):
-    """The reference's outputs of every case, computed once."""
-    file = cache / "expected.safetensors"
+def expected(cache, image, size):
+    """The reference's outputs of every case at an image size, computed once."""
+    file = cache / f"expected_{size}.safetensors"
     if not file.is_file():
         print(f"computing {file}", file=sys.stderr)
-        model = reference.load(cache / "transformers")
+        model = reference.load(cache / "transformers", image_size=size)
         rgb = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
-        resized = v2.Resize((SIDE, SIDE), antialias=True)(rgb).permute(1, 2, 0)
+        resized = v2.Resize((size, size), antialias=True)(rgb).permute(1, 2, 0)
         with torch.no_grad():
             features, position = reference.encode_image(model, reference.normalise(resized))
         tensors = {}
@@ -120,11 +122,12 @@ def expected(cache, image):
     return load_file(file)
 
 
-def command(binary, checkpoint, image, case, folder):
+def command(binary, checkpoint, image, size, case, folder):
     """The command line of one run."""
     words = [binary, "segment", "--image", image, "--checkpoint-path", checkpoint, "--threshold", str(THRESHOLD)]
     words += ["--compute", "f32", "--output", folder, "--dump-tensors", folder / "dump.safetensors", "-q"]
     words += ["--prompt", case["prompt"]] if case["prompt"] else []
+    words += ["--image-size", size] if size != OWN_SIZE else []
     for box in case["boxes"]:
         words += ["--box", ",".join(str(value) for value in box)]
     return [str(word) for word in words]
@@ -202,12 +205,31 @@ def check_instance(instance, score, box, mask):
     return complaints
 
 
+def agrees(binary, checkpoint, image, size, case, wanted):
+    """Runs one case; says what it gives and whether that is the reference's."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        image.save(folder / "picture.png")
+        line = command(binary, checkpoint, folder / "picture.png", size, case, folder)
+        if subprocess.run(line, stdout=subprocess.DEVNULL, preexec_fn=limit_memory).returncode != 0:
+            print(f"  FAIL {' '.join(line)}")
+            return False
+        good = compare_tensors(load_file(folder / "dump.safetensors"), wanted)
+        complaints = check_instances(json.loads((folder / "picture.json").read_text()), wanted, case)
+    for complaint in complaints[:5]:
+        print(f"  FAIL {complaint}")
+    if not complaints:
+        print("  ok   instances")
+    return good and not complaints
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, default=TOOLS.parent / "target/release/sam3")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/sam3-ci")
     parser.add_argument("--layout", choices=["official", "transformers"], help="only this file")
     parser.add_argument("--case", choices=CASES, help="only this prompt")
+    parser.add_argument("--image-size", type=int, nargs="+", default=IMAGE_SIZES, metavar="N")
     parser.add_argument("--write-image", type=Path, metavar="FILE")
     args = parser.parse_args()
     torch.set_num_threads(2)
@@ -218,31 +240,18 @@ def main():
     cache = args.cache / f"wide3-{digest()}"
     cache.mkdir(parents=True, exist_ok=True)
     files = checkpoints(cache)
-    reference_outputs = expected(cache, image)
     failures = 0
-    for layout, file in files.items():
-        if args.layout not in (None, layout):
-            continue
-        for name, case in CASES.items():
-            if args.case not in (None, name):
+    for size in args.image_size:
+        reference_outputs = expected(cache, image, size)
+        for layout, file in files.items():
+            if args.layout not in (None, layout) or (args.layout is None and size != OWN_SIZE and layout != "official"):
                 continue
-            print(f"{layout} {file.name}, {name}")
-            wanted = {key: reference_outputs[f"{name}/{key}"] for key in TOLERANCE}
-            with tempfile.TemporaryDirectory() as folder:
-                folder = Path(folder)
-                image.save(folder / "picture.png")
-                line = command(args.binary, file, folder / "picture.png", case, folder)
-                if subprocess.run(line, stdout=subprocess.DEVNULL, preexec_fn=limit_memory).returncode != 0:
-                    print(f"  FAIL {' '.join(line)}")
-                    failures += 1
+            for name, case in CASES.items():
+                if args.case not in (None, name):
                     continue
-                good = compare_tensors(load_file(folder / "dump.safetensors"), wanted)
-                complaints = check_instances(json.loads((folder / "picture.json").read_text()), wanted, case)
-            for complaint in complaints[:5]:
-                print(f"  FAIL {complaint}")
-            if not complaints:
-                print("  ok   instances")
-            failures += not good or bool(complaints)
+                print(f"{layout} {file.name}, {size} px, {name}")
+                wanted = {key: reference_outputs[f"{name}/{key}"] for key in TOLERANCE}
+                failures += not agrees(args.binary, file, image, size, case, wanted)
     print(f"{failures} of the runs differ" if failures else "all runs agree with the reference")
     sys.exit(1 if failures else 0)
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use sam3_model::{TensorError, image::ImageError};
+use sam3_model::{TensorError, config::VitConfig, image::ImageError};
 use sam3_package::{Error, is_wrong_path};
 
 /// The input is at fault.
@@ -109,7 +109,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             error if error.is_input() => INPUT,
             _ => ENVIRONMENT,
         },
-        Some(Known::Model(sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_))) => USAGE,
+        Some(Known::Model(
+            sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_) | sam3_model::Error::ImageSize { .. },
+        )) => USAGE,
         Some(Known::Model(sam3_model::Error::NotFinite(_) | sam3_model::Error::Checkpoint { .. })) => INPUT,
         Some(Known::Image(ImageError::Io { source, .. })) if !is_wrong_path(source) => ENVIRONMENT,
         Some(Known::Image(_)) => INPUT,
@@ -126,6 +128,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         }
         Known::Package(Error::Invalid { path, .. }) => no_content(path).unwrap_or(FILE_HINT),
         Known::Package(error) => package_hint(error)?,
+        Known::Model(sam3_model::Error::ImageSize { found, vit }) => return nearest_size(*found, vit),
         Known::Model(error) => model_hint(error)?,
         Known::Image(ImageError::Invalid { name, .. }) => no_content(Path::new(name)).unwrap_or(IMAGE_HINT),
         Known::Image(_) => IMAGE_HINT,
@@ -170,6 +173,12 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+fn nearest_size(found: usize, vit: &VitConfig) -> Option<String> {
+    let sizes = vit.image_sizes().chain([vit.image_size]);
+    let nearest = sizes.min_by_key(|size| size.abs_diff(found))?;
+    Some(format!("--image-size {nearest} is the nearest that it takes"))
 }
 
 fn package_hint(error: &Error) -> Option<&'static str> {

@@ -12,10 +12,12 @@ mod reader;
 mod rotary;
 mod stated;
 
+use std::{iter::StepBy, ops::RangeInclusive};
+
 use reader::Reader;
 use sam3_package::{StateDict, package::BAKED_PROMPTS};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A whole SAM 3 image model's architecture.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +67,33 @@ pub struct VitConfig {
     pub eps: f64,
 }
 
+/// Tokens in a side of the largest input that is not the model's own: of SAM 3, 2016 pixels.
+const MOST_TOKENS: usize = 144;
+
 impl VitConfig {
     /// Side of the token grid: 72 at 1008 pixels.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
+    }
+
+    /// The sides that an input may have, in pixels, beside the model's own: multiples of the patch from one window to 144
+    /// tokens a side, of SAM 3 from 336 to 2016.
+    pub fn image_sizes(&self) -> StepBy<RangeInclusive<usize>> {
+        let (least, most) = (self.window * self.patch_size, MOST_TOKENS * self.patch_size);
+        (least..=most).step_by(self.patch_size)
+    }
+
+    /// # Errors
+    /// When an input cannot have that side.
+    pub(crate) fn check_image_size(&self, found: usize) -> Result<()> {
+        let mut sizes = self.image_sizes();
+        if found == self.image_size || sizes.any(|size| size == found) {
+            return Ok(());
+        }
+        Err(Error::ImageSize {
+            found,
+            vit: Box::new(self.clone()),
+        })
     }
 }
 

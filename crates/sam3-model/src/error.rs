@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::config::VitConfig;
+
 /// An error that names the file, the tensor or the prompt at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,20 @@ pub enum Error {
     /// The device cannot compute in the precision that was asked for.
     #[error("{0}")]
     Precision(String),
+    /// The model takes no pictures of that size.
+    #[error(
+        "image size {found}: expected the model's own {}, or a multiple of {} from {} to {}",
+        vit.image_size,
+        vit.patch_size,
+        vit.image_sizes().next().unwrap_or(vit.image_size),
+        vit.image_sizes().last().unwrap_or(vit.image_size)
+    )]
+    ImageSize {
+        /// Pixels in a side, as they were asked for.
+        found: usize,
+        /// The trunk, which tells its [`image_sizes`](VitConfig::image_sizes).
+        vit: Box<VitConfig>,
+    },
     /// The image was encoded by another model than the one that is asked about it.
     #[error("the image was encoded by another model; encode it with the one that looks at it")]
     OtherModel,
@@ -48,9 +64,6 @@ pub enum Error {
     /// A part of the model's answer is an infinity or NaN.
     #[error("{0}")]
     NotFinite(String),
-    /// Two models that were to be compared are of different architectures.
-    #[error("{0}")]
-    Architecture(String),
     /// A file of raw outputs could not be written.
     #[error("{0}")]
     Output(String),

@@ -1,6 +1,9 @@
 //! What depends on the size of the picture that the model sees, and on nothing else.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use sam3_tensor::{
     Device, Tensor,
@@ -8,6 +11,26 @@ use sam3_tensor::{
 };
 
 use crate::{Config, Result};
+
+/// The tables of the sizes that were asked for so far, each built once and kept: of SAM 3, 8 MB at 1008 pixels.
+#[derive(Default)]
+pub struct InputSizes(Mutex<BTreeMap<usize, Arc<InputSize>>>);
+
+impl InputSizes {
+    /// Those of one size, which the model has to have.
+    ///
+    /// # Errors
+    /// When the device has no room for them.
+    pub fn get(&self, image_size: usize, config: &Config, device: &Device) -> Result<Arc<InputSize>> {
+        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(size) = built.get(&image_size) {
+            return Ok(size.clone());
+        }
+        let size = Arc::new(InputSize::new(image_size, config, device)?);
+        built.insert(image_size, size.clone());
+        Ok(size)
+    }
+}
 
 /// The tables of one input size: built once, and then good for every picture that is resized to it.
 pub struct InputSize {
@@ -24,16 +47,17 @@ pub struct InputSize {
 }
 
 impl InputSize {
-    /// Of the size that the model was trained with, for a model on `device`.
+    /// Of pictures with sides of `image_size` pixels, a multiple of the patch, for a model on `device`.
     ///
     /// # Errors
     /// When the device has no room for the tables.
-    pub fn new(config: &Config, device: &Device) -> Result<Self> {
-        let (grid, vit) = (config.vit.grid(), &config.vit);
+    pub fn new(image_size: usize, config: &Config, device: &Device) -> Result<Self> {
+        let vit = &config.vit;
+        let grid = image_size / vit.patch_size;
         let head_dim = vit.width / vit.heads;
         let rope = |side, scale| Rope::new(side, head_dim, scale, device).map(Arc::new);
         Ok(Self {
-            image_size: vit.image_size,
+            image_size,
             window_rope: rope(vit.window, 1.0)?,
             // The trained positions are a window's: the grid's are as far apart.
             global_rope: rope(grid, vit.window as f64 / grid as f64)?,

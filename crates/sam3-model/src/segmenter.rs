@@ -12,7 +12,10 @@ pub use options::Options;
 pub use prompt::{ExemplarBox, Prompt};
 use rayon::ThreadPool;
 use sam3_package::StateDict;
-use sam3_tensor::{Device, Tensor, ops};
+use sam3_tensor::{
+    Device, Tensor,
+    ops::{self, Compute},
+};
 use texts::Texts;
 
 use crate::{
@@ -20,7 +23,7 @@ use crate::{
     baked::{self, VISUAL},
     error::{Error, Result},
     image::Image,
-    input_size::InputSize,
+    input_size::{InputSize, InputSizes},
     model::{
         self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace, Watch, Watcher,
     },
@@ -35,19 +38,40 @@ use crate::{
 /// segmenter: one that encodes an image or a text keeps no other one waiting.
 ///
 /// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says so.
+///
+/// A clone is the same model: weights and texts are shared.
+#[derive(Clone)]
 pub struct Segmenter {
+    shared: Arc<Shared>,
+    /// Pixels in a side of what the model sees.
+    image_size: usize,
+}
+
+/// What a model's segmenters have in common.
+struct Shared {
     /// Unlike any other's of this process.
     identity: Arc<()>,
     /// Its own threads, where it has some.
     pool: Option<ThreadPool>,
     model: Sam3Image,
-    size: Arc<InputSize>,
+    sizes: InputSizes,
     config: Config,
     tokenizer: Tokenizer,
     device: Device,
+    compute: Compute,
     texts: Texts<TextFeatures>,
     baked: Vec<String>,
     unexpected: Vec<String>,
+}
+
+/// An image as it goes into the model.
+struct Input {
+    /// `[3, image_size, image_size]`.
+    pixels: Tensor,
+    size: Arc<InputSize>,
+    /// The image's own, in pixels.
+    width: u32,
+    height: u32,
 }
 
 /// An image as the detector of one model sees it.
@@ -75,10 +99,11 @@ impl Segmenter {
         Self::open_with(path, &Options::new(device))
     }
 
-    /// As [`Segmenter::open`], in faster precisions or on so many threads.
+    /// As [`Segmenter::open`], in faster precisions, at another image size or on so many threads.
     ///
     /// # Errors
-    /// As there; where the device has no products of that precision, and where no threads can be started.
+    /// As there; where the device has no products of that precision, where the model does not take that image size, and where no
+    /// threads can be started.
     pub fn open_with(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         Self::load(Arc::new(StateDict::open(path.as_ref())?), options)
     }
@@ -91,32 +116,65 @@ impl Segmenter {
         precision::check(options.compute, &options.device)?;
         let pool = options.pool()?;
         let config = Config::of(&dict)?;
+        let image_size = options.image_size.unwrap_or(config.vit.image_size);
+        config.vit.check_image_size(image_size)?;
         let weights = Weights::new(dict.clone(), options.device.clone()).with_compute(options.compute);
         let model = Sam3Image::load(&weights, &config)?;
         let tokenizer = Tokenizer::new();
         let (baked, texts) = baked::load(&dict, &weights, &tokenizer, &config)?;
-        Ok(Self {
+        let shared = Shared {
             identity: Arc::new(()),
             pool,
             model,
-            size: Arc::new(InputSize::new(&config, &options.device)?),
+            sizes: InputSizes::default(),
             config,
             tokenizer,
             device: options.device.clone(),
+            compute: options.compute,
             texts: Texts::new(texts, Self::TEXTS_KEPT),
             baked,
             unexpected: weights.finish()?,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            image_size,
         })
+    }
+
+    /// The same model, to see pictures as squares of so many pixels a side: one of
+    /// [`image_sizes`](crate::config::VitConfig::image_sizes), or its own.
+    ///
+    /// Time falls somewhat faster than the number of pixels, and so does what is found of small things: a model is best at the
+    /// size that it was trained with. What one size encoded, any other answers prompts about.
+    ///
+    /// # Errors
+    /// When the model does not take that size.
+    pub fn at_image_size(&self, image_size: usize) -> Result<Self> {
+        self.shared.config.vit.check_image_size(image_size)?;
+        Ok(Self {
+            shared: self.shared.clone(),
+            image_size,
+        })
+    }
+
+    /// Pixels in a side of the square that a picture is resized to.
+    pub fn image_size(&self) -> usize {
+        self.image_size
     }
 
     /// The model's architecture.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.shared.config
     }
 
     /// Where the model runs.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.shared.device
+    }
+
+    /// What the encoders' large products are computed in.
+    pub fn compute(&self) -> Compute {
+        self.shared.compute
     }
 
     /// Waits until everything that was asked of the device is done: a GPU computes while [`encode`](Self::encode) and
@@ -125,12 +183,12 @@ impl Segmenter {
     /// # Errors
     /// What failed there in the meantime.
     pub fn synchronize(&self) -> Result<()> {
-        Ok(self.device.synchronize()?)
+        Ok(self.shared.device.synchronize()?)
     }
 
     /// The only texts that a package without a text encoder knows; empty where any text will do.
     pub fn baked_prompts(&self) -> &[String] {
-        &self.baked
+        &self.shared.baked
     }
 
     /// What the model reads of a text that is too long for it; none for a text that is read whole.
@@ -138,12 +196,12 @@ impl Segmenter {
     /// As with the official tokenizer, a text's tokens beyond [`CONTEXT_LENGTH`](crate::tokenizer::CONTEXT_LENGTH) are
     /// ignored. What is returned is [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] needs no model for this.
     pub fn truncated_prompt(&self, text: &str) -> Option<String> {
-        self.tokenizer.truncated(text)
+        self.shared.tokenizer.truncated(text)
     }
 
     /// Keys of the checkpoint that the image model does not know.
     pub fn unexpected_keys(&self) -> &[String] {
-        &self.unexpected
+        &self.shared.unexpected
     }
 
     /// Encodes an image: the expensive step, once an image.
@@ -151,7 +209,7 @@ impl Segmenter {
     /// # Errors
     /// When memory runs out or the device fails.
     pub fn encode(&self, image: &Image) -> Result<Encoded> {
-        self.run(|| self.encode_pixels(&self.pixels(image)?, image, &mut ()))
+        self.run(|| self.encode_input(&self.input(image)?, &mut ()))
     }
 
     /// [`encode`](Self::encode), watched.
@@ -159,7 +217,7 @@ impl Segmenter {
     /// # Errors
     /// As there, and [`Error::Stopped`].
     pub fn encode_watched(&self, image: &Image, watch: &mut Watch<'_>) -> Result<Encoded> {
-        self.run(|| self.encode_pixels(&self.pixels(image)?, image, &mut Watcher(watch)))
+        self.run(|| self.encode_input(&self.input(image)?, &mut Watcher(watch)))
     }
 
     /// Encodes a prompt's text ahead of time; later prompts with the same text find it done.
@@ -193,9 +251,9 @@ impl Segmenter {
     /// As [`Segmenter::segment`].
     pub fn time(&self, image: &Image, text: &str) -> Result<(Encoded, Detections, StageTimes)> {
         self.run(|| {
-            let pixels = self.pixels(image)?;
+            let input = self.input(image)?;
             let mut clock = Clock::start();
-            let (encoded, detections) = self.observe(&pixels, image, text, &mut clock)?;
+            let (encoded, detections) = self.observe(&input, text, &mut clock)?;
             Ok((encoded, detections, clock.times))
         })
     }
@@ -207,7 +265,7 @@ impl Segmenter {
     pub fn trace(&self, image: &Image, text: &str) -> Result<(Encoded, Detections, Trace)> {
         self.run(|| {
             let mut trace = Trace::default();
-            let (encoded, detections) = self.observe(&self.pixels(image)?, image, text, &mut trace)?;
+            let (encoded, detections) = self.observe(&self.input(image)?, text, &mut trace)?;
             Ok((encoded, detections, trace))
         })
     }
@@ -230,14 +288,14 @@ impl Segmenter {
 
     /// On the model's own threads, where it has some.
     fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
+        match &self.shared.pool {
             Some(pool) => pool.install(work),
             None => work(),
         }
     }
 
     fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
-        if !Arc::ptr_eq(&self.identity, &encoded.identity) {
+        if !Arc::ptr_eq(&self.shared.identity, &encoded.identity) {
             return Err(Error::OtherModel);
         }
         let boxes = prompt
@@ -246,38 +304,45 @@ impl Segmenter {
             .map(|exemplar| encoded.normalise(exemplar))
             .collect::<Result<Vec<_>>>()?;
         let text = self.text_features(prompt, observer)?;
-        self.model.forward_grounding(&encoded.features, &text, &boxes, observer)
+        self.shared
+            .model
+            .forward_grounding(&encoded.features, &text, &boxes, observer)
     }
 
-    fn pixels(&self, image: &Image) -> Result<Tensor> {
+    fn input(&self, image: &Image) -> Result<Input> {
+        let Shared {
+            config, device, sizes, ..
+        } = &*self.shared;
+        let size = sizes.get(self.image_size, config, device)?;
         let extents = (image.height() as usize, image.width() as usize);
-        Ok(ops::pixels(image.rgb(), extents, self.size.image_size, &self.device)?)
-    }
-
-    fn encode_pixels(&self, pixels: &Tensor, image: &Image, observer: &mut dyn Observer) -> Result<Encoded> {
-        Ok(Encoded {
-            identity: self.identity.clone(),
-            features: self.model.encode_image(pixels, &self.size, observer)?,
+        Ok(Input {
+            pixels: ops::pixels(image.rgb(), extents, size.image_size, device)?,
+            size,
             width: image.width(),
             height: image.height(),
         })
     }
 
+    fn encode_input(&self, input: &Input, observer: &mut dyn Observer) -> Result<Encoded> {
+        let model = &self.shared.model;
+        Ok(Encoded {
+            identity: self.shared.identity.clone(),
+            features: model.encode_image(&input.pixels, &input.size, observer)?,
+            width: input.width,
+            height: input.height,
+        })
+    }
+
     /// One image and one text, every stage afresh (but for a text that is baked).
-    fn observe(
-        &self,
-        pixels: &Tensor,
-        image: &Image,
-        text: &str,
-        observer: &mut dyn Observer,
-    ) -> Result<(Encoded, Detections)> {
-        let encoded = self.encode_pixels(pixels, image, observer)?;
-        let text = match self.model.text_encoder() {
-            Some(encoder) => encoder.forward(&baked::token_ids(&self.tokenizer, text, &self.config)?, observer)?,
+    fn observe(&self, input: &Input, text: &str, observer: &mut dyn Observer) -> Result<(Encoded, Detections)> {
+        let model = &self.shared.model;
+        let encoded = self.encode_input(input, observer)?;
+        let text = match model.text_encoder() {
+            Some(encoder) => encoder.forward(&self.token_ids(text)?, observer)?,
             None => self.features_of(text, observer)?,
         };
         observer.made(Stage::Text, "text features", &text.features);
-        let detections = self.model.forward_grounding(&encoded.features, &text, &[], observer)?;
+        let detections = model.forward_grounding(&encoded.features, &text, &[], observer)?;
         Ok((encoded, detections))
     }
 
@@ -298,11 +363,18 @@ impl Segmenter {
     }
 
     fn features_of(&self, text: &str, observer: &mut dyn Observer) -> Result<TextFeatures> {
-        let ids = baked::token_ids(&self.tokenizer, text, &self.config)?;
-        self.texts.get_or_encode(&ids, || match self.model.text_encoder() {
+        let Shared {
+            model, texts, baked, ..
+        } = &*self.shared;
+        let ids = self.token_ids(text)?;
+        texts.get_or_encode(&ids, || match model.text_encoder() {
             Some(encoder) => encoder.forward(&ids, observer),
-            None => Err(Error::Prompt(baked::not_baked(&self.baked, text))),
+            None => Err(Error::Prompt(baked::not_baked(baked, text))),
         })
+    }
+
+    fn token_ids(&self, text: &str) -> Result<Vec<u32>> {
+        baked::token_ids(&self.shared.tokenizer, text, &self.shared.config)
     }
 }
 

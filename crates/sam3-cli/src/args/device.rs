@@ -1,12 +1,44 @@
-//! `--device`, `--gpu` and `--compute`: where the model runs, and in which precision.
+//! `--device`, `--gpu`, `--compute` and `--image-size`: where the model runs, in which precision, at what size.
 
 use std::{fmt, str::FromStr};
 
 use clap::ValueEnum;
-use sam3_model::{Compute, Device, auto_compute, gpu, gpu::GpuError, open_gpu};
+use sam3_model::{Compute, Device, Options, auto_compute, gpu, gpu::GpuError, open_gpu};
 use sam3_package::StateDict;
 
 use crate::{failure::Failure, output::Output};
+
+/// How a model runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelFlags {
+    /// Precision of the large matrix products
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
+    pub compute: ComputeFlag,
+    /// Pixels in a side of what the model sees, a multiple of 14 from 336 to 2016 [default: the checkpoint's, 1008]; 672 is
+    /// twice as fast and misses small things
+    #[arg(long, value_name = "N", value_parser = parse_image_size)]
+    pub image_size: Option<usize>,
+    /// Where.
+    #[command(flatten)]
+    pub device: DeviceFlags,
+}
+
+impl ModelFlags {
+    /// What they mean for this checkpoint on this device.
+    pub fn options(&self, dict: &StateDict, device: &Device) -> Options {
+        let options = Options::new(device).compute(self.compute.compute(dict, device));
+        match self.image_size {
+            Some(image_size) => options.image_size(image_size),
+            None => options,
+        }
+    }
+}
+
+/// What a model takes is known when its checkpoint is open.
+pub fn parse_image_size(text: &str) -> Result<usize, String> {
+    let pixels = text.parse().ok().filter(|&pixels| pixels > 0);
+    pixels.ok_or_else(|| format!("expected pixels, such as 672, found {text:?}"))
+}
 
 /// Where the model runs.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,12 +7,12 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{Options, Prompt, Segmenter, StageTimes, image::Image};
+use sam3_model::{Prompt, Segmenter, StageTimes, image::Image};
 use sam3_package::StateDict;
 use serde_json::{Value, json};
 
 use crate::{
-    args::{ComputeFlag, DeviceFlags},
+    args::ModelFlags,
     commands::prompts,
     output::{Output, size},
 };
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", required_unless_present = "ops")]
     checkpoint_path: Option<PathBuf>,
     /// Time single operations at SAM 3's sizes on the CPU instead, without a checkpoint
-    #[arg(long, conflicts_with_all = ["device", "gpu"])]
+    #[arg(long, conflicts_with_all = ["device", "gpu", "image_size"])]
     ops: bool,
     /// Image to segment; a seeded one of 641 x 427 by default
     #[arg(long, value_name = "FILE")]
@@ -38,11 +38,8 @@ pub struct Args {
     /// Rounds that count
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Precision of the large matrix products
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
-    compute: ComputeFlag,
     #[command(flatten)]
-    device: DeviceFlags,
+    model: ModelFlags,
 }
 
 /// Runs the command.
@@ -54,7 +51,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
-    let compute = args.compute.on_the_cpu();
+    let compute = args.model.compute.on_the_cpu();
     let rates = sam3_model::op_rates(compute, args.rounds as usize)?;
     let mut text = format!(
         "{} on {}, best of {}\n",
@@ -83,11 +80,12 @@ fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
 
 fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let phrase = &prompts::one("--prompt", &args.prompt)?;
-    let device = args.device.open(output)?;
+    let device = args.model.device.open(output)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
-    let compute = args.compute.compute(&dict, &device);
-    let segmenter = Segmenter::load(dict, &Options::new(&device).compute(compute))?;
+    let options = args.model.options(&dict, &device);
+    let segmenter = Segmenter::load(dict, &options)?;
+    let (compute, image_size) = (segmenter.compute(), segmenter.image_size());
     segmenter.synchronize()?;
     let load = start.elapsed().as_secs_f64();
     let image = match &args.image {
@@ -165,10 +163,15 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         true => sam3_model::cpu_name().to_owned(),
         false => device.to_string(),
     };
-    text += &format!("{} on {place}, {} rounds, medians\n", compute.name(), args.rounds);
+    text += &format!(
+        "{} at {image_size} x {image_size} on {place}, {} rounds, medians\n",
+        compute.name(),
+        args.rounds
+    );
     let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
     let report = json!({
         "compute": compute.name(),
+        "image_size": image_size,
         "device": device.to_string(),
         "cpu": sam3_model::cpu_name(),
         "load_seconds": load,

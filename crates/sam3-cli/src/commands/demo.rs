@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -124,7 +125,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let truth: Truth = serde_json::from_slice(TRUTH)?;
     let prompts = [Prompt::text(&truth.prompt)];
     let start = Instant::now();
-    let loaded = Loaded::open(&device.join(name(&package)), None, &place, args.compute)?;
+    let dict = Arc::new(StateDict::open(&device.join(name(&package)))?);
+    let compute = args.compute.compute(&dict, &place);
+    let loaded = Loaded::load(dict, &sam3_model::Options::new(&place).compute(compute))?;
     let load_ms = milliseconds(start);
     let image = Image::open(&scene).map_err(sam3_model::Error::from)?;
     let picture = Picture {

@@ -4,15 +4,19 @@ mod scenes;
 mod score;
 mod stages;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sam3_model::{Comparison, Device};
+use sam3_package::StateDict;
 use serde::Serialize;
 
 use self::score::{Answer, Score};
 use super::segment::{Loaded, ModelRecord};
 use crate::{
-    args::{ComputeFlag, DeviceFlag, DeviceFlags},
+    args::{ComputeFlag, DeviceFlag, ModelFlags, parse_image_size},
     failure::Failure,
     output::{Output, table},
 };
@@ -23,17 +27,17 @@ pub struct Args {
     /// Checkpoint or package to judge
     #[arg(long, value_name = "FILE")]
     checkpoint_path: PathBuf,
-    /// Precision of the large matrix products
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
-    compute: ComputeFlag,
     #[command(flatten)]
-    device: DeviceFlags,
-    /// Reference to compare with: the same model in another package, in another --against-compute or on another --against-device
+    model: ModelFlags,
+    /// Reference to compare with: the same model in another package, or with the next three flags
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// The reference's --compute; without it, the same
     #[arg(long, value_enum, value_name = "MODE", requires = "against")]
     against_compute: Option<ComputeFlag>,
+    /// The reference's --image-size; without it, the same
+    #[arg(long, value_name = "N", requires = "against", value_parser = parse_image_size)]
+    against_image_size: Option<usize>,
     /// The reference's --device; without it, the same
     #[arg(long, value_name = "DEVICE", requires = "against")]
     against_device: Option<DeviceFlag>,
@@ -71,20 +75,32 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 
 impl Args {
     fn open(&self, output: &Output) -> anyhow::Result<Loaded> {
-        open(&self.checkpoint_path, &self.device.open(output)?, self.compute, output)
+        open(
+            &self.checkpoint_path,
+            &self.model,
+            &self.model.device.open(output)?,
+            output,
+        )
     }
 
     fn open_reference(&self, path: &Path, output: &Output) -> anyhow::Result<Loaded> {
         let device = match self.against_device {
             Some(device) => device.open("--against-device", output)?,
-            None => self.device.open(output)?,
+            None => self.model.device.open(output)?,
         };
-        open(path, &device, self.against_compute.unwrap_or(self.compute), output)
+        let model = ModelFlags {
+            compute: self.against_compute.unwrap_or(self.model.compute),
+            image_size: self.against_image_size.or(self.model.image_size),
+            device: self.model.device.clone(),
+        };
+        open(path, &model, &device, output)
     }
 }
 
-fn open(path: &Path, device: &Device, compute: ComputeFlag, output: &Output) -> anyhow::Result<Loaded> {
-    let loaded = Loaded::open(path, None, device, compute)?;
+fn open(path: &Path, flags: &ModelFlags, device: &Device, output: &Output) -> anyhow::Result<Loaded> {
+    let dict = Arc::new(StateDict::open(path)?);
+    let options = flags.options(&dict, device);
+    let loaded = Loaded::load(dict, &options)?;
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
         output.warn(warning);
@@ -178,14 +194,13 @@ fn text(record: &Record) -> String {
         let values = score.named().map(|(_, value)| format!("{:.digits$}", value * unit));
         [&[name][..], &values].concat()
     };
-    let label = |model: &ModelRecord| format!("{}, {} on {}", model.file.display(), model.compute, model.device);
     let head = record.score.named().map(|(name, _)| name.to_owned());
     let mut rows = vec![[&[format!("{} scenes", record.scenes)][..], &head].concat()];
-    rows.push(row(label(&record.model), &record.score, 1.0, 4));
+    rows.push(row(record.model.label(), &record.score, 1.0, 4));
     let Some(against) = &record.against else {
         return table(&rows);
     };
-    rows.push(row(label(&against.model), &against.score, 1.0, 4));
+    rows.push(row(against.model.label(), &against.score, 1.0, 4));
     rows.push(row(
         "difference in points".to_owned(),
         &against.difference_points,

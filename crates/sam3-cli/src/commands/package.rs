@@ -21,7 +21,7 @@ use serde_json::json;
 use self::prove::Test;
 use super::{hub, prompts};
 use crate::{
-    args::DeviceFlags,
+    args::{DeviceFlags, parse_image_size},
     failure::Failure,
     output::{Output, plain, size, table},
 };
@@ -74,6 +74,9 @@ pub struct Args {
     /// What to look for in it: "boat, buoy"; \, is a comma
     #[arg(long, value_name = "TEXTS", requires = "test_image")]
     test_prompt: Option<String>,
+    /// Try the package at these image sizes, too, such as 672,504; the source stays at its own
+    #[arg(long, value_name = "N", requires = "test_image", num_args = 1.., value_delimiter = ',', value_parser = parse_image_size)]
+    image_size: Vec<usize>,
     #[command(flatten)]
     device: DeviceFlags,
     // Last: its heading would stand over whatever comes after it.
@@ -158,7 +161,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let created = time_of_packaging()?;
     let prompts = args.bake_prompts.as_deref().map(bake::read).transpose()?;
     let test = match (&args.test_image, &args.test_prompt) {
-        (Some(path), Some(prompt)) => Some(Test::open(path, prompt, prompts.as_deref(), &args.device, output)?),
+        (Some(path), Some(prompt)) => {
+            let baked = prompts.as_deref();
+            Some(Test::open(path, prompt, baked, &args.image_size, &args.device, output)?)
+        }
         _ => None,
     };
     let mut options = Options::new(args.output.clone(), args.quantize.into());
@@ -200,6 +206,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             "{count} tensors that no SAM 3 has go along, such as {first} (-v lists them)"
         ));
         output.detail(model.unexpected_keys().join("\n"));
+    }
+    if let Some(test) = &test {
+        test.check_sizes(&model)?;
     }
     let texts = prompts
         .iter()
@@ -262,8 +271,7 @@ fn summary(report: &Report, seconds: f64) -> String {
         text += &format!("no text encoder; it answers the prompts: {prompts}\n");
     }
     if let Some(test) = &metadata.test {
-        text += &prove::sentence(test);
-        text.push('\n');
+        text += &prove::sentences(test);
     }
     text += &format!("{} tensors, {}", metadata.total.tensors, size(metadata.total.bytes));
     if quantization.changed == 0 {

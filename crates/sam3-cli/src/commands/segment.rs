@@ -34,12 +34,7 @@ pub use self::{
     report::{Report, instance_rows},
 };
 use super::prompts;
-use crate::{
-    args::{ComputeFlag, DeviceFlags},
-    failure::Failure,
-    output::Output,
-    signals,
-};
+use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
 
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
@@ -62,11 +57,8 @@ pub struct Args {
     /// Which set of weights to take where the checkpoint has several, such as ema
     #[arg(long, value_name = "NAME")]
     weights: Option<String>,
-    /// Precision of the large matrix products
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
-    compute: ComputeFlag,
     #[command(flatten)]
-    device: DeviceFlags,
+    model: ModelFlags,
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
@@ -105,7 +97,7 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let wanted = args.wanted(&prompts);
-    let device = args.device.open(output)?;
+    let device = args.model.device.open(output)?;
     let walk = Walk {
         recursive: args.recursive,
         except: &args.output,
@@ -125,7 +117,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let loaded = Loaded::load(dict, &device, args.compute)?;
+    let options = args.model.options(&dict, &device);
+    let loaded = Loaded::load(dict, &options)?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {

@@ -32,16 +32,44 @@ const BF16_TOLERANCE: f32 = 3e-2;
 #[derive(Clone, Copy)]
 struct Recorded {
     file: &'static str,
+    /// Where it is not the model's own.
+    image_size: Option<usize>,
     holds: fn(case: &str, stage: &str) -> bool,
 }
 
 const ODD: Recorded = Recorded {
     file: "odd_expected.safetensors",
+    image_size: None,
     holds: |case, stage| case == "boxes" || !["mask.prompt_attention", "mask.pixel_decoder"].contains(&stage),
 };
 
+/// The same model at other image sizes: in windows that the grid does not fill, and larger than its own.
+const ODD_98: Recorded = Recorded {
+    file: "odd_98_expected.safetensors",
+    image_size: Some(98),
+    holds: depends_on_size,
+};
+const ODD_196: Recorded = Recorded {
+    file: "odd_196_expected.safetensors",
+    image_size: Some(196),
+    holds: depends_on_size,
+};
+
+fn depends_on_size(_: &str, stage: &str) -> bool {
+    let stages = [
+        "vit.",
+        "neck.position",
+        "geometry.features",
+        "fusion.output",
+        "decoder.boxes.",
+    ];
+    let outputs = ["pred_", "presence_logits", "semantic_seg"];
+    stages.iter().chain(&outputs).any(|name| stage.starts_with(name))
+}
+
 const TRAINED: Recorded = Recorded {
     file: "trained_expected.safetensors",
+    image_size: None,
     holds: |_, stage| {
         let stages = [
             "vit.patch_embed",
@@ -79,6 +107,7 @@ impl Golden {
         let model = Sam3Image::load(&weights, &config).unwrap();
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
         let goldens = root.join("tests/goldens").join(recorded.file);
+        let image_size = recorded.image_size.unwrap_or(config.vit.image_size);
         Self {
             model,
             recorded,
@@ -86,7 +115,7 @@ impl Golden {
             used: Mutex::default(),
             tolerance,
             device: device.clone(),
-            size: Arc::new(InputSize::new(&config, device).unwrap()),
+            size: Arc::new(InputSize::new(image_size, &config, device).unwrap()),
         }
     }
 
@@ -256,6 +285,18 @@ fn odd_sizes_from_the_official_layout() {
     Golden::open("tests/goldens/odd/odd.pt", ODD).run();
 }
 
+#[test]
+fn other_image_sizes() {
+    let model = "tests/goldens/odd/odd.pt";
+    for recorded in [ODD_98, ODD_196] {
+        Golden::open(model, recorded).run();
+        as_accelerator(|| run_on(&Device::Cpu, model, recorded));
+    }
+    as_accelerator(|| {
+        emulated(|| Golden::open_on(&Device::Cpu, model, ODD_98, Compute::F16, F16_TOLERANCE).run());
+    });
+}
+
 /// The official scores are clamped there; those of the goldens are nearer to 0.
 #[test]
 fn logits_end_at_twelve() {
@@ -311,7 +352,9 @@ fn odd_sizes_with_emulated_kernels() {
 #[ignore = "needs an NVIDIA GPU and --features cuda"]
 fn odd_sizes_on_a_gpu() {
     let gpu = open_gpu(0).unwrap();
-    run_on(&gpu, "tests/goldens/odd/odd.pt", ODD);
+    for recorded in [ODD, ODD_98, ODD_196] {
+        run_on(&gpu, "tests/goldens/odd/odd.pt", recorded);
+    }
 }
 
 #[test]

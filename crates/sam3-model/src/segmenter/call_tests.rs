@@ -1,6 +1,9 @@
 //! Calls from many threads, on so many threads, watched and ended, and with what another model made.
 
-use std::{ops::ControlFlow, sync::Mutex};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+};
 
 use sam3_tensor::Device;
 
@@ -93,4 +96,56 @@ fn any_number_of_threads_finds_the_same() {
     let one = run(1);
     assert_eq!(one.len(), 3);
     assert_eq!(run(3), one);
+}
+
+#[test]
+fn two_image_sizes_are_used_in_turn() {
+    let demo = Demo::new("sizes");
+    let options = Options::new(&Device::Cpu);
+    let own = Segmenter::load(demo.checkpoint(), &options).unwrap();
+    let small = own.at_image_size(84).unwrap();
+    let prompt = Prompt::text("boat");
+    let mut found = Vec::new();
+    for model in [&own, &small, &own, &small] {
+        let encoded = model.encode(&demo.scene).unwrap();
+        assert_eq!(encoded.features.size.image_size, model.image_size());
+        // Whichever of them is asked, it answers about what was encoded.
+        let scores = |model: &Segmenter| -> Vec<f32> {
+            let instances = model.segment(&encoded, &prompt).unwrap();
+            instances.into_iter().map(|instance| instance.score).collect()
+        };
+        assert_eq!(scores(&own), scores(&small));
+        found.push((scores(model), encoded.features.size.clone()));
+    }
+    assert_eq!(found[0].0, found[2].0);
+    assert_eq!(found[1].0, found[3].0);
+    assert_ne!(found[0].0, found[1].0);
+    for [first, again] in [[0, 2], [1, 3]] {
+        assert!(Arc::ptr_eq(&found[first].1, &found[again].1), "built once");
+    }
+    let alone = Segmenter::load(demo.checkpoint(), &options.image_size(84)).unwrap();
+    let encoded = alone.encode(&demo.scene).unwrap();
+    let scores: Vec<f32> = alone
+        .segment(&encoded, &prompt)
+        .unwrap()
+        .iter()
+        .map(|one| one.score)
+        .collect();
+    assert_eq!(scores, found[1].0);
+}
+
+#[test]
+fn an_image_size_is_whole_patches_from_a_window_to_144_tokens() {
+    let demo = Demo::new("wrong-sizes");
+    let load = |size| Segmenter::load(demo.checkpoint(), &Options::new(&Device::Cpu).image_size(size));
+    for size in [0, 14, 70, 85, 2030, usize::MAX] {
+        match load(size) {
+            Err(Error::ImageSize { found, vit }) => assert_eq!((found, vit.image_size), (size, 168)),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("{size} is taken"),
+        }
+    }
+    for size in [84, 98, 168, 2016] {
+        assert_eq!(load(size).unwrap().image_size(), size);
+    }
 }

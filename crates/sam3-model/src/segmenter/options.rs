@@ -5,21 +5,23 @@ use sam3_tensor::{Device, ops::Compute};
 
 use crate::error::{Error, Result};
 
-/// Where a model runs, in what precision, on how many threads.
+/// Where a model runs, in what precision, at what size, on how many threads.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     pub(super) device: Device,
     pub(super) compute: Compute,
+    pub(super) image_size: Option<usize>,
     threads: Option<usize>,
 }
 
 impl Options {
-    /// On this device, in f32, on all of the CPU's threads.
+    /// On this device, in f32, at the model's own size, on all of the CPU's threads.
     pub fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
             compute: Compute::F32,
+            image_size: None,
             threads: None,
         }
     }
@@ -28,6 +30,13 @@ impl Options {
     /// and device.
     pub fn compute(mut self, compute: Compute) -> Self {
         self.compute = compute;
+        self
+    }
+
+    /// Pictures are resized to squares of so many pixels a side for the model; without this, to the size that it was trained
+    /// with. [`Segmenter::at_image_size`](crate::Segmenter::at_image_size) tells of the choice.
+    pub fn image_size(mut self, image_size: usize) -> Self {
+        self.image_size = Some(image_size);
         self
     }
 

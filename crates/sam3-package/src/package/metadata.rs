@@ -84,9 +84,20 @@ pub struct TestRun {
     pub device: String,
     /// Instances that the source found.
     pub source_instances: u64,
+    /// How the package compares, at the model's own image size as the source.
+    #[serde(flatten)]
+    pub agreement: Agreement,
+    /// How it compares at other image sizes, the source still at its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<SizedRun>,
+}
+
+/// How near what a package found is to what the source found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
     /// Instances that the package found.
     pub package_instances: u64,
-    /// Pairs of them whose masks overlap.
+    /// Pairs with the source's whose masks overlap.
     pub matched: u64,
     /// The lowest intersection over union of a pair's masks; absent where there is no pair.
     #[serde(default)]
@@ -94,6 +105,16 @@ pub struct TestRun {
     /// The largest difference of a pair's scores; absent where there is no pair.
     #[serde(default)]
     pub largest_score_difference: Option<f64>,
+}
+
+/// The same picture, seen by the package at another size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizedRun {
+    /// Pixels in a side of what it saw.
+    pub image_size: u64,
+    /// How it compares with the source.
+    #[serde(flatten)]
+    pub agreement: Agreement,
 }
 
 /// How tensors were stored and the error that it cost.

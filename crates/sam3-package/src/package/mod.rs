@@ -23,7 +23,8 @@ use crate::{Progress, Result, StateDict, archive::Compression, precision::Precis
 pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
-    FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, Tallies, Tally, TensorRecord, TestRun, WorstTensor,
+    Agreement, FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, SizedRun, Tallies, Tally, TensorRecord, TestRun,
+    WorstTensor,
 };
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
 pub use source::{Shard, Source};

@@ -86,11 +86,10 @@ fn text(record: &Record) -> String {
             format!("{:.2e}", error.mean),
         ]
     }));
-    let label = |model: &ModelRecord| format!("{}, {} on {}", model.file.display(), model.compute, model.device);
     format!(
         "{} against {}: shares of the reference's largest and mean magnitude\n{}{}",
-        label(&record.model),
-        label(&record.against),
+        record.model.label(),
+        record.against.label(),
         table(&rows),
         sentence(&record.instances)
     )

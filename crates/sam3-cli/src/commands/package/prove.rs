@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use sam3_model::{Comparison, Compute, Device, Instance, Options, Prompt, Segmenter, image::Image};
 use sam3_package::{
     StateDict,
-    package::{Draft, TestRun},
+    package::{Agreement, Draft, SizedRun, TestRun},
 };
 
 use crate::{args::DeviceFlags, commands::prompts, failure::Failure, output::Output};
@@ -18,6 +18,8 @@ pub struct Test<'a> {
     path: &'a Path,
     image: Image,
     pub prompts: Vec<String>,
+    /// Image sizes to try the package at, beside the model's own.
+    sizes: &'a [usize],
     pub device: Device,
 }
 
@@ -28,6 +30,7 @@ impl<'a> Test<'a> {
         path: &'a Path,
         flag: &str,
         baked: Option<&[String]>,
+        sizes: &'a [usize],
         device: &DeviceFlags,
         output: &Output,
     ) -> anyhow::Result<Self> {
@@ -48,6 +51,7 @@ impl<'a> Test<'a> {
             path,
             image: Image::open(path).map_err(sam3_model::Error::from)?,
             prompts,
+            sizes,
             device: device.open(output)?,
         })
     }
@@ -66,11 +70,21 @@ impl<'a> Test<'a> {
             },
             device: format!("{}, {}", self.device, COMPUTE.name()),
             source_instances: 0,
-            package_instances: 0,
-            matched: 0,
-            worst_mask_iou: None,
-            largest_score_difference: None,
+            agreement: Agreement::default(),
+            sizes: self
+                .sizes
+                .iter()
+                .map(|&size| sized(size, Agreement::default()))
+                .collect(),
         }
+    }
+
+    /// # Errors
+    /// When the model does not take one of the sizes.
+    pub fn check_sizes(&self, model: &Segmenter) -> anyhow::Result<()> {
+        self.sizes
+            .iter()
+            .try_for_each(|&size| Ok(model.at_image_size(size).map(drop)?))
     }
 
     /// Segments with the source's model, then with the draft of the package.
@@ -78,18 +92,18 @@ impl<'a> Test<'a> {
         let expected = self.segment(source, "source", output)?;
         let package = Arc::new(StateDict::open(draft.path())?);
         let package = Segmenter::load(package, &Options::new(&self.device).compute(COMPUTE))?;
-        let found = self.segment(&package, "package", output)?;
-        let pairs = expected.iter().zip(&found);
-        let comparison = pairs.fold(Comparison::default(), |all, (expected, found)| {
-            all.and(&Comparison::of(expected, found))
-        });
-        let [source_instances, package_instances] = comparison.instances.map(|count| count as u64);
+        let agreement = |package: &Segmenter, whose: &str| {
+            let found = self.segment(package, whose, output)?;
+            anyhow::Ok(agreement(&expected, &found))
+        };
+        let at_size = |&size: &usize| {
+            let whose = format!("package at {size} x {size}");
+            anyhow::Ok(sized(size, agreement(&package.at_image_size(size)?, &whose)?))
+        };
         Ok(TestRun {
-            source_instances,
-            package_instances,
-            matched: comparison.matched as u64,
-            worst_mask_iou: comparison.worst_iou,
-            largest_score_difference: (comparison.matched > 0).then_some(f64::from(comparison.score_difference)),
+            source_instances: expected.iter().map(Vec::len).sum::<usize>() as u64,
+            agreement: agreement(&package, "package")?,
+            sizes: self.sizes.iter().map(at_size).collect::<anyhow::Result<_>>()?,
             ..self.planned()
         })
     }
@@ -103,32 +117,69 @@ impl<'a> Test<'a> {
     }
 }
 
-/// The comparison in a line.
-pub fn sentence(test: &TestRun) -> String {
-    let (source, package) = (test.source_instances, test.package_instances);
+/// All prompts together.
+fn agreement(expected: &[Vec<Instance>], found: &[Vec<Instance>]) -> Agreement {
+    let pairs = expected.iter().zip(found);
+    let comparison = pairs.fold(Comparison::default(), |all, (expected, found)| {
+        all.and(&Comparison::of(expected, found))
+    });
+    Agreement {
+        package_instances: comparison.instances[1] as u64,
+        matched: comparison.matched as u64,
+        worst_mask_iou: comparison.worst_iou,
+        largest_score_difference: (comparison.matched > 0).then_some(f64::from(comparison.score_difference)),
+    }
+}
+
+fn sized(image_size: usize, agreement: Agreement) -> SizedRun {
+    SizedRun {
+        image_size: image_size as u64,
+        agreement,
+    }
+}
+
+/// The comparison in a line, and one for each other size.
+pub fn sentences(test: &TestRun) -> String {
     let mut text = format!(
-        "tested on {} with {:?} ({}): the source found {source}, the package {package}, matched {}",
-        test.image, test.prompt, test.device, test.matched
+        "tested on {} with {:?} ({}): the source found {}, the package {}\n",
+        test.image,
+        test.prompt,
+        test.device,
+        test.source_instances,
+        found(&test.agreement)
     );
-    if let (Some(iou), Some(score)) = (test.worst_mask_iou, test.largest_score_difference) {
+    for run in &test.sizes {
+        let size = run.image_size;
+        text += &format!("  at {size} x {size} the package found {}\n", found(&run.agreement));
+    }
+    text
+}
+
+fn found(agreement: &Agreement) -> String {
+    let mut text = format!("{}, matched {}", agreement.package_instances, agreement.matched);
+    if let (Some(iou), Some(score)) = (agreement.worst_mask_iou, agreement.largest_score_difference) {
         text += &format!("; worst mask IoU {iou:.4}, largest score difference {score:.1e}");
     }
     text
 }
 
-/// What the user should know of a test that did not go well, or that shows nothing.
+/// What the user should know of a test that did not go well, or that shows nothing. At another size a model may find other
+/// things, and nothing is wrong with the package.
 pub fn warning(test: &TestRun) -> Option<String> {
-    let most = test.source_instances.max(test.package_instances);
+    let (most, matched) = (
+        test.source_instances.max(test.agreement.package_instances),
+        test.agreement.matched,
+    );
     if most == 0 {
         return Some(format!(
             "neither the source nor the package found {:?} in {}: the test shows nothing",
             test.prompt, test.image
         ));
     }
-    (test.matched < most).then(|| {
+    (matched < most).then(|| {
         format!(
-            "the package does not find what the source finds in {}: {} of {most} instances match",
-            test.image, test.matched
+            "the package does not find what the source finds in {}: {matched} of {most} instances match",
+            test.image
         )
     })
 }

@@ -6,24 +6,20 @@ use std::{
     sync::Arc,
 };
 
-use sam3_model::{Compute, Device, Options, Segmenter};
+use sam3_model::{Options, Segmenter};
 use sam3_package::{
     StateDict,
     package::{self, Metadata, Tallies},
 };
 use serde::Serialize;
 
-use crate::{
-    args::ComputeFlag,
-    output::{serialize_plain, size},
-};
+use crate::output::{serialize_plain, size};
 
 /// An open checkpoint or package, ready to segment.
 pub struct Loaded {
     /// The model.
     pub segmenter: Segmenter,
     path: PathBuf,
-    compute: Compute,
     /// What a package says about itself; `None` for any other checkpoint.
     metadata: Option<Metadata>,
     tallies: Tallies,
@@ -41,28 +37,31 @@ pub struct ModelRecord<'a> {
     package: bool,
     precision: String,
     /// As `--compute` spells it.
-    pub compute: &'static str,
+    compute: &'static str,
     /// Where it runs: `cpu`, or `cuda:0` and the GPU's name.
-    pub device: String,
+    device: String,
     tensors: u64,
     bytes: u64,
+    /// Pixels in a side of what the model sees.
     image_size: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a package::Source>,
 }
 
-impl Loaded {
-    /// Opens `path` and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
-    /// they would cost a read of every byte at each start. `weights` names one of several sets in the file.
-    pub fn open(path: &Path, weights: Option<&str>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
-        Self::load(Arc::new(StateDict::open_weights(path, weights)?), device, compute)
+impl ModelRecord<'_> {
+    /// What it is and how it runs, for a line of a table.
+    pub fn label(&self) -> String {
+        let (file, size) = (self.file.display(), self.image_size);
+        format!("{file}, {} at {size} x {size} on {}", self.compute, self.device)
     }
+}
 
-    /// As [`open`](Self::open), of a checkpoint that is open.
-    pub fn load(dict: Arc<StateDict>, device: &Device, compute: ComputeFlag) -> anyhow::Result<Self> {
+impl Loaded {
+    /// Loads a checkpoint and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
+    /// a device that segments has no time for them.
+    pub fn load(dict: Arc<StateDict>, options: &Options) -> anyhow::Result<Self> {
         let metadata = package::verify_structure(dict.checkpoint())?;
-        let compute = compute.compute(&dict, device);
-        let segmenter = Segmenter::load(dict.clone(), &Options::new(device).compute(compute))?;
+        let segmenter = Segmenter::load(dict.clone(), options)?;
         let mut warnings = dict.warnings().to_vec();
         if let keys @ [_, ..] = segmenter.unexpected_keys() {
             warnings.push(format!(
@@ -76,7 +75,6 @@ impl Loaded {
             id: id_of(&dict),
             segmenter,
             path: dict.path().to_owned(),
-            compute,
             metadata,
             tallies,
             warnings,
@@ -90,7 +88,7 @@ impl Loaded {
 
     /// What the model computes in, as `--compute` spells it.
     pub fn compute(&self) -> &'static str {
-        self.compute.name()
+        self.segmenter.compute().name()
     }
 
     /// The checkpoint or package.
@@ -98,20 +96,29 @@ impl Loaded {
         &self.path
     }
 
+    /// Precision, device, and the size where it is not the model's own.
+    fn how(&self) -> String {
+        let (compute, device) = (self.segmenter.compute().name(), self.segmenter.device());
+        match self.segmenter.image_size() {
+            own if own == self.segmenter.config().vit.image_size => format!("in {compute} on {device}"),
+            size => format!("in {compute} at {size} x {size} on {device}"),
+        }
+    }
+
     /// What was loaded.
     pub fn sentence(&self) -> String {
-        let (compute, device) = (self.compute.name(), self.segmenter.device().to_string());
+        let how = self.how();
         let file = self.path.display();
         let (tensors, bytes) = (self.tallies.total.tensors, size(self.tallies.total.bytes));
         match &self.metadata {
             Some(metadata) => format!(
-                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing in {compute} on {device}",
+                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing {how}",
                 metadata.quantization.scheme.name(),
                 metadata.source.file,
                 metadata.source.published,
             ),
             None => format!(
-                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing in {compute} on {device}",
+                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing {how}",
                 self.precision()
             ),
         }
@@ -129,11 +136,11 @@ impl Loaded {
             id: &self.id,
             package: self.metadata.is_some(),
             precision: self.precision(),
-            compute: self.compute.name(),
+            compute: self.segmenter.compute().name(),
             device: self.segmenter.device().to_string(),
             tensors: self.tallies.total.tensors,
             bytes: self.tallies.total.bytes,
-            image_size: self.segmenter.config().vit.image_size,
+            image_size: self.segmenter.image_size(),
             source: self.metadata.as_ref().map(|metadata| &metadata.source),
         }
     }

@@ -39,6 +39,7 @@ struct EarlierImage {
 struct EarlierModel {
     id: String,
     compute: String,
+    image_size: usize,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +77,7 @@ impl Settings<'_> {
         let mut prompts = self.prompts.iter().zip(&earlier.prompts);
         earlier.model.id == self.loaded.id()
             && earlier.model.compute == self.loaded.compute()
+            && earlier.model.image_size == self.loaded.segmenter.image_size()
             && earlier.threshold == self.threshold
             && earlier.prompts.len() == self.prompts.len()
             && prompts.all(|(prompt, earlier)| is_same(prompt, earlier))

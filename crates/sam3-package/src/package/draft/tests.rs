@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, sync::atomic::AtomicU64, thread, time::Duration};
 
 use super::*;
-use crate::package::verify;
+use crate::package::{Agreement, verify};
 
 fn scratch(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("sam3-draft-{name}-{}", std::process::id()));
@@ -129,10 +129,8 @@ fn test_of(prompt: String) -> TestRun {
         prompts: Vec::new(),
         device: "cpu, f32".to_owned(),
         source_instances: 0,
-        package_instances: 0,
-        matched: 0,
-        worst_mask_iou: None,
-        largest_score_difference: None,
+        agreement: Agreement::default(),
+        sizes: Vec::new(),
     }
 }
 
