@@ -21,12 +21,12 @@
 
 namespace emulation {
 
-static std::map<std::string, void (*)(const void *)> &kernels() {
-    static std::map<std::string, void (*)(const void *)> all;
+static std::map<std::string, Found> &kernels() {
+    static std::map<std::string, Found> all;
     return all;
 }
 
-Kernel::Kernel(const char *name, void (*run)(const void *)) { kernels()[name] = run; }
+Kernel::Kernel(const char *name, const Found &found) { kernels()[name] = found; }
 
 static Dim block, grid, size;
 Dim &block_index() { return block; }
@@ -230,6 +230,7 @@ extern "C" int emulate(const char *name, const uint64_t *args, uint64_t words, c
     using namespace emulation;
     auto found = kernels().find(name);
     if (found == kernels().end()) return 0;
+    if (words * sizeof(uint64_t) != found->second.args || threads > found->second.most_threads) fail("other arguments or more threads");
     grid = {blocks[0], blocks[1], blocks[2]};
     size = {threads, 1, 1};
     std::vector<uint64_t> moved(args, args + words);
@@ -243,7 +244,7 @@ extern "C" int emulate(const char *name, const uint64_t *args, uint64_t words, c
             if (args[word] >= start && args[word] < start + buffer.bytes)
                 moved[word] = args[word] - start + reinterpret_cast<uint64_t>(copies[i]->start);
     }
-    run_grid(found->second, moved.data());
+    run_grid(found->second.run, moved.data());
     for (uint64_t i = 0; i < count; i++)
         if (buffers[i].is_output) memcpy(buffers[i].start, copies[i]->start, buffers[i].bytes);
     return 1;

@@ -54,8 +54,14 @@ void fail(const char *what);
 // Fills memory with NaN the first time that a block's thread comes here.
 void poison(void *memory, size_t bytes);
 
+struct Found {
+    void (*run)(const void *args);
+    size_t args; // bytes
+    unsigned most_threads;
+};
+
 struct Kernel {
-    Kernel(const char *name, void (*run)(const void *));
+    Kernel(const char *name, const Found &found);
 };
 
 enum Kind { SHUFFLE = 1, BALLOT, MMA, LDMATRIX };
@@ -84,7 +90,8 @@ template <typename T> const T *exchange(Kind kind, const T &mine) {
 
 #define KERNEL(threads, Args, name)                                                                                                \
     static void name(const Args &a);                                                                                              \
-    static emulation::Kernel name##_kernel(#name, [](const void *args) { name(*static_cast<const Args *>(args)); });              \
+    static emulation::Kernel name##_kernel(                                                                                       \
+        #name, {[](const void *args) { name(*static_cast<const Args *>(args)); }, sizeof(Args), threads});                        \
     static void name([[maybe_unused]] const Args &a)
 #define SHARED(type, name, count)                                                                                                  \
     alignas(128) static type name[count];                                                                                         \

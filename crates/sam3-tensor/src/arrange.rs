@@ -168,7 +168,7 @@ impl Tensor {
     }
 
     /// Copies all of it into `whole`, of which it is the indices of an axis from `start` on.
-    fn write_into(&self, whole: &mut Self, axis: usize, start: usize) -> Result<()> {
+    pub(crate) fn write_into(&self, whole: &mut Self, axis: usize, start: usize) -> Result<()> {
         let (from, to) = (strides(self.dims()), strides(whole.dims()));
         let place = Block {
             start: start * to[axis],

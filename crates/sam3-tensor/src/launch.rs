@@ -11,29 +11,39 @@ use crate::{DType, Device, Result, Shape, Tensor, error::mismatch};
 /// A file of `kernels/` as `build.rs` compiled it.
 #[derive(Clone, Copy)]
 pub struct Module {
+    /// The file's name.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing loads it"))]
-    name: &'static str,
+    pub name: &'static str,
+    /// For each card that it was compiled for.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing loads it"))]
-    image: &'static [u8],
+    pub images: &'static [Image],
+}
+
+/// Kernels for cards of a compute capability, 87 for 8.7.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "there are none but in tests"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Machine code.
+    Code(u32, &'static [u8]),
+    /// PTX, of which the driver makes machine code for later cards; it ends with a zero.
+    Ptx(u32, &'static [u8]),
 }
 
 /// The [`Module`] of a file's name.
 macro_rules! module {
     ($name:literal) => {{
+        use $crate::launch::{Image, Module};
         #[cfg(feature = "cuda")]
-        const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".fatbin"));
+        const IMAGES: &[Image] = include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));
         #[cfg(not(feature = "cuda"))]
-        const IMAGE: &[u8] = &[];
-        $crate::launch::Module::new($name, IMAGE)
+        const IMAGES: &[Image] = &[];
+        Module {
+            name: $name,
+            images: IMAGES,
+        }
     }};
 }
 pub(crate) use module;
-
-impl Module {
-    pub const fn new(name: &'static str, image: &'static [u8]) -> Self {
-        Self { name, image }
-    }
-}
 
 /// A kernel's argument: a `repr(C)` struct, field by field the one of its source.
 ///
@@ -129,7 +139,9 @@ impl<'a> Launch<'a> {
         match self.device {
             #[cfg(feature = "cuda")]
             // SAFETY: the caller's.
-            Device::Cuda(gpu) => unsafe { on_gpu::run(gpu, module, kernel, blocks, threads as u32, args) },
+            Device::Cuda(gpu) => unsafe {
+                gpu.launch(module, kernel, blocks, threads as u32, (&raw const args).cast())
+            },
             #[cfg(any(test, feature = "testing"))]
             Device::Cpu => {
                 emulation::run(kernel, &args, &self.buffers, blocks, threads as u32);
@@ -180,67 +192,4 @@ pub fn uninitialised(shape: impl Shape, dtype: DType, device: &Device) -> Result
         return emulation::poisoned(x);
     }
     Ok(x)
-}
-
-#[cfg(feature = "cuda")]
-mod on_gpu {
-    use std::sync::{Arc, Mutex, PoisonError};
-
-    use cudarc::{
-        driver::{CudaContext, CudaModule, DeviceRepr, LaunchConfig, PushKernelArg},
-        nvrtc::Ptx,
-    };
-
-    use super::{Args, Module};
-    use crate::{
-        Result,
-        gpu::{Gpu, failed},
-    };
-
-    /// A module on a device, where it stays.
-    fn loaded(context: &Arc<CudaContext>, module: Module) -> Result<Arc<CudaModule>> {
-        static LOADED: Mutex<Vec<(usize, &str, Arc<CudaModule>)>> = Mutex::new(Vec::new());
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(index, name, _): &&(usize, &str, _)| *index == context.ordinal() && *name == module.name;
-        if let Some((_, _, found)) = loaded.iter().find(is_it) {
-            return Ok(found.clone());
-        }
-        let image = Ptx::from_binary(module.image.to_vec());
-        let fresh = context.load_module(image).map_err(failed)?;
-        loaded.push((context.ordinal(), module.name, fresh.clone()));
-        Ok(fresh)
-    }
-
-    /// An argument struct as cudarc wants it.
-    #[repr(transparent)]
-    #[derive(Clone, Copy)]
-    struct Passed<A>(A);
-
-    // SAFETY: `Args` promises plain numbers and device addresses.
-    unsafe impl<A: Args> DeviceRepr for Passed<A> {}
-
-    /// See [`super::Launch::run`].
-    pub unsafe fn run<A: Args>(
-        gpu: &Gpu,
-        module: Module,
-        kernel: &str,
-        blocks: [u32; 3],
-        threads: u32,
-        args: A,
-    ) -> Result<()> {
-        let stream = gpu.stream();
-        let function = loaded(stream.context(), module)?
-            .load_function(kernel)
-            .map_err(failed)?;
-        let (args, mut launch) = (Passed(args), stream.launch_builder(&function));
-        launch.arg(&args);
-        let config = LaunchConfig {
-            grid_dim: blocks.into(),
-            block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
-        };
-        // SAFETY: the caller's.
-        unsafe { launch.launch(config) }.map_err(failed)?;
-        Ok(())
-    }
 }

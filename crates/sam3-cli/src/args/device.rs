@@ -141,9 +141,8 @@ fn next_step(error: &GpuError) -> &'static str {
         GpuError::Driver(_) => {
             "`nvidia-smi` shows whether the NVIDIA driver answers (JetPack brings it); --device cpu runs on the CPU"
         }
-        GpuError::NoLibrary(_) => {
-            "install CUDA's own libraries, of the version that this program was built with, for example \
-             `apt install libcublas-12-6`; --device cpu runs on the CPU"
+        GpuError::NoLibrary { .. } => {
+            "--device cpu runs on the CPU; `ldconfig -p` lists the libraries that the system finds"
         }
         GpuError::NoSuchGpu { .. } => "`nvidia-smi -L` lists the GPUs; --device cuda:0 is the first",
         _ => {

@@ -113,6 +113,8 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         });
         segmenter.segment(&encoded, &prompt)?;
         second.push(start.elapsed().as_secs_f64());
+        // Not a picture more than `segment` has: memory is told too.
+        drop(encoded);
         if on_gpu {
             uninterrupted.push(Uninterrupted::measure(&segmenter, &image, phrase)?);
         }

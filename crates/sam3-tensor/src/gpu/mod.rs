@@ -2,19 +2,29 @@
 //!
 //! A build without the feature `cuda` has the same functions, in `disabled.rs`: who calls them needs no `cfg`.
 
+#[cfg(any(test, feature = "cuda"))]
+mod code;
+#[cfg(feature = "cuda")]
+pub(crate) mod cublaslt;
 #[cfg(not(feature = "cuda"))]
 mod disabled;
 #[cfg(feature = "cuda")]
+mod driver;
+#[cfg(feature = "cuda")]
 mod enabled;
+#[cfg(feature = "cuda")]
+mod library;
+#[cfg(feature = "cuda")]
+mod pinned;
 
 #[cfg(not(feature = "cuda"))]
 use disabled as imp;
 #[cfg(feature = "cuda")]
 use enabled as imp;
-#[cfg(feature = "cuda")]
-pub(crate) use enabled::failed;
 pub use imp::Gpu;
 pub(crate) use imp::Memory;
+#[cfg(feature = "cuda")]
+pub(crate) use {driver::Handle, pinned::Pinned};
 
 /// Why there is no GPU to run on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +36,14 @@ pub enum GpuError {
     /// The driver is not there, is too old for this build, or sees no GPU at all.
     #[error("no GPU answers: {0}")]
     Driver(String),
-    /// A library that computes there is missing.
-    #[error("{0}, which the CUDA toolkit installs, is missing: products of matrices are its")]
-    NoLibrary(&'static str),
+    /// One of NVIDIA's libraries is missing.
+    #[error("{library} is missing: {package}")]
+    NoLibrary {
+        /// The newest name that it has.
+        library: &'static str,
+        /// Who installs it.
+        package: &'static str,
+    },
     /// There are GPUs, but not that one.
     #[error("there is no GPU {asked}: the driver finds {found}, counted from 0")]
     NoSuchGpu {

@@ -92,17 +92,17 @@ impl<'a> Test<'a> {
         let expected = self.segment(source, "source", output)?;
         let package = Arc::new(StateDict::open(draft.path())?);
         let package = Segmenter::load(package, &Options::new(&self.device).compute(COMPUTE))?;
-        let agreement = |package: &Segmenter, whose: &str| {
+        let compared = |package: &Segmenter, whose: &str| {
             let found = self.segment(package, whose, output)?;
             anyhow::Ok(agreement(&expected, &found))
         };
         let at_size = |&size: &usize| {
             let whose = format!("package at {size} x {size}");
-            anyhow::Ok(sized(size, agreement(&package.at_image_size(size)?, &whose)?))
+            anyhow::Ok(sized(size, compared(&package.at_image_size(size)?, &whose)?))
         };
         Ok(TestRun {
             source_instances: expected.iter().map(Vec::len).sum::<usize>() as u64,
-            agreement: agreement(&package, "package")?,
+            agreement: compared(&package, "package")?,
             sizes: self.sizes.iter().map(at_size).collect::<anyhow::Result<_>>()?,
             ..self.planned()
         })

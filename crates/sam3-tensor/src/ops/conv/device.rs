@@ -1,12 +1,12 @@
 //! The convolutions on an accelerator: patches or corners as rows, and the device's own product.
 
-use crate::{Result, Tensor};
+use crate::{DType, Result, Tensor};
 
 use super::{Conv3x3, ConvTranspose2x2};
 use crate::ops::{Activation, cuda, device, matmul_t};
 
-/// The unrolled input of a block of rows, at most 600 MB of halves; SAM 3's finest map is one block, of 380.
-const BLOCK_PIXELS: usize = 1 << 17;
+/// The unrolled input of a block of rows, at most 38 MB of halves; SAM 3's finest map is eleven blocks, 380 MB together.
+const BLOCK_PIXELS: usize = 1 << 13;
 
 /// See [`Conv3x3::forward`].
 pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
@@ -14,13 +14,15 @@ pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
     let x = device::operand(x, conv.compute)?;
     let kernel = conv.kernel.matrix(x.dtype())?;
     let rows = (BLOCK_PIXELS / width).max(1);
-    let mut blocks = Vec::with_capacity(height.div_ceil(rows));
+    let mut out = Tensor::zeros((height * width, conv.bias.dim(0)?), DType::F32, x.device())?;
     for start in (0..height).step_by(rows) {
-        let end = height.min(start + rows);
-        let patches = cuda::patches3x3_rows(&x, start..end)?;
-        blocks.push(cuda::product_add(&patches, &kernel, Some(&conv.bias), None)?);
+        let patches = cuda::patches3x3_rows(&x, start..height.min(start + rows))?;
+        let block = cuda::product_add(&patches, &kernel, Some(&conv.bias), None)?;
+        drop(patches);
+        // At once: all blocks beside the whole would be a map more.
+        block.write_into(&mut out, 0, start * width)?;
     }
-    Tensor::cat(&blocks, 0)?.reshape((height, width, ()))
+    out.reshape((height, width, ()))
 }
 
 /// See [`ConvTranspose2x2::forward`].

@@ -39,7 +39,7 @@ pub fn resize_normalize_from(
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(gpu) = device {
-        return resize_staged(rgb, (height, width), size, gpu, frame::Way::of(gpu)?);
+        return resize_staged(rgb, (height, width), size, gpu, frame::Way::of(gpu));
     }
     resize_normalize(&Tensor::from_slice(rgb, (height, width, 3), device)?, size)
 }

@@ -45,37 +45,34 @@ pub fn product_add(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Opti
 mod on_gpu {
     use std::{
         collections::HashMap,
-        ffi::c_void,
+        ffi::{c_int, c_void},
         ptr,
-        sync::{Arc, Mutex, PoisonError},
-    };
-
-    use cudarc::{
-        cublaslt::{
-            result::{self, CublasError},
-            sys::{
-                self, cublasLtEpilogue_t as Epilogue, cublasLtMatmulDescAttributes_t as Attribute,
-                cublasLtMatmulPreferenceAttributes_t as Preference,
-            },
-        },
-        driver::CudaContext,
+        sync::{Mutex, PoisonError},
     };
 
     use crate::{
         DType, Error, Result, Tensor,
-        gpu::Gpu,
+        gpu::{
+            Gpu, Handle,
+            cublaslt::{
+                Algorithm, COMPUTE_32F, CublasLt, DataType, DescAttribute, EPILOGUE_BIAS, Found, PreferenceAttribute,
+                TRANSPOSED,
+            },
+        },
         launch::{self, Address, Launch},
     };
 
-    /// What NVIDIA advises for a Hopper; earlier cards want 4 MB.
-    const WORKSPACE: usize = 32 << 20;
+    /// What NVIDIA advises: 32 MB from a Hopper on, 4 MB for earlier cards.
+    fn workspace(gpu: &Gpu) -> usize {
+        if gpu.capability() < 90 { 4 << 20 } else { 32 << 20 }
+    }
     /// Allocations begin at multiples of this; more is of no use to cuBLASLt.
     const MOST_ALIGNED: Address = 256;
 
     /// cuBLASLt on one device.
     struct Library {
-        context: Arc<CudaContext>,
-        handle: sys::cublasLtHandle_t,
+        gpu: Gpu,
+        handle: Handle,
         /// Used by one product at a time: they are all on the device's one stream.
         workspace: Tensor,
         /// `None` where it has no kernel.
@@ -101,10 +98,10 @@ mod on_gpu {
 
     /// A product's descriptors and kernel, which stay until the program ends.
     struct Plan {
-        description: sys::cublasLtMatmulDesc_t,
+        description: Handle,
         /// cuBLASLt counts columns first: `w`, `x`, and both the sum's and the residual's.
-        layouts: [sys::cublasLtMatrixLayout_t; 3],
-        algorithm: sys::cublasLtMatmulAlgo_t,
+        layouts: [Handle; 3],
+        algorithm: Algorithm,
     }
 
     /// `residual + x wᵀ + bias` as the type `out`; `None` where cuBLASLt has no kernel for it.
@@ -136,27 +133,29 @@ mod on_gpu {
             has_bias: bias != 0,
             alignment: 1 << (from_x | from_w | added | bias | to | MOST_ALIGNED).trailing_zeros(),
         };
+        let lt = CublasLt::get().map_err(|error| Error::Device(error.to_string()))?;
+        let stream = gpu.stream()?;
         let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
-        let library = match libraries
-            .iter()
-            .position(|library| library.context == *gpu.stream().context())
-        {
+        let library = match libraries.iter().position(|library| library.gpu.is(gpu)) {
             Some(index) => &mut libraries[index],
             None => {
+                let mut handle = ptr::null_mut();
+                // SAFETY: a handle is written, of the device whose context is current.
+                lt.check(unsafe { (lt.cublasLtCreate)(&raw mut handle) })?;
                 libraries.push(Library {
-                    context: gpu.stream().context().clone(),
-                    handle: result::create_handle().map_err(wrapped)?,
-                    workspace: launch::uninitialised(WORKSPACE, DType::U8, place)?,
+                    gpu: gpu.clone(),
+                    handle,
+                    workspace: launch::uninitialised(workspace(gpu), DType::U8, place)?,
                     plans: HashMap::new(),
                 });
                 libraries.last_mut().expect("one was pushed")
             }
         };
-        let handle = library.handle;
+        let (handle, bytes) = (library.handle, library.workspace.elem_count());
         let plan = library
             .plans
             .entry(key)
-            .or_insert_with(|| Plan::new(handle, key, bias).ok());
+            .or_insert_with(|| Plan::new(lt, handle, key, bias, bytes).ok().flatten());
         let Some(plan) = plan else { return Ok(None) };
         let workspace = Launch::on(place).input(&library.workspace, DType::U8)?;
         let (one, share) = (1f32, if added == 0 { 0f32 } else { 1f32 });
@@ -165,103 +164,104 @@ mod on_gpu {
         // order on this stream. Without a residual, where its share is 0, its place is not read.
         unsafe {
             if key.has_bias {
-                attribute(plan.description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+                describe(lt, plan.description, DescAttribute::BiasPointer, &bias)?;
             }
-            result::matmul(
+            lt.check((lt.cublasLtMatmul)(
                 handle,
                 plan.description,
                 (&raw const one).cast(),
-                (&raw const share).cast(),
                 pointer(from_w),
                 plan.layouts[0],
                 pointer(from_x),
                 plan.layouts[1],
+                (&raw const share).cast(),
                 pointer(if added == 0 { to } else { added }),
                 plan.layouts[2],
                 pointer(to).cast_mut(),
                 plan.layouts[2],
                 &raw const plan.algorithm,
                 pointer(workspace).cast_mut(),
-                WORKSPACE,
-                gpu.stream().cu_stream().cast(),
-            )
-            .map_err(wrapped)?;
+                bytes,
+                stream,
+            ))?;
         }
         Ok(Some(sums))
     }
 
     impl Plan {
-        /// Chooses a kernel; the error is that there is none.
-        fn new(handle: sys::cublasLtHandle_t, key: Key, bias: Address) -> Result<Self> {
-            let float = sys::cudaDataType_t::CUDA_R_32F;
-            let cuda_type = |dtype| match dtype {
-                DType::F16 => sys::cudaDataType_t::CUDA_R_16F,
-                DType::BF16 => sys::cudaDataType_t::CUDA_R_16BF,
-                _ => float,
+        /// Chooses a kernel that does with so many bytes of `workspace`; `None` where there is none.
+        fn new(lt: &CublasLt, handle: Handle, key: Key, bias: Address, workspace: usize) -> Result<Option<Self>> {
+            let data_type = |dtype| match dtype {
+                DType::F16 => DataType::F16,
+                DType::BF16 => DataType::Bf16,
+                _ => DataType::F32,
             };
-            let (operand, out) = (cuda_type(key.operands), cuda_type(key.out));
-            let description =
-                result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, float).map_err(wrapped)?;
+            let (operand, out) = (data_type(key.operands), data_type(key.out));
             let layout = |of, lines: usize, length: usize| {
-                result::create_matrix_layout(of, length as u64, lines as u64, length as i64).map_err(wrapped)
+                let mut layout = ptr::null_mut();
+                // SAFETY: a handle is written.
+                let status = unsafe {
+                    (lt.cublasLtMatrixLayoutCreate)(&raw mut layout, of, length as u64, lines as u64, length as i64)
+                };
+                lt.check(status).map(|()| layout)
             };
             let layouts = [
                 layout(operand, key.columns, key.depth)?,
                 layout(operand, key.rows, key.depth)?,
                 layout(out, key.rows, key.columns)?,
             ];
-            // SAFETY: each attribute is given a value of its own type, and descriptors that live.
+            let (mut description, mut preferences) = (ptr::null_mut(), ptr::null_mut());
+            let (mut found, mut count): (Found, c_int) = (Found::default(), 0);
+            // SAFETY: each attribute is given a value of its own type, and descriptors that live; one result is asked for.
             unsafe {
-                /// `CUBLAS_OP_T`, of cuBLAS's header.
-                const TRANSPOSED: i32 = 1;
-                attribute(description, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
+                lt.check((lt.cublasLtMatmulDescCreate)(
+                    &raw mut description,
+                    COMPUTE_32F,
+                    DataType::F32,
+                ))?;
+                describe(lt, description, DescAttribute::TransA, &TRANSPOSED)?;
                 if key.has_bias {
-                    let epilogue = Epilogue::CUBLASLT_EPILOGUE_BIAS;
-                    attribute(description, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
-                    attribute(description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+                    describe(lt, description, DescAttribute::Epilogue, &EPILOGUE_BIAS)?;
+                    describe(lt, description, DescAttribute::BiasPointer, &bias)?;
                 }
-                let preferences = result::create_matmul_pref().map_err(wrapped)?;
-                let prefer = |name, value: *const c_void, size| {
-                    result::set_matmul_pref_attribute(preferences, name, value, size).map_err(wrapped)
-                };
-                let workspace = WORKSPACE;
+                lt.check((lt.cublasLtMatmulPreferenceCreate)(&raw mut preferences))?;
                 prefer(
-                    Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                    (&raw const workspace).cast(),
-                    size_of_val(&workspace),
+                    lt,
+                    preferences,
+                    PreferenceAttribute::MaxWorkspaceBytes,
+                    &(workspace as u64),
                 )?;
-                for name in [
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-                ] {
-                    prefer(name, (&raw const key.alignment).cast(), size_of_val(&key.alignment))?;
+                for attribute in PreferenceAttribute::ALIGNMENTS {
+                    prefer(lt, preferences, attribute, &key.alignment)?;
                 }
                 let [w, x, sum] = layouts;
-                let found = result::get_matmul_algo_heuristic(handle, description, w, x, sum, sum, preferences);
-                result::destroy_matmul_pref(preferences).map_err(wrapped)?;
-                Ok(Self {
-                    description,
-                    layouts,
-                    algorithm: found.map_err(wrapped)?.algo,
-                })
+                let (found, count) = (&raw mut found, &raw mut count);
+                let search = lt.cublasLtMatmulAlgoGetHeuristic;
+                let status = search(handle, description, w, x, sum, sum, preferences, 1, found, count);
+                lt.check((lt.cublasLtMatmulPreferenceDestroy)(preferences))?;
+                lt.check(status)?;
             }
+            Ok((count > 0).then_some(Self {
+                description,
+                layouts,
+                algorithm: found.algorithm,
+            }))
         }
     }
 
     /// # Safety
     /// `value` is of the attribute's type.
-    unsafe fn attribute<T>(description: sys::cublasLtMatmulDesc_t, name: Attribute, value: &T) -> Result<()> {
+    unsafe fn describe<T>(lt: &CublasLt, description: Handle, name: DescAttribute, value: &T) -> Result<()> {
+        let value: *const T = value;
         // SAFETY: the caller's; the library copies the value.
-        unsafe { result::set_matmul_desc_attribute(description, name, ptr::from_ref(value).cast(), size_of::<T>()) }
-            .map_err(wrapped)
+        lt.check(unsafe { (lt.cublasLtMatmulDescSetAttribute)(description, name, value.cast(), size_of::<T>()) })
     }
 
-    fn wrapped(error: CublasError) -> Error {
-        match error.0 {
-            sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => Error::OutOfGpuMemory,
-            _ => Error::Device(format!("cuBLASLt: {error:?}")),
-        }
+    /// # Safety
+    /// As of `describe`.
+    unsafe fn prefer<T>(lt: &CublasLt, preferences: Handle, name: PreferenceAttribute, value: &T) -> Result<()> {
+        let value: *const T = value;
+        // SAFETY: the caller's; the library copies the value.
+        lt.check(unsafe { (lt.cublasLtMatmulPreferenceSetAttribute)(preferences, name, value.cast(), size_of::<T>()) })
     }
 }
