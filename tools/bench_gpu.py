@@ -61,7 +61,7 @@ def parity(args):
         iou = ", ".join("" if found[key] is None else f"{found[key]:.4f}" for key in ("mean_iou", "worst_iou"))
         print(
             f"| {compute} | {found['instances'][1]} | {found['matched']} of {found['instances'][0]} | {iou} | "
-            f"{found['score_difference']:.1e} | {found['box_difference']:.2f} |"
+            f"{found['score_difference'] or 0:.1e} | {found['box_difference'] or 0:.2f} |"
         )
     if args.package:
         broken += stages(args, reference)

@@ -162,7 +162,7 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
             "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole",
         ),
         sam3_model::Error::Compute(TensorError::OutOfMemory { .. }) => Some(
-            "end other programs, or raise the limit (`ulimit -v`, a cgroup's memory.max); segmenting takes some 0.6 GB at SAM 3's size",
+            "end other programs, or raise the limit (`ulimit -v`, a cgroup's memory.max); segmenting takes some 0.6 GB at SAM 3's size, and less at a smaller --image-size",
         ),
         sam3_model::Error::Compute(TensorError::OutOfGpuMemory) => Some(
             "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
@@ -178,7 +178,7 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
 fn nearest_size(found: usize, vit: &VitConfig) -> Option<String> {
     let sizes = vit.image_sizes().chain([vit.image_size]);
     let nearest = sizes.min_by_key(|size| size.abs_diff(found))?;
-    Some(format!("--image-size {nearest} is the nearest that it takes"))
+    Some(format!("the nearest that it takes is {nearest}"))
 }
 
 fn package_hint(error: &Error) -> Option<&'static str> {

@@ -64,12 +64,15 @@ fn a_size_that_the_model_does_not_take_is_refused_with_the_nearest() {
     let out = folder.path("out");
     for (size, nearest) in [("100", "98"), ("70", "84"), ("4032", "2016"), ("1", "84")] {
         let expected = "expected the model's own 168, or a multiple of 14 from 84 to 2016";
-        let hint = format!("--image-size {nearest} is the nearest");
+        let hint = format!("the nearest that it takes is {nearest}");
         check(&segment(&out, &["--image-size", size]), 2, &[expected, &hint]);
     }
-    for wrong in ["0", "x", "", "-14", "672x672"] {
-        let flag = format!("--image-size={wrong}");
-        check(&segment(&out, &[&flag]), 2, &["--image-size", "such as 672"]);
+    for wrong in ["0", "x", "", "-14", "672x672", "672,504"] {
+        check(
+            &segment(&out, &["--image-size", wrong]),
+            2,
+            &["--image-size", "such as 672"],
+        );
     }
     assert!(!out.join("scene.json").exists());
 }
@@ -147,12 +150,12 @@ fn a_package_is_tried_at_other_sizes() {
     check(
         &[&fixed[..], &test, &["252,100"]].concat(),
         2,
-        &["image size 100", "--image-size 98"],
+        &["image size 100", "takes is 98"],
     );
     check(&[&fixed[..], &["--image-size", "252"]].concat(), 2, &["--test-image"]);
     assert!(folder.names().is_empty());
 
-    let record = json(&[&fixed[..], &test, &["252,84"]].concat());
+    let record = json(&[&fixed[..], &test, &["84,252, 84"]].concat());
     let test = &record["metadata"]["test"];
     assert_eq!((&test["matched"], &test["source_instances"]), (&3.into(), &3.into()));
     let sizes = test["sizes"].as_array().unwrap();

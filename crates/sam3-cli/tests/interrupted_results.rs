@@ -75,7 +75,9 @@ fn an_interrupted_run_leaves_whole_results_of_each_picture() {
     for round in 0..24u64 {
         // One run keeps many masks, the next few.
         let arguments = flags(if round % 2 == 0 { "0.95" } else { "0.02" });
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sam3"))
+        // Where tests run in the background, SIGINT is ignored, and so it is by what they start.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_sam3")])
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

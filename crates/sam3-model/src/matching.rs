@@ -29,10 +29,10 @@ pub struct Comparison {
     pub worst_iou: Option<f64>,
     /// Mean mask IoU of the pairs.
     pub mean_iou: Option<f64>,
-    /// Largest difference of the two scores of a pair.
-    pub score_difference: f32,
+    /// Largest difference of the two scores of a pair; none where there is no pair.
+    pub score_difference: Option<f32>,
     /// Largest difference of a side of the two boxes of a pair, in pixels.
-    pub box_difference: f32,
+    pub box_difference: Option<f32>,
 }
 
 /// Pairs masks of one picture one to one so that the sum of their IoUs is the largest, in the order of `first`.
@@ -131,7 +131,7 @@ impl Comparison {
             let differences = pairs
                 .iter()
                 .map(|pair| difference(&first[pair.first], &second[pair.second]));
-            differences.fold(0.0, f32::max)
+            differences.reduce(f32::max)
         };
         Self {
             instances: [first.len(), second.len()],
@@ -151,13 +151,14 @@ impl Comparison {
     pub fn and(&self, other: &Self) -> Self {
         let matched = self.matched + other.matched;
         let sum = |of: &Self| of.mean_iou.unwrap_or(0.0) * of.matched as f64;
+        let larger = |a: Option<f32>, b| [a, b].into_iter().flatten().reduce(f32::max);
         Self {
             instances: [0, 1].map(|list| self.instances[list] + other.instances[list]),
             matched,
             worst_iou: [self.worst_iou, other.worst_iou].into_iter().flatten().reduce(f64::min),
             mean_iou: (matched > 0).then(|| (sum(self) + sum(other)) / matched as f64),
-            score_difference: self.score_difference.max(other.score_difference),
-            box_difference: self.box_difference.max(other.box_difference),
+            score_difference: larger(self.score_difference, other.score_difference),
+            box_difference: larger(self.box_difference, other.box_difference),
         }
     }
 }
@@ -245,8 +246,11 @@ mod tests {
         let comparison = Comparison::of(&reference, &found);
         assert_eq!((comparison.instances, comparison.matched), ([3, 2], 2));
         assert_eq!((comparison.worst_iou, comparison.mean_iou), (Some(0.9), Some(0.95)));
-        assert!((comparison.score_difference - 0.05).abs() < 1e-6, "{comparison:?}");
-        assert_eq!(comparison.box_difference, 1.0);
+        assert!(
+            (comparison.score_difference.unwrap() - 0.05).abs() < 1e-6,
+            "{comparison:?}"
+        );
+        assert_eq!(comparison.box_difference, Some(1.0));
 
         let nothing = Comparison::of(&[], &[]);
         assert_eq!(nothing, Comparison::default());

@@ -240,6 +240,11 @@ impl Tensor {
         }
     }
 
+    /// Does no other tensor share its elements?
+    pub(crate) fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1 && self.start == 0
+    }
+
     /// A copy of the elements in main memory, wherever they are, in row-major order.
     ///
     /// # Errors
@@ -249,6 +254,14 @@ impl Tensor {
             Device::Cpu => copied(self.values()?),
             Device::Cuda(_) => self.to_device(&Device::Cpu)?.to_vec(),
         }
+    }
+
+    /// The same as f32, of whatever type they are.
+    ///
+    /// # Errors
+    /// When there is no room for them, or the device fails.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        self.to_dtype(DType::F32)?.to_vec()
     }
 
     /// The tensor on another device; a clone where it is there already.

@@ -14,9 +14,9 @@ pub struct ModelFlags {
     /// Precision of the large matrix products
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
     pub compute: ComputeFlag,
-    /// Pixels in a side of what the model sees, a multiple of 14 from 336 to 2016 [default: the checkpoint's, 1008]; 672 is
-    /// twice as fast and misses small things
-    #[arg(long, value_name = "N", value_parser = parse_image_size)]
+    /// Pixels in a side of what the model sees: of SAM 3 a multiple of 14 from 336 to 2016 [default: the model's own, 1008]; 672
+    /// takes less than half the time and misses small things
+    #[arg(long, value_name = "N", value_parser = parse_image_size, allow_hyphen_values = true)]
     pub image_size: Option<usize>,
     /// Where.
     #[command(flatten)]
@@ -36,8 +36,8 @@ impl ModelFlags {
 
 /// What a model takes is known when its checkpoint is open.
 pub fn parse_image_size(text: &str) -> Result<usize, String> {
-    let pixels = text.parse().ok().filter(|&pixels| pixels > 0);
-    pixels.ok_or_else(|| format!("expected pixels, such as 672, found {text:?}"))
+    let pixels = text.trim().parse().ok().filter(|&pixels| pixels > 0);
+    pixels.ok_or_else(|| format!("expected a number of pixels, such as 672, found {text:?}"))
 }
 
 /// Where the model runs.

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "MODE", requires = "against")]
     against_compute: Option<ComputeFlag>,
     /// The reference's --image-size; without it, the same
-    #[arg(long, value_name = "N", requires = "against", value_parser = parse_image_size)]
+    #[arg(long, value_name = "N", requires = "against", value_parser = parse_image_size, allow_hyphen_values = true)]
     against_image_size: Option<usize>,
     /// The reference's --device; without it, the same
     #[arg(long, value_name = "DEVICE", requires = "against")]
@@ -128,12 +128,14 @@ struct Against<'a> {
 
 fn run_scenes(args: &Args, output: &Output) -> anyhow::Result<()> {
     let scenes = scenes::draw(args.scenes)?;
+    // Both before the work: what is wrong with either is known at once.
     let loaded = args.open(output)?;
+    let reference = args.against.as_deref().map(|path| args.open_reference(path, output));
+    let reference = reference.transpose()?;
     let answers = score::answers(&loaded, &scenes, output)?;
     let score = Score::of(&answers, &scenes);
-    let reference = match &args.against {
-        Some(path) => {
-            let reference = args.open_reference(path, output)?;
+    let reference = match reference {
+        Some(reference) => {
             let answers_of_reference = score::answers(&reference, &scenes, output)?;
             Some((reference, answers_of_reference))
         }
@@ -183,7 +185,7 @@ fn gate(allowed: f64, against: &Against) -> anyhow::Result<()> {
                 -points,
                 against.model.file.display()
             ),
-            "package it in a higher precision, or compute in one: fp32 loses nothing",
+            "package it in a higher precision, or compute in one: fp32 at the same --image-size loses nothing",
         )),
         _ => Ok(()),
     }
@@ -214,13 +216,15 @@ fn text(record: &Record) -> String {
 fn sentence(comparison: &Comparison) -> String {
     let [reference, found] = comparison.instances;
     let iou = |value: Option<f64>| value.map_or("none".to_owned(), |iou| format!("{iou:.4}"));
+    let score = |value: Option<f32>| iou(value.map(f64::from));
+    let pixels = |value: Option<f32>| value.map_or("none".to_owned(), |pixels| format!("{pixels:.2} px"));
     format!(
         "{} of {found} instances are among the reference's {reference}: mask IoU mean {}, worst {}; \
-         largest difference of score {:.4}, of box {:.2} px\n",
+         largest difference of score {}, of box {}\n",
         comparison.matched,
         iou(comparison.mean_iou),
         iou(comparison.worst_iou),
-        comparison.score_difference,
-        comparison.box_difference
+        score(comparison.score_difference),
+        pixels(comparison.box_difference)
     )
 }

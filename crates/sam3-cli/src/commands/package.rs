@@ -74,8 +74,8 @@ pub struct Args {
     /// What to look for in it: "boat, buoy"; \, is a comma
     #[arg(long, value_name = "TEXTS", requires = "test_image")]
     test_prompt: Option<String>,
-    /// Try the package at these image sizes, too, such as 672,504; the source stays at its own
-    #[arg(long, value_name = "N", requires = "test_image", num_args = 1.., value_delimiter = ',', value_parser = parse_image_size)]
+    /// With --test-image: try the package at these image sizes, too, such as 672,504; the source stays at its own
+    #[arg(long, value_name = "N", requires = "test_image", num_args = 1.., value_delimiter = ',', value_parser = parse_image_size, allow_hyphen_values = true)]
     image_size: Vec<usize>,
     #[command(flatten)]
     device: DeviceFlags,
@@ -159,11 +159,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
     }
     let created = time_of_packaging()?;
+    let mut sizes = args.image_size.clone();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes.dedup();
     let prompts = args.bake_prompts.as_deref().map(bake::read).transpose()?;
     let test = match (&args.test_image, &args.test_prompt) {
         (Some(path), Some(prompt)) => {
             let baked = prompts.as_deref();
-            Some(Test::open(path, prompt, baked, &args.image_size, &args.device, output)?)
+            Some(Test::open(path, prompt, baked, &sizes, &args.device, output)?)
         }
         _ => None,
     };

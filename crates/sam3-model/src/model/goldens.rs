@@ -136,7 +136,7 @@ impl Golden {
             expected.elem_count(),
             "{name}: {found:?} {expected:?}"
         );
-        let values = |tensor: &Tensor| tensor.to_vec::<f32>().unwrap();
+        let values = |tensor: &Tensor| tensor.to_f32().unwrap();
         let (found, expected) = (values(found), values(expected));
         let scale = expected.iter().fold(1e-3f32, |max, v| max.max(v.abs()));
         let worst = (0..found.len())

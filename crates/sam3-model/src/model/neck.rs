@@ -81,7 +81,12 @@ impl Level {
         Ok(Self {
             upsample: steps,
             conv_1x1,
-            conv_3x3: weights.conv_3x3("conv_3x3", d_model, d_model)?,
+            conv_3x3: if upsample.is_empty() {
+                weights.conv_3x3("conv_3x3", d_model, d_model)?
+            } else {
+                // The mask head convolves it, and nothing else looks at it.
+                weights.conv_3x3("conv_3x3", d_model, d_model)?.before_products()
+            },
         })
     }
 

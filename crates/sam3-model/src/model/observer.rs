@@ -192,7 +192,7 @@ impl Trace {
         pairs
             .filter(|((_, _, tensor), (_, _, expected))| tensor.dims() == expected.dims())
             .map(|((stage, output, tensor), (_, _, expected))| {
-                let (found, expected) = (tensor.to_vec::<f32>()?, expected.to_vec::<f32>()?);
+                let (found, expected) = (tensor.to_f32()?, expected.to_f32()?);
                 let share = |of: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
                     let mut differences = found.iter().zip(&expected).map(|(a, b)| f64::from(a - b).abs());
                     let difference = of(&mut differences);

@@ -86,8 +86,15 @@ fn text(record: &Record) -> String {
             format!("{:.2e}", error.mean),
         ]
     }));
+    let sizes = [&record.model, &record.against].map(ModelRecord::image_size);
+    let left_out = match sizes {
+        [size, of_reference] if size != of_reference => {
+            format!("maps at {size} x {size} and {of_reference} x {of_reference} have other shapes, and are left out\n")
+        }
+        _ => String::new(),
+    };
     format!(
-        "{} against {}: shares of the reference's largest and mean magnitude\n{}{}",
+        "{} against {}: shares of the reference's largest and mean magnitude\n{}{left_out}{}",
         record.model.label(),
         record.against.label(),
         table(&rows),

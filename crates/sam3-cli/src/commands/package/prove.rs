@@ -127,7 +127,7 @@ fn agreement(expected: &[Vec<Instance>], found: &[Vec<Instance>]) -> Agreement {
         package_instances: comparison.instances[1] as u64,
         matched: comparison.matched as u64,
         worst_mask_iou: comparison.worst_iou,
-        largest_score_difference: (comparison.matched > 0).then_some(f64::from(comparison.score_difference)),
+        largest_score_difference: comparison.score_difference.map(f64::from),
     }
 }
 

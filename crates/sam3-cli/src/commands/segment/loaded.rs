@@ -49,6 +49,11 @@ pub struct ModelRecord<'a> {
 }
 
 impl ModelRecord<'_> {
+    /// Pixels in a side of what the model sees.
+    pub fn image_size(&self) -> usize {
+        self.image_size
+    }
+
     /// What it is and how it runs, for a line of a table.
     pub fn label(&self) -> String {
         let (file, size) = (self.file.display(), self.image_size);

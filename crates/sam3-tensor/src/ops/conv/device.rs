@@ -1,5 +1,7 @@
 //! The convolutions on an accelerator: patches or corners as rows, and the device's own product.
 
+use std::ops::Range;
+
 use crate::{DType, Result, Tensor};
 
 use super::{Conv3x3, ConvTranspose2x2};
@@ -11,16 +13,42 @@ const BLOCK_PIXELS: usize = 1 << 13;
 /// See [`Conv3x3::forward`].
 pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
     let (height, width, _) = x.dims3()?;
-    let x = device::operand(x, conv.compute)?;
-    let kernel = conv.kernel.matrix(x.dtype())?;
+    by_blocks(conv, (height, width), |rows| {
+        device::operand(&x.narrow(0, rows.start, rows.len())?, conv.compute)
+    })
+}
+
+/// See [`Conv3x3::forward_sum`].
+pub fn conv_3x3_sum(conv: &Conv3x3, coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
+    let (height, width, _) = fine.dims3()?;
+    by_blocks(conv, (height, width), |rows| {
+        cuda::upsample_add_rows(coarse, fine, rows, conv.compute.dtype())
+    })
+}
+
+/// The convolution of a map of which `read` gives some rows at a time, in the precision of products.
+fn by_blocks(
+    conv: &Conv3x3,
+    (height, width): (usize, usize),
+    read: impl Fn(Range<usize>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let kernel = conv.kernel.matrix(conv.compute.dtype())?;
     let rows = (BLOCK_PIXELS / width).max(1);
-    let mut out = Tensor::zeros((height * width, conv.bias.dim(0)?), DType::F32, x.device())?;
+    let dtype = if conv.before_products {
+        conv.compute.dtype()
+    } else {
+        DType::F32
+    };
+    let mut out = Tensor::zeros((height * width, conv.bias.dim(0)?), dtype, conv.bias.device())?;
     for start in (0..height).step_by(rows) {
-        let patches = cuda::patches3x3_rows(&x, start..height.min(start + rows))?;
+        let end = height.min(start + rows);
+        // With the neighbours above and below: only beyond the map are zeros.
+        let seen = start.saturating_sub(1)..height.min(end + 1);
+        let patches = cuda::patches3x3_rows(&read(seen.clone())?, start - seen.start..end - seen.start)?;
         let block = cuda::product_add(&patches, &kernel, Some(&conv.bias), None)?;
         drop(patches);
         // At once: all blocks beside the whole would be a map more.
-        block.write_into(&mut out, 0, start * width)?;
+        block.to_dtype(dtype)?.write_into(&mut out, 0, start * width)?;
     }
     out.reshape((height, width, ()))
 }

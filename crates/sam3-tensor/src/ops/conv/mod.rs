@@ -10,7 +10,7 @@ mod winograd;
 use crate::{Result, Tensor};
 
 use super::{
-    Activation, Compute, cuda, host, matmul_t,
+    Activation, Compute, host, matmul_t,
     product::{self, Epilogue, Matrix},
 };
 use crate::weight::Weight;
@@ -21,6 +21,8 @@ pub struct Conv3x3 {
     kernel: Weight,
     bias: Tensor,
     compute: Compute,
+    /// See [`before_products`](Self::before_products).
+    before_products: bool,
 }
 
 impl Conv3x3 {
@@ -30,7 +32,14 @@ impl Conv3x3 {
             kernel: Weight::for_products(kernel, compute)?,
             bias,
             compute,
+            before_products: false,
         })
+    }
+
+    /// The same layer where what it makes goes into products and nowhere else: see [`Linear::before_products`](super::Linear).
+    pub fn before_products(mut self) -> Self {
+        self.before_products = true;
+        self
     }
 
     /// `x` is `[height, width, input]`; returns `[height, width, output]`.
@@ -48,7 +57,7 @@ impl Conv3x3 {
     /// [`forward`](Self::forward) of `F.interpolate(coarse, mode="nearest") + fine`, which is never in memory.
     pub fn forward_sum(&self, coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
         if !host::is_host(fine) {
-            return self.forward(&cuda::upsample_add(coarse, fine, self.compute.dtype())?);
+            return device::conv_3x3_sum(self, coarse, fine);
         }
         let ((height, width, channels), (h, w, _)) = (fine.dims3()?, coarse.dims3()?);
         self.run(&Sum {
@@ -209,7 +218,7 @@ mod tests {
     use crate::{
         ops::{
             Linear,
-            cuda::upsample_add,
+            cuda::upsample_add_rows,
             host::as_accelerator,
             simd::at_every_level,
             testing::{assert_close, tensor},
@@ -249,11 +258,12 @@ mod tests {
             for (h, w, height, width, channels) in [(1, 1, 1, 1, 1), (3, 5, 7, 31, 3), (7, 7, 14, 14, 33)] {
                 let (coarse, fine) = (tensor(&[h, w, channels], 1), tensor(&[height, width, channels], 2));
                 let conv = conv_3x3(channels, 5);
-                let expected = conv
-                    .forward(&upsample_add(&coarse, &fine, crate::DType::F32).unwrap())
-                    .unwrap();
-                let found = conv.forward_sum(&coarse, &fine).unwrap();
-                assert_close(&found, &expected, 0.0, &format!("{h}×{w} → {height}×{width}"));
+                let sum = upsample_add_rows(&coarse, &fine, 0..height, crate::DType::F32).unwrap();
+                let expected = conv.forward(&sum).unwrap();
+                let what = format!("{h}×{w} → {height}×{width}");
+                let run = || conv.forward_sum(&coarse, &fine).unwrap();
+                assert_close(&run(), &expected, 0.0, &what);
+                assert_close(&as_accelerator(run), &expected, 3e-5, &what);
             }
         });
     }

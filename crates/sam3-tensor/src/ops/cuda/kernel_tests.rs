@@ -261,6 +261,12 @@ fn group_norm_equals_its_twin(machine: Machine) {
             machine.check(&what, (dtype, 5.0 * tolerance), &x, &affine, |x| {
                 super::group_norm_relu(&x[0], &x[1], &x[2], groups, 1e-5, out)
             });
+            let what = format!("{what}, in its place");
+            machine.check(&what, (dtype, 5.0 * tolerance), &x, &affine, |x| {
+                // A copy that nobody else has.
+                let own = super::group_norm_relu(&x[0], &x[1], &x[2], groups, 1e-5, DType::F32)?;
+                super::group_norm_relu_in_place(own, &x[1], &x[2], groups, 1e-5)?.to_dtype(out)
+            });
         });
     }
 }
@@ -298,12 +304,17 @@ fn rows_shifted_equal_their_twin(machine: Machine) {
 }
 
 fn maps_upsampled_equal_their_twins(machine: Machine) {
-    for (h, w, height, width, channels) in [(1, 1, 1, 1, 1), (3, 5, 7, 31, 3), (7, 7, 14, 14, 36)] {
+    for (h, w, height, width, channels, rows) in [
+        (1, 1, 1, 1, 1, 0..1),
+        (3, 5, 7, 31, 3, 0..7),
+        (3, 5, 7, 31, 3, 2..6),
+        (7, 7, 14, 14, 36, 5..14),
+    ] {
         let inputs = [tensor(&[h, w, channels], 1), tensor(&[height, width, channels], 2)];
         for (out, _) in TYPES {
-            let what = format!("{h}×{w} to {height}×{width}×{channels} as {out:?}");
+            let what = format!("{h}×{w} to {rows:?} of {height}×{width}×{channels} as {out:?}");
             machine.check_exact(&what, &inputs, |x| {
-                super::upsample_add(&x[0], &x[1], out)?.to_dtype(DType::F32)
+                super::upsample_add_rows(&x[0], &x[1], rows.clone(), out)?.to_dtype(DType::F32)
             });
         }
     }

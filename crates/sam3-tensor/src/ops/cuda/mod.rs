@@ -29,7 +29,9 @@ pub use box_bias::{MOST_HEADS, MOST_HIDDEN, Network, box_bias};
 pub use dequantize::dequantize;
 pub use finish::{finish, shift_rows};
 pub use map_attention::{map_attention, map_attention_biased};
-pub use norm::{group_norm_relu, layer_norm};
+#[cfg(test)]
+pub use norm::group_norm_relu;
+pub use norm::{group_norm_relu_in_place, layer_norm};
 #[cfg(test)]
 pub use patches::patches3x3;
 pub use patches::{patches3x3_rows, shuffle2x2};
@@ -37,4 +39,4 @@ pub use patches::{patches3x3_rows, shuffle2x2};
 pub use pixels::resize_normalize;
 pub use pixels::{resize_normalize_from, upsample_masks};
 pub use product::{product, product_add};
-pub use upsample::upsample_add;
+pub use upsample::upsample_add_rows;

@@ -102,6 +102,25 @@ pub fn group_norm_relu(
     eps: f64,
     out: DType,
 ) -> Result<Tensor> {
+    if !launch::runs_on(x.device()) {
+        check_group_norm(x, weight, bias, groups)?;
+        return group_norm_twin(x, weight, bias, groups, eps, out);
+    }
+    let y = launch::uninitialised(x.dims(), out, x.device())?;
+    group_norm_into(x, weight, bias, groups, eps, &y)?;
+    Ok(y)
+}
+
+/// The same as the type of `x`, which becomes the result where nobody else has it: of the finest map one of 85 MB is enough.
+pub fn group_norm_relu_in_place(x: Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
+    if !launch::runs_on(x.device()) || !x.is_sole() {
+        return group_norm_relu(&x, weight, bias, groups, eps, x.dtype());
+    }
+    group_norm_into(&x, weight, bias, groups, eps, &x)?;
+    Ok(x)
+}
+
+fn check_group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize) -> Result<()> {
     let (_, _, channels) = x.dims3()?;
     if weight.dims() != [channels] || bias.dims() != [channels] || channels % groups != 0 {
         mismatch!(
@@ -111,17 +130,20 @@ pub fn group_norm_relu(
             bias.dims()
         );
     }
-    if !launch::runs_on(x.device()) {
-        return group_norm_twin(x, weight, bias, groups, eps, out);
-    }
+    Ok(())
+}
+
+/// Writes the result into `y`, of `x`'s shape; it may be `x`, each value of which is read by the thread that writes it.
+fn group_norm_into(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps: f64, y: &Tensor) -> Result<()> {
+    check_group_norm(x, weight, bias, groups)?;
+    let ((_, _, channels), out) = (x.dims3()?, y.dtype());
     let (scale, shift) = group_norm_parts(x, weight, bias, groups, eps)?;
-    let y = launch::uninitialised(x.dims(), out, x.device())?;
     let mut launch = Launch::on(x.device());
     let args = GroupApplyArgs {
         x: launch.input(x, x.dtype())?,
         scale: launch.input(&scale, DType::F32)?,
         shift: launch.input(&shift, DType::F32)?,
-        out: launch.output(&y)?,
+        out: launch.output(y)?,
         total: x.elem_count() as u32,
         channels: channels as u32,
     };
@@ -134,8 +156,7 @@ pub fn group_norm_relu(
     let kernel = format!("{kernel}_{}_{}", type_name(x.dtype())?, type_name(out)?);
     let blocks = x.elem_count().div_ceil(each * THREADS);
     // SAFETY: a thread for each `each` values of both tensors.
-    unsafe { launch.run(MODULE, &kernel, [blocks, 1, 1], THREADS, args)? };
-    Ok(y)
+    unsafe { launch.run(MODULE, &kernel, [blocks, 1, 1], THREADS, args) }
 }
 
 /// Threads of a block of each of GroupNorm's kernels.

@@ -142,7 +142,7 @@ impl GroupNorm {
     pub fn forward_relu(&self, mut x: Tensor) -> Result<Tensor> {
         if !host::is_host(&x) {
             let (groups, eps) = (Self::GROUPS, Self::EPS);
-            return cuda::group_norm_relu(&x, &self.weight, &self.bias, groups, eps, DType::F32);
+            return cuda::group_norm_relu_in_place(x, &self.weight, &self.bias, groups, eps);
         }
         let (scale, shift) = self.scale_and_shift(&x)?;
         scale_shift_relu(x.values_mut()?, &scale, &shift);

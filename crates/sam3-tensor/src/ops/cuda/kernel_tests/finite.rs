@@ -152,7 +152,7 @@ fn products_and_sums(machine: Machine, bad: f32) {
             y.get(5)
         });
         let inputs = [tensor(&[3, 5, 4], 1), with_value(&[6, 10, 4], 2, 45, bad)];
-        let sum = |x: &[Tensor]| cuda::upsample_add(&x[0], &x[1], dtype);
+        let sum = |x: &[Tensor]| cuda::upsample_add_rows(&x[0], &x[1], 0..6, dtype);
         check(machine, &format!("{bad} {dtype:?} sum"), &inputs, sum, |y| {
             y.flatten_all().get(45)
         });
