@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXTS", requires = "test_image")]
     test_prompt: Option<String>,
     /// With --test-image: try the package at these image sizes, too, such as 672,504; the source stays at its own
-    #[arg(long, value_name = "N", requires = "test_image", num_args = 1.., value_delimiter = ',', value_parser = parse_image_size, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", requires = "test_image", value_delimiter = ',', value_parser = parse_image_size, allow_hyphen_values = true)]
     image_size: Vec<usize>,
     #[command(flatten)]
     device: DeviceFlags,
