@@ -241,6 +241,7 @@ mod tests {
                 let expected = plain::conv_3x3(&conv, &x).unwrap();
                 let what = format!("{height}×{width} {input}→{output}");
                 assert_close(&conv.forward(&x).unwrap(), &expected, 3e-5, &what);
+                assert_close(&as_accelerator(|| conv.forward(&x)).unwrap(), &expected, 3e-5, &what);
                 let map = Single {
                     values: x.values().unwrap(),
                     extents: [height, width, input],
