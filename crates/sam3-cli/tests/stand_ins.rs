@@ -82,18 +82,66 @@ fn assert_same(found: &[Value], expected: &[Value], tolerance: f64, what: &str) 
 #[test]
 fn packages_find_there_what_they_find_on_the_cpu() {
     let folder = Folder::new();
-    for (precision, words, compute, tolerance) in [
-        ("fp16", "", "auto", 5e-3),
-        ("int8", "integrated", "auto", 5e-3),
-        ("bf16", "pools=0 capability=90", "auto", 2e-2),
-        ("none", "capability=90", "f32", 1e-3),
+    for (precision, words, compute, texts, tolerance) in [
+        ("fp16", "", "auto", "cpu", 5e-3),
+        ("int8", "integrated", "auto", "auto", 5e-3),
+        ("bf16", "pools=0 capability=90", "auto", "auto", 2e-2),
+        ("none", "capability=90", "f32", "gpu", 1e-3),
     ] {
         let name = format!("{precision}.pth");
         package_trained(&folder, &name, &["--quantize", precision, "--no-tarball"]);
         let package = folder.path(&name);
         let expected = segment("", &package, "cpu", &["--compute", "f32"]);
-        let found = segment(words, &package, "cuda:0", &["--compute", compute]);
+        let found = segment(
+            words,
+            &package,
+            "cuda:0",
+            &["--compute", compute, "--text-device", texts],
+        );
         assert_same(&found, &expected, tolerance, precision);
+    }
+}
+
+#[test]
+fn bench_accounts_for_the_memory() {
+    let folder = Folder::new();
+    package_trained(&folder, "x.pth", &["--no-tarball"]);
+    let package = folder.path("x.pth");
+    let account = |words, texts| -> Value {
+        let model = [
+            "bench",
+            "--json",
+            "--checkpoint-path",
+            text(&package),
+            "--device",
+            "cuda:0",
+        ];
+        let rest = ["--warm-up", "0", "--rounds", "1", "--text-device", texts];
+        // Memory is the same where nothing is computed.
+        let output = run_with(libraries(), &format!("dry {words}"), &[&model[..], &rest].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("stand-in:"), "{said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["device_memory_bytes"].clone()
+    };
+    let bytes = |account: &Value, name: &str| account[name].as_u64().unwrap();
+    let there = account("bytes=1000000000", "auto");
+    assert!(bytes(&there, "weights") < bytes(&there, "peak"));
+    // The stand-in has no context and runs nothing else.
+    assert_eq!((bytes(&there, "beside"), bytes(&there, "total")), (0, 1_000_000_000));
+    assert!(bytes(&there, "in_use") < bytes(&there, "peak"));
+    assert!(there["taken_of_the_machine"].is_null());
+    // A Jetson's texts are encoded on the CPU, and their weights stay in the file.
+    let jetson = account("bytes=1000000000 integrated", "auto");
+    assert!(bytes(&jetson, "weights") < bytes(&there, "weights"));
+    assert!(jetson["taken_of_the_machine"].is_u64());
+    for (words, texts, same) in [
+        ("", "cpu", &jetson),
+        ("integrated", "gpu", &there),
+        ("pools=0", "gpu", &there),
+    ] {
+        let account = account(words, texts);
+        assert_eq!(account["weights"], same["weights"], "{words} {texts}");
     }
 }
 

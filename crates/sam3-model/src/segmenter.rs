@@ -25,7 +25,8 @@ use crate::{
     image::Image,
     input_size::{InputSize, InputSizes},
     model::{
-        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace, Watch, Watcher,
+        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextEncoder, TextFeatures, Trace,
+        Watch, Watcher,
     },
     precision,
     tokenizer::Tokenizer,
@@ -119,7 +120,8 @@ impl Segmenter {
         let image_size = options.image_size.unwrap_or(config.vit.image_size);
         config.vit.check_image_size(image_size)?;
         let weights = Weights::new(dict.clone(), options.device.clone()).with_compute(options.compute);
-        let model = Sam3Image::load(&weights, &config)?;
+        let of_texts = weights.on(options.device_of_texts());
+        let model = Sam3Image::load(&weights, &of_texts, &config)?;
         let tokenizer = Tokenizer::new();
         let (baked, texts) = baked::load(&dict, &weights, &tokenizer, &config)?;
         let shared = Shared {
@@ -209,7 +211,7 @@ impl Segmenter {
     /// # Errors
     /// When memory runs out or the device fails.
     pub fn encode(&self, image: &Image) -> Result<Encoded> {
-        self.run(|| self.encode_input(&self.input(image)?, &mut ()))
+        self.run(|| self.encode_input(self.input(image)?, &mut ()))
     }
 
     /// [`encode`](Self::encode), watched.
@@ -217,7 +219,7 @@ impl Segmenter {
     /// # Errors
     /// As there, and [`Error::Stopped`].
     pub fn encode_watched(&self, image: &Image, watch: &mut Watch<'_>) -> Result<Encoded> {
-        self.run(|| self.encode_input(&self.input(image)?, &mut Watcher(watch)))
+        self.run(|| self.encode_input(self.input(image)?, &mut Watcher(watch)))
     }
 
     /// Encodes a prompt's text ahead of time; later prompts with the same text find it done.
@@ -253,7 +255,7 @@ impl Segmenter {
         self.run(|| {
             let input = self.input(image)?;
             let mut clock = Clock::start();
-            let (encoded, detections) = self.observe(&input, text, &mut clock)?;
+            let (encoded, detections) = self.observe(input, text, &mut clock)?;
             Ok((encoded, detections, clock.times))
         })
     }
@@ -265,7 +267,7 @@ impl Segmenter {
     pub fn trace(&self, image: &Image, text: &str) -> Result<(Encoded, Detections, Trace)> {
         self.run(|| {
             let mut trace = Trace::default();
-            let (encoded, detections) = self.observe(&self.input(image)?, text, &mut trace)?;
+            let (encoded, detections) = self.observe(self.input(image)?, text, &mut trace)?;
             Ok((encoded, detections, trace))
         })
     }
@@ -323,22 +325,22 @@ impl Segmenter {
         })
     }
 
-    fn encode_input(&self, input: &Input, observer: &mut dyn Observer) -> Result<Encoded> {
+    fn encode_input(&self, input: Input, observer: &mut dyn Observer) -> Result<Encoded> {
         let model = &self.shared.model;
         Ok(Encoded {
             identity: self.shared.identity.clone(),
-            features: model.encode_image(&input.pixels, &input.size, observer)?,
+            features: model.encode_image(input.pixels, &input.size, observer)?,
             width: input.width,
             height: input.height,
         })
     }
 
     /// One image and one text, every stage afresh (but for a text that is baked).
-    fn observe(&self, input: &Input, text: &str, observer: &mut dyn Observer) -> Result<(Encoded, Detections)> {
+    fn observe(&self, input: Input, text: &str, observer: &mut dyn Observer) -> Result<(Encoded, Detections)> {
         let model = &self.shared.model;
         let encoded = self.encode_input(input, observer)?;
         let text = match model.text_encoder() {
-            Some(encoder) => encoder.forward(&self.token_ids(text)?, observer)?,
+            Some(encoder) => self.encode_ids(encoder, &self.token_ids(text)?, observer)?,
             None => self.features_of(text, observer)?,
         };
         observer.made(Stage::Text, "text features", &text.features);
@@ -368,9 +370,16 @@ impl Segmenter {
         } = &*self.shared;
         let ids = self.token_ids(text)?;
         texts.get_or_encode(&ids, || match model.text_encoder() {
-            Some(encoder) => encoder.forward(&ids, observer),
+            Some(encoder) => self.encode_ids(encoder, &ids, observer),
             None => Err(Error::Prompt(baked::not_baked(baked, text))),
         })
+    }
+
+    /// What the text encoder, wherever it is, makes of tokens, where the detector is.
+    fn encode_ids(&self, encoder: &TextEncoder, ids: &[u32], observer: &mut dyn Observer) -> Result<TextFeatures> {
+        let mut text = encoder.forward(ids, observer)?;
+        text.features = text.features.to_device(&self.shared.device)?;
+        Ok(text)
     }
 
     fn token_ids(&self, text: &str) -> Result<Vec<u32>> {

@@ -51,6 +51,17 @@ impl Weights {
         }
     }
 
+    /// The same place, with what lies from here down on another device.
+    pub fn on(&self, device: &Device) -> Self {
+        Self {
+            dict: self.dict.clone(),
+            device: device.clone(),
+            prefix: self.prefix.clone(),
+            compute: self.compute,
+            seen: self.seen.clone(),
+        }
+    }
+
     /// The same place, with large products of this precision from here down.
     pub fn with_compute(&self, compute: Compute) -> Self {
         Self {

@@ -29,6 +29,14 @@ impl Device {
         ops::is_main_memory(self)
     }
 
+    /// Is it a GPU whose memory is the machine's, as a Jetson's?
+    pub fn is_integrated(&self) -> bool {
+        match self {
+            Self::Cpu => false,
+            Self::Cuda(gpu) => gpu.is_integrated(),
+        }
+    }
+
     /// What was used of its own memory; `None` for the CPU, and where the driver does not tell.
     pub fn usage(&self) -> Option<Usage> {
         match self {

@@ -21,7 +21,7 @@ namespace {
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
 enum { INTEGRATED = 18, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76, MEMORY_POOLS_SUPPORTED = 115 };
-enum { RELEASE_THRESHOLD = 4, USED_MEM_HIGH = 8 };
+enum { RELEASE_THRESHOLD = 4, RESERVED_MEM_CURRENT = 5 };
 
 struct Submitted {
     Work work;
@@ -160,9 +160,9 @@ int cuMemPoolSetAttribute(void *, int attribute, void *) { return attribute == R
 
 int cuMemPoolGetAttribute(void *given, int attribute, void *value) {
     Call call;
-    if (given != &pool || attribute != USED_MEM_HIGH) return INVALID_VALUE;
-    uint64_t most = memory::most_used;
-    memcpy(value, &most, sizeof(most));
+    if (given != &pool || attribute != RESERVED_MEM_CURRENT) return INVALID_VALUE;
+    uint64_t reserved = memory::used;
+    memcpy(value, &reserved, sizeof(reserved));
     return SUCCESS;
 }
 
@@ -204,10 +204,8 @@ int cuMemHostAlloc(void **address, size_t bytes, unsigned) {
     Call call;
     uint64_t start = 0;
     // The machine's memory, not the GPU's: it counts for nothing there.
-    size_t most = memory::most_used;
     int status = cuMemAlloc_v2(&start, bytes);
     memory::used -= status ? 0 : bytes;
-    memory::most_used = most;
     *address = reinterpret_cast<void *>(start);
     return status;
 }

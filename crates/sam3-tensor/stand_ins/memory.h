@@ -27,7 +27,7 @@ struct Allocation {
 // By where they begin. Of freed ones the addresses stay taken.
 inline std::map<uint64_t, Allocation> all;
 inline uint64_t first, next;
-inline size_t used, most_used;
+inline size_t used;
 inline const char *running = ""; // the kernel
 inline bool is_dry;
 
@@ -74,7 +74,6 @@ inline uint64_t allocate(size_t bytes, size_t limit) {
     next += pages + PAGE;
     all[start] = {bytes, false, false};
     used += bytes;
-    most_used = used > most_used ? used : most_used;
     return start;
 }
 

@@ -1,4 +1,4 @@
-//! `--device`, `--gpu`, `--compute` and `--image-size`: where the model runs, in which precision, at what size.
+//! `--device`, `--gpu`, `--text-device`, `--compute` and `--image-size`: where the model runs, in which precision, at what size.
 
 use std::{fmt, str::FromStr};
 
@@ -18,15 +18,37 @@ pub struct ModelFlags {
     /// takes less than half the time and misses small things
     #[arg(long, value_name = "N", value_parser = parse_image_size, allow_hyphen_values = true)]
     pub image_size: Option<usize>,
+    /// Where texts are encoded, each of them once: auto is the CPU where the GPU's memory is the machine's, as a Jetson's, and
+    /// else where the model runs; the CPU keeps nearly half of the weights in the mapped file
+    #[arg(long, value_enum, value_name = "DEVICE", default_value_t = TextDevice::Auto)]
+    pub text_device: TextDevice,
     /// Where.
     #[command(flatten)]
     pub device: DeviceFlags,
+}
+
+/// What `--text-device` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TextDevice {
+    /// As the library chooses.
+    #[value(help = None)]
+    Auto,
+    #[value(help = None)]
+    Cpu,
+    /// Where the rest of the model runs.
+    #[value(help = None)]
+    Gpu,
 }
 
 impl ModelFlags {
     /// What they mean for this checkpoint on this device.
     pub fn options(&self, dict: &StateDict, device: &Device) -> Options {
         let options = Options::new(device).compute(self.compute.compute(dict, device));
+        let options = match self.text_device {
+            TextDevice::Auto => options,
+            TextDevice::Cpu => options.text_device(&Device::Cpu),
+            TextDevice::Gpu => options.text_device(device),
+        };
         match self.image_size {
             Some(image_size) => options.image_size(image_size),
             None => options,

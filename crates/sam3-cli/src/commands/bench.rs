@@ -1,21 +1,20 @@
 //! `sam3 bench`: wall time of each stage of the model, and peak memory.
 
+mod memory;
+
 use std::{
-    fs,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
+use memory::OnTheGpu;
 use sam3_model::{Prompt, Segmenter, StageTimes, image::Image};
 use sam3_package::StateDict;
 use serde_json::{Value, json};
 
-use crate::{
-    args::ModelFlags,
-    commands::prompts,
-    output::{Output, size},
-};
+use crate::{args::ModelFlags, commands::prompts, output::Output};
 
 /// One image and one prompt, again and again.
 #[derive(Debug, clap::Args)]
@@ -80,6 +79,7 @@ fn run_ops(args: &Args, output: &Output) -> anyhow::Result<()> {
 
 fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let phrase = &prompts::one("--prompt", &args.prompt)?;
+    let before = memory::available();
     let device = args.model.device.open(output)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
@@ -88,78 +88,30 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let (compute, image_size) = (segmenter.compute(), segmenter.image_size());
     segmenter.synchronize()?;
     let load = start.elapsed().as_secs_f64();
+    let weights = device.usage().map(|usage| usage.held);
     let image = match &args.image {
         Some(path) => Image::open(path)?,
         None => seeded(641, 427),
     };
     let on_gpu = !device.is_cpu();
+    // Memory is told of the first picture: what is timed stage by stage makes every query's mask, which `segment` does not.
+    if on_gpu {
+        Uninterrupted::measure(&segmenter, &image, phrase)?;
+    }
+    let on_the_gpu = weights.and_then(|weights| OnTheGpu::of(&device, weights, before));
     for _ in 0..args.warm_up {
         segmenter.time(&image, phrase)?;
         if on_gpu {
             Uninterrupted::measure(&segmenter, &image, phrase)?;
         }
     }
-    let mut rounds = Vec::new();
-    let mut second = Vec::new();
-    let mut uninterrupted = Vec::new();
-    for round in 0..args.rounds {
-        let (encoded, _, times) = segmenter.time(&image, phrase)?;
-        rounds.push(times);
-        let start = Instant::now();
-        // A text of nobody's before, but where only some are known, and none is encoded.
-        let prompt = Prompt::text(match segmenter.baked_prompts() {
-            [] => format!("{phrase} {round}"),
-            _ => phrase.clone(),
-        });
-        segmenter.segment(&encoded, &prompt)?;
-        second.push(start.elapsed().as_secs_f64());
-        // Not a picture more than `segment` has: memory is told too.
-        drop(encoded);
-        if on_gpu {
-            uninterrupted.push(Uninterrupted::measure(&segmenter, &image, phrase)?);
-        }
-    }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let stage = |index: usize| {
-        median(
-            rounds
-                .iter()
-                .map(|times| times.named()[index].1.as_secs_f64())
-                .collect(),
-        )
-    };
-    let names = StageTimes::default().named().map(|(name, _)| name);
-    let stages: Vec<(&str, f64)> = names.iter().enumerate().map(|(i, name)| (*name, stage(i))).collect();
-    let totals: Vec<f64> = rounds.iter().map(|times| times.total().as_secs_f64()).collect();
-    let (total, second) = (median(totals.clone()), median(second));
-    let peak = peak_rss();
-    let mut text = format!("{:<18} {load:8.3} s\n", "load");
-    for (name, seconds) in &stages {
-        text += &format!("{name:<18} {seconds:8.3} s\n");
-    }
-    text += &format!(
-        "{:<18} {total:8.3} s\n{:<18} {second:8.3} s\n",
-        "total", "second prompt"
-    );
-    let uninterrupted = on_gpu.then(|| {
-        let part = |of: fn(&Uninterrupted) -> f64| median(uninterrupted.iter().map(of).collect());
-        [
-            ("encode", part(|times| times.encode)),
-            ("prompt", part(|times| times.prompt)),
-            ("end to end", part(|times| times.end_to_end)),
-        ]
-    });
-    for (name, seconds) in uninterrupted.iter().flatten() {
-        text += &format!("{name:<18} {:8.1} ms, uninterrupted\n", seconds * 1e3);
-    }
-    text += &format!("{:<18} {}\n", "peak memory", peak.map_or("unknown".to_owned(), size));
-    let memory = device.usage();
-    if let Some(memory) = memory {
-        let [peak, in_use, total] = [memory.peak, memory.in_use, memory.total].map(size);
-        text += &format!("{:<18} {peak}; {in_use} of {total} in use there\n", "peak on the GPU");
+    let rounds = (0..args.rounds).map(|round| Round::measure(&segmenter, &image, phrase, round));
+    let rounds = rounds.collect::<anyhow::Result<Vec<_>>>()?;
+    let medians = Medians::of(&rounds);
+    let main = memory::Main::now();
+    let mut text = format!("{:<18} {load:8.3} s\n{medians}{main}", "load");
+    if let Some(memory) = &on_the_gpu {
+        text += &memory.to_string();
     }
     let place = match device.is_cpu() {
         true => sam3_model::cpu_name().to_owned(),
@@ -170,7 +122,16 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         compute.name(),
         args.rounds
     );
-    let stages: serde_json::Map<String, Value> = stages.into_iter().map(|(name, s)| (name.into(), json!(s))).collect();
+    let totals: Vec<f64> = rounds.iter().map(|round| round.stages.total().as_secs_f64()).collect();
+    let by_name = |parts: &[(&str, f64)]| -> serde_json::Map<String, Value> {
+        let named = parts.iter().map(|(name, s)| (name.replace(' ', "_"), json!(s)));
+        named.collect()
+    };
+    let stages: serde_json::Map<String, Value> = medians
+        .stages
+        .iter()
+        .map(|(name, s)| ((*name).into(), json!(s)))
+        .collect();
     let report = json!({
         "compute": compute.name(),
         "image_size": image_size,
@@ -178,14 +139,102 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         "cpu": sam3_model::cpu_name(),
         "load_seconds": load,
         "stage_seconds": stages,
-        "total_seconds": total,
+        "total_seconds": medians.total,
         "rounds_seconds": totals,
-        "second_prompt_seconds": second,
-        "peak_rss_bytes": peak,
-        "uninterrupted_seconds": uninterrupted.map(|parts| serde_json::Map::from_iter(parts.map(|(name, s)| (name.replace(' ', "_"), json!(s))))),
-        "device_memory_bytes": memory.map(|memory| json!({"peak": memory.peak, "in_use": memory.in_use, "total": memory.total})),
+        "second_prompt_seconds": medians.second_prompt,
+        "peak_rss_bytes": main.peak,
+        "anonymous_bytes": main.anonymous,
+        "uninterrupted_seconds": on_gpu.then(|| by_name(&medians.uninterrupted)),
+        "device_memory_bytes": on_the_gpu,
     });
     output.result(&report, &text)
+}
+
+/// One picture and one prompt.
+struct Round {
+    /// With a clock between the stages.
+    stages: StageTimes,
+    /// Seconds of another prompt about the same picture, to instances.
+    second_prompt: f64,
+    /// On a GPU.
+    uninterrupted: Option<Uninterrupted>,
+}
+
+impl Round {
+    fn measure(segmenter: &Segmenter, image: &Image, phrase: &str, round: u32) -> anyhow::Result<Self> {
+        let (encoded, _, stages) = segmenter.time(image, phrase)?;
+        let start = Instant::now();
+        // A text of nobody's before, but where only some are known, and none is encoded.
+        let prompt = Prompt::text(match segmenter.baked_prompts() {
+            [] => format!("{phrase} {round}"),
+            _ => phrase.to_owned(),
+        });
+        segmenter.segment(&encoded, &prompt)?;
+        let second_prompt = start.elapsed().as_secs_f64();
+        // Not a picture more than `segment` has.
+        drop(encoded);
+        let on_gpu = !segmenter.device().is_cpu();
+        Ok(Self {
+            stages,
+            second_prompt,
+            uninterrupted: match on_gpu {
+                true => Some(Uninterrupted::measure(segmenter, image, phrase)?),
+                false => None,
+            },
+        })
+    }
+}
+
+/// Seconds, each the median of all rounds.
+struct Medians {
+    stages: Vec<(&'static str, f64)>,
+    total: f64,
+    second_prompt: f64,
+    /// Empty on the CPU.
+    uninterrupted: Vec<(&'static str, f64)>,
+}
+
+impl Medians {
+    fn of(rounds: &[Round]) -> Self {
+        let median = |of: &dyn Fn(&Round) -> Option<f64>| {
+            let mut values: Vec<f64> = rounds.iter().filter_map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied()
+        };
+        let names = StageTimes::default().named().map(|(name, _)| name);
+        let stage = |(index, name): (usize, &'static str)| {
+            let seconds = median(&|round: &Round| Some(round.stages.named()[index].1.as_secs_f64()));
+            (name, seconds.unwrap_or_default())
+        };
+        let part = |(name, of): (_, fn(&Uninterrupted) -> f64)| {
+            let seconds = median(&|round: &Round| round.uninterrupted.as_ref().map(of));
+            seconds.map(|seconds| (name, seconds))
+        };
+        let parts: [(_, fn(&Uninterrupted) -> f64); 3] = [
+            ("encode", |times| times.encode),
+            ("prompt", |times| times.prompt),
+            ("end to end", |times| times.end_to_end),
+        ];
+        Self {
+            stages: names.into_iter().enumerate().map(stage).collect(),
+            total: median(&|round: &Round| Some(round.stages.total().as_secs_f64())).unwrap_or_default(),
+            second_prompt: median(&|round: &Round| Some(round.second_prompt)).unwrap_or_default(),
+            uninterrupted: parts.into_iter().filter_map(part).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Medians {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = [("total", self.total), ("second prompt", self.second_prompt)];
+        for (name, seconds) in self.stages.iter().chain(&whole) {
+            writeln!(f, "{name:<18} {seconds:8.3} s")?;
+        }
+        for (name, seconds) in &self.uninterrupted {
+            writeln!(f, "{name:<18} {:8.1} ms, uninterrupted", seconds * 1e3)?;
+        }
+        Ok(())
+    }
 }
 
 /// Seconds of the work without a clock between its stages, which a GPU would have to stop for.
@@ -229,12 +278,4 @@ fn seeded(width: u32, height: u32) -> Image {
         (state >> 24) as u8
     });
     Image::new(width, height, pixels.collect()).expect("three bytes a pixel")
-}
-
-/// The most memory that was ever resident, where the system tells.
-fn peak_rss() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -91,6 +91,7 @@ impl Args {
         let model = ModelFlags {
             compute: self.against_compute.unwrap_or(self.model.compute),
             image_size: self.against_image_size.or(self.model.image_size),
+            text_device: self.model.text_device,
             device: self.model.device.clone(),
         };
         open(path, &model, &device, output)

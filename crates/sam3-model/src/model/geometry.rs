@@ -1,7 +1,7 @@
 //! The geometry encoder: box prompts, and a class token that is always there (official `geometry_encoders.py`).
 
 use sam3_tensor::{
-    Result, Tensor, Weight,
+    Result, Tensor,
     ops::{LayerNorm, Linear, roi_align, sine_encode},
 };
 
@@ -45,13 +45,12 @@ impl GeometryEncoder {
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
         let (d_model, roi) = (config.d_model, config.roi_size);
         let norm = |name| weights.layer_norm(name, d_model, EPS);
-        let pool = weights.tensor("boxes_pool_project.weight", &[d_model, d_model, roi, roi])?;
-        let pool = pool.permute([0, 2, 3, 1])?.reshape((d_model, roi * roi * d_model))?;
+        let pool = weights.weight("boxes_pool_project.weight", &[d_model, d_model, roi, roi])?;
         let pool_bias = weights.tensor("boxes_pool_project.bias", &[d_model])?;
         Ok(Self {
             img_pre_norm: norm("img_pre_norm")?,
             boxes_direct_project: weights.linear("boxes_direct_project", 4, d_model)?,
-            boxes_pool_project: weights.linear_of(Weight::from_tensor(&pool)?, Some(pool_bias))?,
+            boxes_pool_project: weights.linear_of(pool.flatten(), Some(pool_bias))?,
             boxes_pos_enc_project: weights.linear("boxes_pos_enc_project", d_model + 2, d_model)?,
             label_embed: weights.tensor("label_embed.weight", &[2, d_model])?,
             cls_embed: weights.tensor("cls_embed.weight", &[1, d_model])?,
@@ -120,7 +119,9 @@ impl GeometryEncoder {
             })
             .collect();
         let pooled = roi_align(&self.img_pre_norm.forward(features)?, &cells, self.roi_size)?;
-        let pooled = self.boxes_pool_project.forward(&pooled.flatten_from(1)?)?;
+        // Channels first, as the kernel has them: it stays as it lies in the file.
+        let pooled = pooled.permute([0, 3, 1, 2])?.flatten_from(1)?;
+        let pooled = self.boxes_pool_project.forward(&pooled)?;
 
         let mut encoded = Vec::with_capacity(boxes.len() * (d_model + 2));
         for BoxPrompt {

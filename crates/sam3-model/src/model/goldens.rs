@@ -104,7 +104,7 @@ impl Golden {
         let dict = Arc::new(StateDict::open(&root.join(checkpoint)).unwrap());
         let config = Config::of(&dict).unwrap();
         let weights = Weights::new(dict, device.clone()).with_compute(compute);
-        let model = Sam3Image::load(&weights, &config).unwrap();
+        let model = Sam3Image::load(&weights, &weights, &config).unwrap();
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
         let goldens = root.join("tests/goldens").join(recorded.file);
         let image_size = recorded.image_size.unwrap_or(config.vit.image_size);
@@ -165,7 +165,7 @@ impl Golden {
         let model = &self.model;
         let pixels = self.pixels().to_device(&self.device).unwrap();
         let features = model
-            .encode_image(&pixels, &self.size, &mut Watch::new(self, "image"))
+            .encode_image(pixels, &self.size, &mut Watch::new(self, "image"))
             .unwrap();
         let grid = self.size.cells.side();
         let pos = self.size.pos.reshape((grid, grid, ())).unwrap();
@@ -302,7 +302,7 @@ fn other_image_sizes() {
 fn logits_end_at_twelve() {
     let golden = Golden::open("tests/goldens/odd/odd.pt", ODD);
     let model = &golden.model;
-    let features = model.encode_image(&golden.pixels(), &golden.size, &mut ()).unwrap();
+    let features = model.encode_image(golden.pixels(), &golden.size, &mut ()).unwrap();
     let text = model
         .text_encoder()
         .unwrap()

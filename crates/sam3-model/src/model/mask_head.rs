@@ -79,23 +79,20 @@ impl MaskHead {
         })
     }
 
-    /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`.
+    /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`, which is let go of as soon as it was
+    /// read: the largest maps come after it.
     pub fn forward(
         &self,
         queries: &Tensor,
         pyramid: &Pyramid,
-        memory: &Tensor,
+        memory: Tensor,
         prompt: &Prompt,
         observer: &mut dyn Observer,
     ) -> Result<Masks> {
-        let normed = self.cross_attn_norm.forward(memory)?;
-        let text = &prompt.features;
-        let coarse = self
-            .cross_attend_prompt
-            .forward_add(memory, [&normed, text, text], Some(Bias::Scores(&prompt.padding)))?
-            .reshape(pyramid.x1.dims())?;
+        let coarse = self.attend(&memory, prompt)?.reshape(pyramid.x1.dims())?;
+        drop(memory);
         observer.passed("mask.coarse", None, &coarse);
-        let pixels = self.pixel_decoder.forward(&coarse, pyramid)?;
+        let pixels = self.pixel_decoder.forward(coarse, pyramid)?;
         observer.passed("mask.pixel_decoder", None, &pixels);
         let (height, width, _) = pixels.dims3()?;
         // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the many pixels.
@@ -112,6 +109,14 @@ impl MaskHead {
             },
             semantic,
         })
+    }
+
+    /// The image looks at the prompt once more.
+    fn attend(&self, memory: &Tensor, prompt: &Prompt) -> Result<Tensor> {
+        let normed = self.cross_attn_norm.forward(memory)?;
+        let (text, bias) = (&prompt.features, Bias::Scores(&prompt.padding));
+        self.cross_attend_prompt
+            .forward_add(memory, [&normed, text, text], Some(bias))
     }
 }
 
@@ -133,8 +138,8 @@ impl PixelDecoder {
         })
     }
 
-    fn forward(&self, coarse: &Tensor, pyramid: &Pyramid) -> Result<Tensor> {
-        let mut x = coarse.clone();
+    fn forward(&self, coarse: Tensor, pyramid: &Pyramid) -> Result<Tensor> {
+        let mut x = coarse;
         for ((conv, norm), level) in self.stages.iter().zip([&pyramid.x2, &pyramid.x4]) {
             // The finest level is 85 MB: its sum with `x` is never in memory, and the norm is applied in place.
             x = norm.forward_relu(conv.forward_sum(&x, level)?)?;

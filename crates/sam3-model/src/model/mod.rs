@@ -89,8 +89,8 @@ pub struct Prompt {
 }
 
 impl Sam3Image {
-    /// Loads the `detector` of an official state dict.
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+    /// Loads the `detector` of an official state dict: the text encoder from `of_texts`, which may lie elsewhere.
+    pub fn load(weights: &Weights, of_texts: &Weights, config: &Config) -> crate::Result<Self> {
         // The trunk alone takes int8 activations: nearly all of the work is its, and it has no coordinates in it.
         let backbone = weights.pp("detector").pp("backbone");
         let detector = weights.pp("detector").in_floats();
@@ -104,7 +104,7 @@ impl Sam3Image {
             language_backbone: match &config.text {
                 // Exact, too: baked prompts then equal those encoded on the device.
                 Some(text) => Some(TextEncoder::load(
-                    &backbone.exact().pp("language_backbone"),
+                    &of_texts.exact().pp("detector").pp("backbone").pp("language_backbone"),
                     text,
                     config.d_model,
                 )?),
@@ -121,7 +121,7 @@ impl Sam3Image {
     /// `pixels` is `[3, image_size, image_size]`, −1 to 1, at this size.
     pub fn encode_image(
         &self,
-        pixels: &Tensor,
+        pixels: Tensor,
         size: &Arc<InputSize>,
         observer: &mut dyn Observer,
     ) -> crate::Result<Features> {
@@ -169,7 +169,7 @@ impl Sam3Image {
         observer.made(Stage::Decoder, "logits", &scores);
         let masks = self
             .segmentation_head
-            .forward(&decoded.queries, &features.pyramid, &memory, &prompt, observer)?;
+            .forward(&decoded.queries, &features.pyramid, memory, &prompt, observer)?;
         if observer.wants_all_masks() {
             observer.made(Stage::MaskHead, "mask logits", &masks.instances.all()?);
         }

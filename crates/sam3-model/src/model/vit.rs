@@ -48,8 +48,9 @@ impl ViT {
     }
 
     /// `pixels` is `[3, image_size, image_size]`; returns `[grid, grid, width]`.
-    pub fn forward(&self, pixels: &Tensor, size: &InputSize, observer: &mut dyn Observer) -> crate::Result<Tensor> {
-        let patches = self.patch_embed.forward(pixels)?;
+    pub fn forward(&self, pixels: Tensor, size: &InputSize, observer: &mut dyn Observer) -> crate::Result<Tensor> {
+        let patches = self.patch_embed.forward(&pixels)?;
+        drop(pixels);
         let pos_embed = self.tiled_pos_embed(patches.dim(0)?)?;
         let mut x = self.ln_pre.forward(&(patches + pos_embed)?)?;
         observer.passed("vit.patch_embed", None, &x);

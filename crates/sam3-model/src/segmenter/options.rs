@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub struct Options {
     pub(super) device: Device,
+    text_device: Option<Device>,
     pub(super) compute: Compute,
     pub(super) image_size: Option<usize>,
     threads: Option<usize>,
@@ -20,6 +21,7 @@ impl Options {
     pub fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
+            text_device: None,
             compute: Compute::F32,
             image_size: None,
             threads: None,
@@ -30,6 +32,14 @@ impl Options {
     /// and device.
     pub fn compute(mut self, compute: Compute) -> Self {
         self.compute = compute;
+        self
+    }
+
+    /// With the text encoder, which is nearly half of SAM 3's weights, on this device: its weights stay in the mapped file where that is
+    /// [`Device::Cpu`]. A text is encoded once and serves every picture. Without this, on the CPU where the GPU's memory is the
+    /// machine's, as a Jetson's, else beside the rest of the model.
+    pub fn text_device(mut self, device: &Device) -> Self {
+        self.text_device = Some(device.clone());
         self
     }
 
@@ -44,6 +54,15 @@ impl Options {
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
+    }
+
+    /// Where texts are encoded.
+    pub(super) fn device_of_texts(&self) -> &Device {
+        match &self.text_device {
+            Some(device) => device,
+            None if self.device.is_integrated() => &Device::Cpu,
+            None => &self.device,
+        }
     }
 
     pub(super) fn pool(&self) -> Result<Option<ThreadPool>> {

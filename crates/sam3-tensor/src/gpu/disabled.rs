@@ -44,6 +44,10 @@ impl Gpu {
         match *self {}
     }
 
+    pub(crate) fn is_integrated(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn alloc(&self, _: usize) -> Result<Memory> {
         match *self {}
     }

@@ -43,8 +43,8 @@ pub enum DeviceAttribute {
 pub enum PoolAttribute {
     /// Bytes that stay with the pool when they are free.
     ReleaseThreshold = 4,
-    /// The most bytes that were used at once.
-    UsedMemHigh = 8,
+    /// Bytes that it has of the system now.
+    ReservedMemCurrent = 5,
 }
 
 /// `CU_STREAM_NON_BLOCKING`: work that does not wait for the default stream's.

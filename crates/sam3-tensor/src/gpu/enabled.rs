@@ -7,7 +7,10 @@ use std::{
     fmt,
     ops::Range,
     ptr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{
@@ -33,6 +36,10 @@ struct Opened {
     pool: Option<Handle>,
     /// Those that were used so far, by name.
     modules: Mutex<Vec<(&'static str, Handle)>>,
+    /// Bytes of all [`Memory`], in the order in which it is asked for and given back, which is the stream's.
+    held: AtomicU64,
+    /// The most of them.
+    peak: AtomicU64,
 }
 
 // SAFETY: the driver's handles may be used by any thread where the context is current, and `Opened::driver` sees to that.
@@ -44,6 +51,7 @@ unsafe impl Sync for Opened {}
 pub struct Memory {
     gpu: Gpu,
     address: CUdeviceptr,
+    bytes: u64,
 }
 
 pub fn open(index: usize) -> Result<Gpu, GpuError> {
@@ -87,6 +95,8 @@ impl Opened {
             stream,
             pool: pool(driver, device),
             modules: Mutex::default(),
+            held: AtomicU64::default(),
+            peak: AtomicU64::default(),
         })
     }
 
@@ -182,17 +192,20 @@ impl Gpu {
     /// How much of its memory is used.
     pub fn usage(&self) -> Option<Usage> {
         let driver = self.0.driver().ok()?;
-        let (mut free, mut total, mut peak) = (0, 0, 0u64);
+        let (mut free, mut total) = (0, 0);
         // SAFETY: numbers of these types are written.
-        let statuses = unsafe {
-            let peak = (&raw mut peak).cast();
-            [
-                (driver.cuMemGetInfo_v2)(&raw mut free, &raw mut total),
-                (driver.cuMemPoolGetAttribute)(self.0.pool?, PoolAttribute::UsedMemHigh, peak),
-            ]
-        };
-        (statuses == [0, 0]).then_some(Usage {
-            peak,
+        let status = unsafe { (driver.cuMemGetInfo_v2)(&raw mut free, &raw mut total) };
+        let held = self.0.held.load(Relaxed);
+        let mut reserved = held;
+        if let Some(pool) = self.0.pool {
+            let value = (&raw mut reserved).cast();
+            // SAFETY: a u64 is written.
+            unsafe { (driver.cuMemPoolGetAttribute)(pool, PoolAttribute::ReservedMemCurrent, value) };
+        }
+        (status == 0).then_some(Usage {
+            held,
+            peak: self.0.peak.load(Relaxed),
+            reserved,
             in_use: (total - free) as u64,
             total: total as u64,
         })
@@ -228,9 +241,13 @@ impl Gpu {
                 None => (driver.cuMemAlloc_v2)(&raw mut address, bytes),
             }
         })?;
+        let bytes = bytes as u64;
+        let held = self.0.held.fetch_add(bytes, Relaxed) + bytes;
+        self.0.peak.fetch_max(held, Relaxed);
         Ok(Memory {
             gpu: self.clone(),
             address,
+            bytes,
         })
     }
 
@@ -323,6 +340,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        self.gpu.0.held.fetch_sub(self.bytes, Relaxed);
         // An error here is one that the device had before, and whoever waits for it is told.
         let Ok(driver) = self.gpu.0.driver() else { return };
         // SAFETY: all work of this device goes to its one stream, in order, whichever thread submits it: nothing is freed there before its

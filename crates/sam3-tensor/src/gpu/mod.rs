@@ -64,10 +64,15 @@ pub enum GpuError {
 
 /// Memory of a GPU, in bytes. A Jetson's is the machine's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
-    /// The most that tensors, weights among them, held at once since the device was opened.
+    /// What was asked for and not yet given back: weights, other tensors, a library's workspace.
+    pub held: u64,
+    /// The most that was held at once since the device was opened.
     pub peak: u64,
-    /// What is in use now, by every program: tensors, the memory kept for the next ones, the driver's own.
+    /// What the driver keeps for this program: `held`, and what was given back and waits for the next tensors.
+    pub reserved: u64,
+    /// What is in use now, by every program: `reserved`, the driver's own, kernels.
     pub in_use: u64,
     /// All of it.
     pub total: u64,

@@ -2,14 +2,20 @@
 
 use std::ops::Range;
 
-use crate::{DType, Result, Tensor};
+use crate::{DType, Device, Result, Tensor};
 
 use super::{Conv3x3, ConvTranspose2x2};
 use crate::ops::{Activation, cuda, device, matmul_t};
 
-/// Pixels in a block of rows, whose unrolled input is at most 19 MB of halves: that of SAM 3's finest map is 380 MB. In tests few, so
-/// that their maps have several blocks.
-const BLOCK_PIXELS: usize = if cfg!(test) { 64 } else { 1 << 12 };
+/// Pixels in a block of rows. Of SAM 3's finest map the whole input, unrolled, is 380 MB of halves, that of a block 19, and 9 where
+/// that memory is the machine's: a small GPU is busy with less. In tests few, so that their maps have several blocks.
+fn block_pixels(device: &Device) -> usize {
+    match device.is_integrated() {
+        _ if cfg!(test) => 64,
+        false => 1 << 12,
+        true => 1 << 11,
+    }
+}
 
 /// See [`Conv3x3::forward`].
 pub fn conv_3x3(conv: &Conv3x3, x: &Tensor) -> Result<Tensor> {
@@ -34,7 +40,7 @@ fn by_blocks(
     read: impl Fn(Range<usize>) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let kernel = conv.kernel.matrix(conv.compute.dtype())?;
-    let rows = (BLOCK_PIXELS / width).max(1);
+    let rows = (block_pixels(conv.bias.device()) / width).max(1);
     let dtype = if conv.before_products {
         conv.compute.dtype()
     } else {
@@ -58,9 +64,12 @@ fn by_blocks(
 pub fn conv_transpose_2x2(conv: &ConvTranspose2x2, x: &Tensor, activation: Activation) -> Result<Tensor> {
     let (height, width, depth) = x.dims3()?;
     let x = device::operand(x, conv.compute)?.reshape((height * width, depth))?;
-    let y = matmul_t(&x, &conv.kernel.matrix(x.dtype())?)?;
-    // Every corner of a square has the same bias.
-    let y = y.reshape((4 * height * width, conv.output))?;
-    let y = cuda::finish(&y, Some(&conv.bias), activation, None, x.dtype())?;
-    cuda::shuffle2x2(&y.reshape((height, width, 4 * conv.output))?)
+    let finished = {
+        // Let go of before the corners are put in their places: each of these is as large as the result.
+        let y = matmul_t(&x, &conv.kernel.matrix(x.dtype())?)?;
+        // Every corner of a square has the same bias.
+        let y = y.reshape((4 * height * width, conv.output))?;
+        cuda::finish(&y, Some(&conv.bias), activation, None, x.dtype())?
+    };
+    cuda::shuffle2x2(&finished.reshape((height, width, 4 * conv.output))?)
 }
