@@ -2,8 +2,9 @@
 
     python tools/bench_gpu.py parity --binary target/release/sam3 --demo sam3-demo --package sam3_fp16.pth --image photo.jpg
     python tools/bench_gpu.py times --checkpoint sam3.pt --fp16 fp16.pth --bf16 bf16.pth --int8 int8.pth --image photo.jpg
+    python tools/bench_gpu.py memory --image photo.jpg fp16.pth int8.pth
 
-Both print Markdown for docs/BENCHMARKS.md with the card's name, and exit with 1 where a bound is broken. `--device cpu` runs every step
+All print Markdown for docs/BENCHMARKS.md with the card's name, and exit with 1 where a bound is broken. `--device cpu` runs every step
 without a GPU, to test this script: then `sam3` is compared with itself.
 """
 
@@ -12,6 +13,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import bench_pytorch
@@ -161,10 +163,41 @@ def times(args):
     return broken
 
 
+def memory(args):
+    """What each package takes of the card and of main memory."""
+    print("One picture and prompt, in MB; nvidia-smi's peak is less what was in use before:\n")
+    print("| package | weights | peak | in use beside it | nvidia-smi | main memory, its own |")
+    print("| --- |" + " ---: |" * 5)
+    for package in args.packages:
+        words = ["bench", *device(args), "--checkpoint-path", package, "--warm-up", 0, "--rounds", 1, "--prompt", "boat"]
+        words += ["--image", args.image] if args.image else []
+        command = [str(word) for word in (args.binary, *words, "--json", "--quiet")]
+        before = peak = in_use_on_card(args)
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        while run.poll() is None:
+            peak = max(peak, in_use_on_card(args))
+            time.sleep(0.1)
+        if run.returncode:
+            sys.exit(f"{' '.join(command)}: exit code {run.returncode}")
+        report = json.load(run.stdout)
+        card = report["device_memory_bytes"] or dict.fromkeys(("weights", "peak", "beside"), 0)
+        parts = [card["weights"] / 1e6, card["peak"] / 1e6, card["beside"] / 1e6, peak - before, report["anonymous_bytes"] / 1e6]
+        print(f"| {package.name} | " + " | ".join(f"{part:,.0f}" for part in parts) + " |")
+    return []
+
+
+def in_use_on_card(args):
+    """MB, by nvidia-smi."""
+    if args.device == "cpu":
+        return 0
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return float(subprocess.run(query, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[0]) * 2**20 / 1e6
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("parity", parity), ("times", times)):
+    for name, run in (("parity", parity), ("times", times), ("memory", memory)):
         command = commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument("--binary", type=Path, default=Path("target/release/sam3"))
@@ -175,6 +208,8 @@ def main():
             command.add_argument("--scenes", type=int, default=512)
             command.add_argument("--package", type=Path, help="a package of the full size; needs --image")
             command.add_argument("--prompt", default="boat")
+        elif name == "memory":
+            command.add_argument("packages", type=Path, nargs="+")
         else:
             command.add_argument("--checkpoint", type=Path, required=True, help="for PyTorch")
             for package in ("fp16", "bf16", "int8"):

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Everything about the GPU that a machine with one can tell: builds with CUDA, runs the tests that need a GPU, compares every stage and the
-# demo's scenes with the CPU, then times the full-size seeded model at 1008 px beside PyTorch on the same card. Prints Markdown for
-# docs/BENCHMARKS.md; exits with 1 where something is wrong, with 3 where a prerequisite is missing.
+# demo's scenes with the CPU, times the full-size seeded model at 1008 px beside PyTorch on the same card, and tells what memory it takes.
+# Prints Markdown for docs/BENCHMARKS.md; exits with 1 where something is wrong, with 3 where a prerequisite is missing.
 #
 #   tools/check_cuda.sh                    everything
-#   tools/check_cuda.sh tests parity       only these: build, tests, demo, parity, times
+#   tools/check_cuda.sh tests parity       only these: build, tests, demo, parity, times, memory
 #   PYTHON=… tools/check_cuda.sh           a Python with torch (CUDA), torchvision, transformers, safetensors and Pillow
 #   SCRATCH=… tools/check_cuda.sh          where the seeded checkpoint and its packages are kept (10 GB)
 #   DEVICE=cpu tools/check_cuda.sh         a rehearsal without a GPU: the CPU build is compared with itself
-#   PREBUILT=folder tools/check_cuda.sh bundle      where there is a toolkit and no GPU: the programs into that folder
-#   PREBUILT=folder tools/check_cuda.sh             where there is a GPU and no toolkit or Rust: with those programs
+#   PREBUILT=folder tools/check_cuda.sh bundle      where there is no GPU: the programs into that folder
+#   PREBUILT=folder tools/check_cuda.sh             where there is a GPU and no Rust: with those programs, less thoroughly, in 6 minutes
 #
-# Needs an NVIDIA GPU with its driver; to build, a CUDA toolkit (12.6 or 13.0) with nvcc on PATH, and a Rust toolchain.
+# Needs an NVIDIA GPU with its driver; to build, a Rust toolchain, and for the kernels SAM3_KERNELS, a CUDA toolkit with nvcc on PATH, or
+# else pip, by which tools/kernels.py fetches NVIDIA's compiler.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -31,27 +32,27 @@ lacks() {
 
 features=()
 steps=("$@")
-[ $# -gt 0 ] || steps=(build tests demo parity times)
+[ $# -gt 0 ] || steps=(build tests demo parity times memory)
+# On a machine that is lent for minutes.
+scenes=512 rounds=10 warm_up=3
+[ -z "$prebuilt" ] || scenes=64 rounds=5 warm_up=2
 if [ "$device" = cuda ]; then
     features=(--features cuda)
     [ "${steps[*]}" = bundle ] || nvidia-smi -L >/dev/null 2>&1 ||
         lacks "no NVIDIA GPU answers: nvidia-smi -L failed" "run this where there is one; DEVICE=cpu rehearses without"
 fi
-if [ "$device" = cuda ] && { [ -z "$prebuilt" ] || [ "${steps[*]}" = bundle ]; }; then
-    command -v nvcc >/dev/null ||
-        lacks "no nvcc on PATH" "install a CUDA toolkit, 12.6 or 13.0, and export PATH=/usr/local/cuda/bin:\$PATH"
-    # The build asks for it where nvidia-smi does not tell, and a Jetson's does not.
-    if [ -z "${CUDA_COMPUTE_CAP:-}" ]; then
-        capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1 | tr -d '. ')
-        case $capability in
-        [0-9]*) export CUDA_COMPUTE_CAP=$capability ;;
-        *) lacks "nvidia-smi does not tell the GPU's compute capability" "export CUDA_COMPUTE_CAP=87 on a Jetson Orin, 110 on a Thor" ;;
-        esac
-    fi
-fi
+
+kernels() { # for a build: compiled already, by nvcc as the build goes, or else here, for every card
+    [ "$device" = cuda ] && [ -z "${SAM3_KERNELS:-}" ] && ! command -v nvcc >/dev/null || return 0
+    python3 tools/kernels.py "$cache/all-kernels"
+    export SAM3_KERNELS=$cache/all-kernels
+}
 
 build() {
-    [ -n "$prebuilt" ] || cargo build --locked --release "${features[@]}"
+    if [ -z "$prebuilt" ]; then
+        kernels
+        cargo build --locked --release "${features[@]}"
+    fi
     "$binary" --version
 }
 
@@ -61,6 +62,7 @@ test_program=(cargo test --locked --release "${features[@]/#cuda/sam3-cli/cuda}"
 bundle() { # the program and its tests, for a machine that can build neither
     [ -n "$prebuilt" ] || lacks "no folder for the programs" "PREBUILT=folder tools/check_cuda.sh bundle"
     mkdir -p "$prebuilt"
+    kernels
     cargo build --locked --release "${features[@]}"
     install --strip "$target/release/sam3" "$binary"
     local crate tests
@@ -92,14 +94,23 @@ demo() { # the README's first command, on the GPU
 parity() { # every stage and the demo's scenes, beside the CPU
     [ -d "$scratch/demo/desktop" ] || demo
     packages
-    "$python" tools/bench_gpu.py parity --binary "$binary" --device "$device" --demo "$scratch/demo" --scenes "${SCENES:-512}" \
+    "$python" tools/bench_gpu.py parity --binary "$binary" --device "$device" --demo "$scratch/demo" --scenes "${SCENES:-$scenes}" \
         --package "$scratch/fp16.pth" --image "$image"
 }
 
 times() { # beside PyTorch, on the same card
     packages
     "$python" tools/bench_gpu.py times --binary "$binary" --device "$device" --checkpoint "$checkpoint" --fp16 "$scratch/fp16.pth" \
-        --bf16 "$scratch/bf16.pth" --int8 "$scratch/int8.pth" --image "$image" --rounds "${ROUNDS:-10}" --warm-up "${WARM_UP:-3}"
+        --bf16 "$scratch/bf16.pth" --int8 "$scratch/int8.pth" --image "$image" --rounds "${ROUNDS:-$rounds}" --warm-up "${WARM_UP:-$warm_up}"
+}
+
+memory() { # by our own account, and by what nvidia-smi sees
+    packages
+    [ -f "$scratch/baked.pth" ] ||
+        "$binary" package --quiet --no-tarball --checkpoint-path "$checkpoint" --quantize int8 --components image --bake-prompts boat \
+            --output "$scratch/baked.pth"
+    "$python" tools/bench_gpu.py memory --binary "$binary" --device "$device" --image "$image" \
+        "$scratch/fp16.pth" "$scratch/int8.pth" "$scratch/baked.pth"
 }
 
 checkpoint=${CHECKPOINT:-$cache/full/sam3.pt}
@@ -144,19 +155,21 @@ place=cpu
 [ "$device" = cpu ] || place=cuda:0
 for step in "${steps[@]}"; do
     case $step in
-    build | bundle | tests | demo | parity | times) ;;
-    *) printf 'check_cuda: no step %q; there are build, bundle, tests, demo, parity and times\n' "$step" >&2 && exit 2 ;;
+    build | bundle | tests | demo | parity | times | memory) ;;
+    *) printf 'check_cuda: no step %q; there are build, bundle, tests, demo, parity, times and memory\n' "$step" >&2 && exit 2 ;;
     esac
 done
 [ "$device" = cpu ] || [ "${steps[*]}" = bundle ] || nvidia-smi -L
 failed=()
 for step in "${steps[@]}"; do
     printf '\n=== %s\n' "$step"
+    start=$SECONDS
     # In a shell of its own with errexit, which `||` would switch off.
     set +e
     (set -e && "$step")
     status=$?
     set -e
+    printf '=== %s: %s s\n' "$step" $((SECONDS - start))
     case $status in
     0) ;;
     3) exit 3 ;;
