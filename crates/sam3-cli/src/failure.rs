@@ -110,9 +110,16 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             _ => ENVIRONMENT,
         },
         Some(Known::Model(
-            sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_) | sam3_model::Error::ImageSize { .. },
+            sam3_model::Error::Prompt(_)
+            | sam3_model::Error::Clicks(_)
+            | sam3_model::Error::Precision(_)
+            | sam3_model::Error::ImageSize { .. },
         )) => USAGE,
-        Some(Known::Model(sam3_model::Error::NotFinite(_) | sam3_model::Error::Checkpoint { .. })) => INPUT,
+        Some(Known::Model(
+            sam3_model::Error::NotFinite(_)
+            | sam3_model::Error::Checkpoint { .. }
+            | sam3_model::Error::NoClickHead { .. },
+        )) => INPUT,
         Some(Known::Image(ImageError::Io { source, .. })) if !is_wrong_path(source) => ENVIRONMENT,
         Some(Known::Image(_)) => INPUT,
         Some(Known::Model(_) | Known::System(_)) | None => ENVIRONMENT,
@@ -167,6 +174,9 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
         sam3_model::Error::Compute(TensorError::OutOfGpuMemory) => Some(
             "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
              --bake-prompts or --device cpu",
+        ),
+        sam3_model::Error::NoClickHead { .. } => Some(
+            "`sam3 inspect` shows what a file can do; package facebook/sam3's sam3.pt, without --components image, for clicks",
         ),
         sam3_model::Error::Checkpoint { .. } => {
             Some("`sam3 inspect --tensors` lists what the file holds; facebook/sam3 has a checkpoint that is whole")

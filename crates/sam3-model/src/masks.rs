@@ -1,14 +1,17 @@
 //! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
 
+mod components;
 mod id_map;
 mod label;
 mod overlay;
 mod parts;
 mod polygons;
+mod resized;
 mod rle;
 
 use std::ops::Range;
 
+pub(crate) use components::components;
 pub use id_map::IdMap;
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;

@@ -1,12 +1,21 @@
-//! The public API: open a checkpoint, encode images, ask for things in them.
+//! The public API: open a checkpoint, encode images, ask for things in them by texts and by clicks.
 
+mod click;
+mod click_files;
+mod clicks;
 mod instances;
 mod options;
 mod prompt;
 mod texts;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
+use click::ForClicks;
+pub use click::{ClickedMask, ClickedObject};
+pub use clicks::{Clicks, LowResMask};
 pub use instances::Instance;
 pub use options::Options;
 pub use prompt::{ExemplarBox, Prompt};
@@ -25,7 +34,8 @@ use crate::{
     image::Image,
     input_size::{InputSize, InputSizes},
     model::{
-        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace, Watch, Watcher,
+        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextFeatures, Trace, Tracker,
+        Watch, Watcher,
     },
     precision,
     tokenizer::Tokenizer,
@@ -34,7 +44,7 @@ use crate::{
 
 /// A SAM 3 image model, ready to segment.
 ///
-/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images. Threads may share a
+/// One [`encode`](Self::encode) serves many prompts and clicks; a text is encoded once, and serves many images. Threads may share a
 /// segmenter: one that encodes an image or a text keeps no other one waiting.
 ///
 /// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says so.
@@ -53,7 +63,12 @@ struct Shared {
     identity: Arc<()>,
     /// Its own threads, where it has some.
     pool: Option<ThreadPool>,
+    dict: Arc<StateDict>,
     model: Sam3Image,
+    /// Once something was clicked: until then it takes no memory.
+    tracker: Mutex<Option<Arc<Tracker>>>,
+    /// Whether encoded images keep what clicks need.
+    takes_clicks: bool,
     sizes: InputSizes,
     config: Config,
     tokenizer: Tokenizer,
@@ -74,11 +89,12 @@ struct Input {
     height: u32,
 }
 
-/// An image as the detector of one model sees it.
+/// An image as one model sees it.
 pub struct Encoded {
     /// The model's.
     identity: Arc<()>,
     features: model::Features,
+    for_clicks: Mutex<ForClicks>,
     width: u32,
     height: u32,
 }
@@ -125,7 +141,10 @@ impl Segmenter {
         let shared = Shared {
             identity: Arc::new(()),
             pool,
+            takes_clicks: options.clicks && click::may_have_click_head(&dict),
+            dict,
             model,
+            tracker: Mutex::default(),
             sizes: InputSizes::default(),
             config,
             tokenizer,
@@ -294,10 +313,18 @@ impl Segmenter {
         }
     }
 
-    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
-        if !Arc::ptr_eq(&self.shared.identity, &encoded.identity) {
-            return Err(Error::OtherModel);
+    /// # Errors
+    /// When another model encoded the image.
+    fn is_own(&self, encoded: &Encoded) -> Result<()> {
+        if Arc::ptr_eq(&self.shared.identity, &encoded.identity) {
+            Ok(())
+        } else {
+            Err(Error::OtherModel)
         }
+    }
+
+    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
+        self.is_own(encoded)?;
         let boxes = prompt
             .boxes
             .iter()
@@ -325,9 +352,16 @@ impl Segmenter {
 
     fn encode_input(&self, input: &Input, observer: &mut dyn Observer) -> Result<Encoded> {
         let model = &self.shared.model;
+        let trunk = model.encode_trunk(&input.pixels, &input.size, observer)?;
+        let for_clicks = if self.shared.takes_clicks {
+            ForClicks::Trunk(trunk.clone())
+        } else {
+            ForClicks::NotKept
+        };
         Ok(Encoded {
             identity: self.shared.identity.clone(),
-            features: model.encode_image(&input.pixels, &input.size, observer)?,
+            features: model.encode_image(trunk, &input.size, observer)?,
+            for_clicks: Mutex::new(for_clicks),
             width: input.width,
             height: input.height,
         })
@@ -405,5 +439,7 @@ impl Encoded {
 mod accelerator_tests;
 #[cfg(test)]
 mod call_tests;
+#[cfg(test)]
+mod click_tests;
 #[cfg(test)]
 mod finite_tests;

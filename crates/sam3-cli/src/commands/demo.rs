@@ -20,7 +20,7 @@ use sam3_package::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::segment::{Loaded, Picture, Report, draw, instance_rows, milliseconds, segment_image, stamp};
+use super::segment::{Loaded, Picture, Report, Results, draw, instance_rows, milliseconds, segment_image, stamp};
 use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
@@ -221,7 +221,7 @@ fn finish(report: &Report, truth: &Truth, ious: &[f64], steps: &[Step], output: 
     let each: Vec<String> = ious.iter().map(|iou| format!("{iou:.3}")).collect();
     let text = format!(
         "{}{} {}s are in the picture; IoU with the known masks: {} (mean {mean:.3})\n",
-        table(&instance_rows(&report.found[0].instances)),
+        table(&instance_rows(&report.found[0].instances, "score")),
         truth.objects.len(),
         truth.prompt,
         each.join(", ")

@@ -5,7 +5,7 @@ mod failures;
 mod files;
 mod inputs;
 mod loaded;
-mod places;
+pub mod places;
 mod report;
 mod resume;
 pub mod stamp;
@@ -17,21 +17,21 @@ use std::{
 };
 
 use sam3_model::{Detections, ExemplarBox, Instance, Progress, Prompt, Segmenter, image::Image};
-use sam3_package::{Checkpoint, Staged, StateDict, package};
+use sam3_package::{Checkpoint, Staged, StateDict};
 
 use self::{
     boxes::BoxFlag,
     failures::Failures,
-    files::Writer,
-    inputs::{Input, Inputs, Walk},
-    places::{Folders, Guard, Place, Wanted},
+    inputs::{Inputs, Walk},
     report::{Found, Timings},
     resume::Settings,
 };
 pub use self::{
-    files::draw,
+    files::{Writer, draw},
+    inputs::Input,
     loaded::{Loaded, ModelRecord},
-    report::{Report, instance_rows},
+    places::{Folders, Guard, Place, Wanted},
+    report::{ImageRecord, InstanceRecord, Report, Results, instance_rows},
 };
 use super::prompts;
 use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
@@ -62,6 +62,8 @@ pub struct Args {
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
+    #[arg(long, hide = true, value_parser = refuse_points, allow_hyphen_values = true)]
+    point: Option<String>,
     /// Keep instances whose score is above this
     #[arg(long, value_name = "SCORE", default_value_t = Segmenter::THRESHOLD, value_parser = parse_threshold)]
     threshold: f32,
@@ -93,6 +95,11 @@ fn parse_threshold(text: &str) -> Result<f32, String> {
     value.ok_or_else(|| format!("expected a score from 0 to 1, found {text:?}"))
 }
 
+/// Whoever gives one means the object there, not all that is like it.
+fn refuse_points(_: &str) -> Result<String, String> {
+    Err("segment finds all that a text or an example box means; `sam3 click` finds the object at a point".into())
+}
+
 /// Runs the command: a bad image is reported, and the others still go on.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
@@ -117,7 +124,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let options = args.model.options(&dict, &device);
+    let options = args.model.options(&dict, &device).without_clicks();
     let loaded = Loaded::load(dict, &options)?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
@@ -244,16 +251,7 @@ impl Args {
     fn guard(&self, pictures: &[Input], checkpoint: &Checkpoint) -> Guard {
         let pictures = pictures.iter().filter(|input| !input.is_stdin());
         let pictures = pictures.map(|input| input.path.as_path());
-        let beside = [
-            checkpoint.path().to_owned(),
-            checkpoint.path().with_file_name("config.json"),
-            package::metadata_path(checkpoint.path()),
-        ];
-        let files = checkpoint.files().iter().map(|file| file.path.as_path());
-        let files = files
-            .chain(beside.iter().map(PathBuf::as_path))
-            .chain(self.image_list.as_deref());
-        Guard::new(self.force, pictures.chain(files))
+        Guard::of_run(self.force, checkpoint, pictures.chain(self.image_list.as_deref()))
     }
 }
 

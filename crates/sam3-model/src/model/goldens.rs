@@ -164,9 +164,9 @@ impl Golden {
     fn run(&self) {
         let model = &self.model;
         let pixels = self.pixels().to_device(&self.device).unwrap();
-        let features = model
-            .encode_image(&pixels, &self.size, &mut Watch::new(self, "image"))
-            .unwrap();
+        let watch = &mut Watch::new(self, "image");
+        let trunk = model.encode_trunk(&pixels, &self.size, watch).unwrap();
+        let features = model.encode_image(trunk, &self.size, watch).unwrap();
         let grid = self.size.cells.side();
         let pos = self.size.pos.reshape((grid, grid, ())).unwrap();
         self.check_map("image", "neck.position", &pos);
@@ -302,7 +302,8 @@ fn other_image_sizes() {
 fn logits_end_at_twelve() {
     let golden = Golden::open("tests/goldens/odd/odd.pt", ODD);
     let model = &golden.model;
-    let features = model.encode_image(&golden.pixels(), &golden.size, &mut ()).unwrap();
+    let trunk = model.encode_trunk(&golden.pixels(), &golden.size, &mut ()).unwrap();
+    let features = model.encode_image(trunk, &golden.size, &mut ()).unwrap();
     let text = model
         .text_encoder()
         .unwrap()

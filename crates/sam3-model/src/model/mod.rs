@@ -1,4 +1,4 @@
-//! SAM 3's image detector, stage by stage, under the official names.
+//! SAM 3's image detector and its tracker, stage by stage, under the official names.
 //!
 //! Nothing here names a device, a thread or an element type. Tokens are `[tokens, width]`, feature maps `[height, width,
 //! channels]`: the batch is one image and one prompt.
@@ -12,13 +12,14 @@ mod mask_head;
 mod mlp;
 mod neck;
 mod observer;
+mod sam;
 mod scoring;
 mod text;
+mod tracker;
 mod vit;
 
 #[cfg(test)]
 mod goldens;
-#[cfg(test)]
 pub(crate) use detections::write as write_tensors;
 
 use std::sync::Arc;
@@ -31,7 +32,9 @@ pub use self::{
     mask_head::MaskLogits,
     neck::Pyramid,
     observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
+    sam::{Decoded, Label, Point},
     text::TextEncoder,
+    tracker::{Clicked, Tracker, TrackerFeatures},
 };
 use crate::{config::Config, input_size::InputSize, weights::Weights};
 
@@ -118,15 +121,26 @@ impl Sam3Image {
         })
     }
 
-    /// `pixels` is `[3, image_size, image_size]`, −1 to 1, at this size.
-    pub fn encode_image(
+    /// `pixels` is `[3, image_size, image_size]`, −1 to 1, at this size. Returns `[grid, grid, width]`, from which detector and tracker go
+    /// on.
+    pub fn encode_trunk(
         &self,
         pixels: &Tensor,
         size: &Arc<InputSize>,
         observer: &mut dyn Observer,
-    ) -> crate::Result<Features> {
+    ) -> crate::Result<Tensor> {
         let trunk = self.trunk.forward(pixels, size, observer)?;
         observer.made(Stage::Trunk, "trunk", &trunk);
+        Ok(trunk)
+    }
+
+    /// What the detector makes of the trunk's map, which it lets go of.
+    pub fn encode_image(
+        &self,
+        trunk: Tensor,
+        size: &Arc<InputSize>,
+        observer: &mut dyn Observer,
+    ) -> crate::Result<Features> {
         let pyramid = self.neck.forward(&trunk, observer)?;
         drop(trunk);
         observer.made(Stage::Neck, "x4", &pyramid.x4);

@@ -1,6 +1,6 @@
 //! Which queries become instances, and that what is no number never becomes one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sam3_tensor::{
     DType, Device, Tensor,
@@ -8,7 +8,7 @@ use sam3_tensor::{
     testing::as_accelerator,
 };
 
-use super::{Encoded, Error, Instance, Options, Prompt, Result, Segmenter, accelerator_tests::Demo};
+use super::{Encoded, Error, ForClicks, Instance, Options, Prompt, Result, Segmenter, accelerator_tests::Demo};
 use crate::{
     Compute, Detections,
     input_size::InputSize,
@@ -55,7 +55,9 @@ fn with_maps(encoded: &Encoded, change: impl Fn(&mut Features)) -> Encoded {
     Encoded {
         identity: encoded.identity.clone(),
         features,
-        ..*encoded
+        for_clicks: Mutex::new(ForClicks::NotKept),
+        width: encoded.width,
+        height: encoded.height,
     }
 }
 
@@ -151,6 +153,7 @@ fn encoded() -> Encoded {
             },
             tokens: map(),
         },
+        for_clicks: Mutex::new(ForClicks::NotKept),
         width: 4,
         height: 2,
     }

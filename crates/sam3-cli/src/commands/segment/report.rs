@@ -1,6 +1,9 @@
 //! What was found in one image: as JSON for machines, as a table for people.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeFrom,
+    path::{Path, PathBuf},
+};
 
 use sam3_model::{
     ExemplarBox, Instance, Prompt,
@@ -51,6 +54,28 @@ pub struct Timings {
     pub masks_ms: f64,
 }
 
+/// What a command found in an image: instances in groups, such as those of a prompt.
+pub trait Results {
+    /// Each group's label and instances, in the order of the JSON.
+    fn groups(&self) -> impl Iterator<Item = (&str, &[Instance])>;
+
+    /// The documented JSON, with outlines where `with_polygons`.
+    fn to_json(&self, with_polygons: bool) -> impl Serialize;
+
+    /// Every instance with its group's label, in the order of the JSON.
+    fn instances(&self) -> impl Iterator<Item = (&str, &Instance)> {
+        self.groups()
+            .flat_map(|(label, instances)| instances.iter().map(move |instance| (label, instance)))
+    }
+
+    /// [`to_json`](Self::to_json) as a file's bytes.
+    fn to_json_file(&self, with_polygons: bool) -> serde_json::Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(&self.to_json(with_polygons))?;
+        json.push(b'\n');
+        Ok(json)
+    }
+}
+
 #[derive(Serialize)]
 struct Record<'a> {
     generator: &'static str,
@@ -61,13 +86,16 @@ struct Record<'a> {
     prompts: Vec<PromptRecord<'a>>,
 }
 
+/// The image's place in the JSON.
 #[derive(Serialize)]
-struct ImageRecord<'a> {
+pub struct ImageRecord<'a> {
+    /// `-` for stdin.
     #[serde(serialize_with = "serialize_plain")]
-    file: &'a Path,
-    sha256: &'a str,
-    width: u32,
-    height: u32,
+    pub file: &'a Path,
+    /// Of the file's bytes.
+    pub sha256: &'a str,
+    pub width: u32,
+    pub height: u32,
 }
 
 #[derive(Serialize)]
@@ -97,8 +125,9 @@ impl BoxRecord {
     }
 }
 
+/// An instance's place in the JSON.
 #[derive(Serialize)]
-struct InstanceRecord {
+pub struct InstanceRecord {
     id: usize,
     score: f32,
     #[serde(rename = "box")]
@@ -121,33 +150,37 @@ pub fn text_of(prompt: &Prompt) -> &str {
     prompt.text.as_deref().unwrap_or("visual")
 }
 
-impl Report<'_> {
-    /// Every instance with its prompt's text, in the order of the JSON.
-    pub fn instances(&self) -> impl Iterator<Item = (&str, &Instance)> {
-        let with_text = |found| move |instance| (Found::text(found), instance);
-        self.found
-            .iter()
-            .flat_map(move |found| found.instances.iter().map(with_text(found)))
-    }
-
-    /// The documented JSON, with outlines where `with_polygons`.
-    pub fn to_json(&self, with_polygons: bool) -> impl Serialize {
-        let mut ids = 1..;
-        let mut instance = |instance: &Instance| InstanceRecord {
+impl InstanceRecord {
+    /// With the next of the `ids`, and outlines where `with_polygons`.
+    pub fn of(ids: &mut RangeFrom<usize>, instance: &Instance, with_polygons: bool) -> Self {
+        Self {
             id: ids.next().expect("there is always another number"),
             score: instance.score,
             xyxy: instance.bbox,
             area: instance.mask.area(),
             segmentation: instance.mask.to_rle(),
             polygons: with_polygons.then(|| polygons(&instance.mask, POLYGON_TOLERANCE)),
-        };
+        }
+    }
+}
+
+impl Results for Report<'_> {
+    fn groups(&self) -> impl Iterator<Item = (&str, &[Instance])> {
+        self.found.iter().map(|found| (found.text(), &found.instances[..]))
+    }
+
+    fn to_json(&self, with_polygons: bool) -> impl Serialize {
+        let mut ids = 1..;
         let mut prompts = Vec::with_capacity(self.found.len());
         for found in &self.found {
+            let instances = found.instances.iter();
             prompts.push(PromptRecord {
                 prompt: found.text(),
                 boxes: found.prompt.boxes.iter().map(BoxRecord::of).collect(),
                 presence: found.presence,
-                instances: found.instances.iter().map(&mut instance).collect(),
+                instances: instances
+                    .map(|instance| InstanceRecord::of(&mut ids, instance, with_polygons))
+                    .collect(),
             });
         }
         Record {
@@ -164,14 +197,9 @@ impl Report<'_> {
             prompts,
         }
     }
+}
 
-    /// [`to_json`](Self::to_json) as a file's bytes.
-    pub fn to_json_file(&self, with_polygons: bool) -> serde_json::Result<Vec<u8>> {
-        let mut json = serde_json::to_vec_pretty(&self.to_json(with_polygons))?;
-        json.push(b'\n');
-        Ok(json)
-    }
-
+impl Report<'_> {
     /// A line a prompt, a line an instance, and the files that were written.
     pub fn to_text(&self, files: &[PathBuf]) -> String {
         let mut text = format!("{}  {} × {}\n", self.path.display(), self.width, self.height);
@@ -182,7 +210,7 @@ impl Report<'_> {
             };
             text += &format!("\"{}\": {count}, presence {:.3}\n", found.text(), found.presence);
             if !found.instances.is_empty() {
-                text += &table(&instance_rows(&found.instances));
+                text += &table(&instance_rows(&found.instances, "score"));
             }
         }
         let Timings {
@@ -203,13 +231,9 @@ impl Report<'_> {
     }
 }
 
-/// The instances' rows, with their head.
-pub fn instance_rows(instances: &[Instance]) -> Vec<Vec<String>> {
-    let mut rows = vec![
-        ["", "score", "x1", "y1", "x2", "y2", "area"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+/// The instances' rows, with their head, where their score is called `score`.
+pub fn instance_rows(instances: &[Instance], score: &str) -> Vec<Vec<String>> {
+    let mut rows = vec![["", score, "x1", "y1", "x2", "y2", "area"].map(str::to_owned).to_vec()];
     rows.extend(instances.iter().enumerate().map(|(index, instance)| {
         let mut row = vec![(index + 1).to_string(), format!("{:.3}", instance.score)];
         row.extend(instance.bbox.iter().map(|side| format!("{side:.0}")));
