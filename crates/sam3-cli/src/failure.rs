@@ -118,7 +118,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(Known::Model(
             sam3_model::Error::NotFinite(_)
             | sam3_model::Error::Checkpoint { .. }
-            | sam3_model::Error::NoClickHead { .. },
+            | sam3_model::Error::NoClickHead { .. }
+            | sam3_model::Error::NoDetector { .. },
         )) => INPUT,
         Some(Known::Image(ImageError::Io { source, .. })) if !is_wrong_path(source) => ENVIRONMENT,
         Some(Known::Image(_)) => INPUT,
@@ -177,6 +178,9 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
         ),
         sam3_model::Error::NoClickHead { .. } => Some(
             "`sam3 inspect` shows what a file can do; package facebook/sam3's sam3.pt, without --components image, for clicks",
+        ),
+        sam3_model::Error::NoDetector { .. } => Some(
+            "`sam3 click` finds what is pointed at; for texts, package facebook/sam3's sam3.pt without --components click",
         ),
         sam3_model::Error::Checkpoint { .. } => {
             Some("`sam3 inspect --tensors` lists what the file holds; facebook/sam3 has a checkpoint that is whole")

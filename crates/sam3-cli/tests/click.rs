@@ -2,14 +2,14 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use sam3_model::{image::Image, masks::Mask};
 use serde_json::{Value, json};
 use support::{
     Folder, check,
-    clicks::{clicked, close, golden, refused, renamed, tensors},
-    miniature, text, write_checkpoint,
+    clicks::{clicked, close, golden, refused, tensors},
+    text, write_checkpoint,
 };
 
 const TWO_CLICKS: &str = "--point 107.85,91.11 --point 192.68,174.48,0";
@@ -193,40 +193,6 @@ fn what_cannot_be_clicked_is_refused_before_the_work() {
         2,
         &["`sam3 click` finds the object at a point"],
     );
-}
-
-#[test]
-fn a_model_without_the_click_head_is_named() {
-    let point = ["--point", "1,2"];
-    let image = golden("picture.png");
-    let refused = |model: &Path, words: &[&str]| {
-        let folder = Folder::new();
-        let out = folder.path("out");
-        let fixed = [
-            "click",
-            "--image",
-            text(&image),
-            "--checkpoint-path",
-            text(model),
-            "--output",
-            text(&out),
-        ];
-        check(&[&fixed[..], &point].concat(), 1, words);
-        assert!(!out.exists());
-    };
-    refused(
-        &miniature("odd.pt"),
-        &["odd.pt: no clicks: it has no tracker", "sam3 inspect"],
-    );
-
-    let folder = Folder::new();
-    let convs = |name: &str| Some(name.replace("sam2_convs", "interactive_convs"));
-    refused(&renamed(&folder, convs), &["no clicks: it is SAM 3.1"]);
-
-    // A part of it is missing: texts do not need it, and clicks say what.
-    let gone = "tracker.sam_mask_decoder.iou_token.weight";
-    let damaged = renamed(&folder, |name| (name != gone).then(|| name.to_owned()));
-    refused(&damaged, &["1 keys that clicks need are missing", gone]);
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub enum Error {
         /// Why.
         reason: NoClickHead,
     },
+    /// The package takes clicks, and has nothing that texts and example boxes could be given to.
+    #[error("{}: no texts: it was packaged for clicks alone, without text encoder and detector", path.display())]
+    NoDetector {
+        /// The file.
+        path: PathBuf,
+    },
     /// Who watched the call ended it.
     #[error("stopped behind layer {done} of {of} of the {stage}")]
     Stopped {

@@ -126,6 +126,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 
     let options = args.model.options(&dict, &device).without_clicks();
     let loaded = Loaded::load(dict, &options)?;
+    loaded.segmenter.check_texts()?;
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use sam3_package::{Component, StateDict};
+use sam3_package::{StateDict, Tasks};
 use sam3_tensor::Tensor;
 
 use super::{
@@ -151,12 +151,12 @@ impl Segmenter {
 impl Encoded {
     /// Pixels in a side of the masks that the model makes of this image before they are resized.
     fn mask_side(&self) -> usize {
-        4 * self.features.size.cells.side()
+        4 * self.size.cells.side()
     }
 
     /// The box's corners, then the points.
     fn points(&self, clicks: &Clicks) -> Vec<Point> {
-        let side = self.features.size.image_size as f64;
+        let side = self.size.image_size as f64;
         let extents = [self.width, self.height].map(f64::from);
         let place = |xy: [f32; 2], label| {
             let share = [0, 1].map(|axis| (f64::from(xy[axis]) * side / extents[axis] + 0.5) / side);
@@ -196,13 +196,10 @@ pub(super) fn may_have_click_head(dict: &StateDict) -> bool {
 }
 
 fn why_no_click_head(dict: &StateDict) -> Option<NoClickHead> {
-    let any = |holds: &dyn Fn(&str) -> bool| dict.tensors().any(|tensor| holds(tensor.name));
-    if any(&|name| name.starts_with("detector.backbone.vision_backbone.interactive_convs.")) {
-        Some(NoClickHead::Sam31)
-    } else if any(&|name| Component::of(name).is_tracker()) {
-        None
-    } else {
-        Some(NoClickHead::LeftOut)
+    match Tasks::of(dict.tensors().map(|tensor| tensor.name)) {
+        Tasks { clicks: true, .. } => None,
+        Tasks { is_sam31: true, .. } => Some(NoClickHead::Sam31),
+        _ => Some(NoClickHead::LeftOut),
     }
 }
 

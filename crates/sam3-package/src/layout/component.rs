@@ -62,6 +62,51 @@ pub fn is_unused_for_images(name: &str) -> bool {
             .is_some_and(|rest| PIXEL_DECODER.iter().any(|stage| rest.starts_with(stage)))
 }
 
+/// True for keys of an official checkpoint that clicks and the tracker never read, `freqs_cis` aside.
+pub fn is_unused_for_clicks(name: &str) -> bool {
+    // The fourth neck level, as the detector's.
+    name.starts_with("detector.backbone.vision_backbone.sam2_convs.3.")
+        || !(Component::of(name) == Component::Vit || Component::of(name).is_tracker())
+}
+
+/// What a file's model can be asked, by the names of its tensors: whether all of them are there is known when it is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// Texts and example boxes.
+    pub texts: bool,
+    /// Clicks.
+    pub clicks: bool,
+    /// Its tracker is that of SAM 3.1, which takes clicks by other layers.
+    pub is_sam31: bool,
+}
+
+impl Tasks {
+    /// Of the tensors of these official names.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        const SAM31: [&str; 2] = [
+            "detector.backbone.vision_backbone.propagation_convs.",
+            "detector.backbone.vision_backbone.interactive_convs.",
+        ];
+        let mut tasks = Self::default();
+        let mut has_tracker = false;
+        for name in names {
+            tasks.is_sam31 |= SAM31.iter().any(|prefix| name.starts_with(prefix));
+            match Component::of(name) {
+                Component::Tracker | Component::TrackerNeck => has_tracker = true,
+                Component::Vit | Component::Other => {}
+                _ => tasks.texts = true,
+            }
+        }
+        tasks.clicks = has_tracker && !tasks.is_sam31;
+        tasks
+    }
+
+    /// Whether there is no detector beside what takes clicks.
+    pub fn is_for_clicks_alone(self) -> bool {
+        self.clicks && !self.texts
+    }
+}
+
 impl Component {
     /// Every part, in the order the image passes through them.
     pub const ALL: [Self; 12] = [

@@ -56,7 +56,7 @@ pub fn bake(
     options: &Options,
     progress: &dyn Progress,
 ) -> anyhow::Result<BakedPrompts> {
-    if config.text.is_none() {
+    if !config.detector.as_ref().is_some_and(|detector| detector.text.is_some()) {
         return Err(Failure::input(
             format!(
                 "{}: its prompts are baked already, and its text encoder is gone",
