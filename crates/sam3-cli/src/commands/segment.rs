@@ -6,6 +6,7 @@ mod files;
 mod inputs;
 mod loaded;
 pub mod places;
+mod refine;
 mod report;
 mod resume;
 pub mod stamp;
@@ -70,6 +71,9 @@ pub struct Args {
     /// Folder for STEM_overlay.png, STEM.json and the rest, made if it is not there
     #[arg(long, short, value_name = "DIR", default_value = "sam3-output")]
     output: PathBuf,
+    /// Pass each mask once through the head of `sam3 click`, with its box: finer edges; says what changed
+    #[arg(long)]
+    refine: bool,
     /// Also write each mask as STEM_masks/*.png
     #[arg(long)]
     masks: bool,
@@ -82,7 +86,7 @@ pub struct Args {
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
-    /// Skip images whose results are there, of the same image, package, prompts, threshold, --compute and --image-size
+    /// Skip images whose results are there, of the same image, package, prompts, threshold, --refine, --compute and --image-size
     #[arg(long)]
     skip_existing: bool,
     /// Replace files that sam3 did not write
@@ -124,9 +128,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let options = args.model.options(&dict, &device).without_clicks();
+    let mut options = args.model.options(&dict, &device);
+    if !args.refine {
+        options = options.without_clicks();
+    }
     let loaded = Loaded::load(dict, &options)?;
     loaded.segmenter.check_texts()?;
+    if args.refine {
+        loaded.segmenter.load_click_head()?;
+    }
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
@@ -139,6 +149,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             loaded: &loaded,
             prompts: &prompts,
             threshold: args.threshold,
+            refine: args.refine,
             wanted: &wanted,
         };
         skip_done(&mut jobs, &settings, output)?;
@@ -193,7 +204,11 @@ fn segment<'a>(
         sha256,
         image: &image,
     };
-    let (report, detections) = segment_image(loaded, picture, prompts, args.threshold, load_ms, tell)?;
+    let how = How {
+        threshold: args.threshold,
+        refine: args.refine,
+    };
+    let (report, detections) = segment_image(loaded, picture, prompts, how, load_ms, tell)?;
     Ok((image, report, detections))
 }
 
@@ -303,6 +318,13 @@ pub struct Picture<'a, 'i> {
     pub image: &'i Image,
 }
 
+/// What is kept of what was found, and whether it is refined.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub threshold: f32,
+    pub refine: bool,
+}
+
 /// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw outputs.
 ///
 /// Ctrl-C ends it at the next layer.
@@ -310,7 +332,7 @@ pub fn segment_image<'a>(
     loaded: &'a Loaded,
     picture: Picture<'a, '_>,
     prompts: &'a [Prompt],
-    threshold: f32,
+    how: How,
     load_ms: f64,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<(Report<'a>, Option<Detections>)> {
@@ -339,13 +361,22 @@ pub fn segment_image<'a>(
         segmenter.synchronize()?;
         timings.detect_ms += milliseconds(start);
         let start = Instant::now();
-        let instances: Vec<Instance> = detections.instances(&encoded, threshold)?;
+        let mut instances: Vec<Instance> = detections.instances(&encoded, how.threshold)?;
+        timings.masks_ms += milliseconds(start);
+        let mut refined = Vec::new();
+        if how.refine {
+            let start = Instant::now();
+            for instance in &mut instances {
+                refined.push(refine::refine(segmenter, &encoded, instance)?);
+            }
+            *timings.refine_ms.get_or_insert_default() += milliseconds(start);
+        }
         found.push(Found {
             prompt,
             presence: detections.presence()?,
             instances,
+            refined,
         });
-        timings.masks_ms += milliseconds(start);
         first.get_or_insert(detections);
     }
     Ok((
@@ -355,7 +386,7 @@ pub fn segment_image<'a>(
             width: picture.image.width(),
             height: picture.image.height(),
             loaded,
-            threshold,
+            how,
             timings,
             found,
         },

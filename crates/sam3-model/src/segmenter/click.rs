@@ -6,7 +6,7 @@ use sam3_package::{StateDict, Tasks};
 use sam3_tensor::Tensor;
 
 use super::{
-    Clicks, Encoded, LowResMask, Segmenter,
+    Clicks, Encoded, Instance, LowResMask, Segmenter,
     instances::{finite, sigmoid},
 };
 use crate::{
@@ -87,6 +87,16 @@ impl Segmenter {
             let decoded = self.decode(encoded, &tracker, &features, clicks)?;
             Answer::of(&decoded)?.choose(clicks, encoded)
         })
+    }
+
+    /// Passes the mask of an instance that a text found through the click head once, with the box of that: edges become finer, and its own
+    /// holes are filled.
+    ///
+    /// # Errors
+    /// As [`click`](Self::click).
+    pub fn refine(&self, encoded: &Encoded, instance: &Instance) -> Result<ClickedObject> {
+        let mask = LowResMask::from_mask(&instance.mask, encoded.mask_side());
+        self.click(encoded, &Clicks::new().bounding_box(instance.bbox).mask(mask))
     }
 
     /// Pixels in a side of the masks that clicks make and take, before they are resized: 288 of SAM 3 at its own image size.

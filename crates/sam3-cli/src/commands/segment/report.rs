@@ -11,7 +11,12 @@ use sam3_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Loaded, loaded::ModelRecord, stamp};
+use super::{
+    How, Loaded,
+    loaded::ModelRecord,
+    refine::{self, Refined},
+    stamp,
+};
 use crate::output::{serialize_plain, table};
 
 /// How far a simplified outline may be from the mask's, in pixels.
@@ -26,7 +31,7 @@ pub struct Report<'a> {
     pub width: u32,
     pub height: u32,
     pub loaded: &'a Loaded,
-    pub threshold: f32,
+    pub how: How,
     pub timings: Timings,
     pub found: Vec<Found<'a>>,
 }
@@ -37,6 +42,8 @@ pub struct Found<'a> {
     /// Probability that there is any such thing.
     pub presence: f32,
     pub instances: Vec<Instance>,
+    /// What refining changed of each; empty without it.
+    pub refined: Vec<Refined>,
 }
 
 /// Where the time went, in milliseconds; summed over the prompts.
@@ -52,6 +59,9 @@ pub struct Timings {
     pub detect_ms: f64,
     /// Masks at the image's size.
     pub masks_ms: f64,
+    /// The tracker's neck, once, and the click head for each instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refine_ms: Option<f64>,
 }
 
 /// What a command found in an image: instances in groups, such as those of a prompt.
@@ -82,6 +92,8 @@ struct Record<'a> {
     image: ImageRecord<'a>,
     model: ModelRecord<'a>,
     threshold: f32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    refined: bool,
     timings: &'a Timings,
     prompts: Vec<PromptRecord<'a>>,
 }
@@ -104,7 +116,15 @@ struct PromptRecord<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     boxes: Vec<BoxRecord>,
     presence: f32,
-    instances: Vec<InstanceRecord>,
+    instances: Vec<FoundRecord>,
+}
+
+#[derive(Serialize)]
+struct FoundRecord {
+    #[serde(flatten)]
+    instance: InstanceRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refined: Option<Refined>,
 }
 
 /// An example box.
@@ -173,13 +193,17 @@ impl Results for Report<'_> {
         let mut ids = 1..;
         let mut prompts = Vec::with_capacity(self.found.len());
         for found in &self.found {
-            let instances = found.instances.iter();
+            let refined = found.refined.iter().copied().map(Some).chain(std::iter::repeat(None));
+            let instances = found.instances.iter().zip(refined);
             prompts.push(PromptRecord {
                 prompt: found.text(),
                 boxes: found.prompt.boxes.iter().map(BoxRecord::of).collect(),
                 presence: found.presence,
                 instances: instances
-                    .map(|instance| InstanceRecord::of(&mut ids, instance, with_polygons))
+                    .map(|(instance, refined)| FoundRecord {
+                        instance: InstanceRecord::of(&mut ids, instance, with_polygons),
+                        refined,
+                    })
                     .collect(),
             });
         }
@@ -192,7 +216,8 @@ impl Results for Report<'_> {
                 height: self.height,
             },
             model: self.loaded.record(),
-            threshold: self.threshold,
+            threshold: self.how.threshold,
+            refined: self.how.refine,
             timings: &self.timings,
             prompts,
         }
@@ -212,6 +237,9 @@ impl Report<'_> {
             if !found.instances.is_empty() {
                 text += &table(&instance_rows(&found.instances, "score"));
             }
+            if !found.refined.is_empty() {
+                text += &refine::sentence(&found.refined);
+            }
         }
         let Timings {
             load_ms,
@@ -219,11 +247,16 @@ impl Report<'_> {
             text_ms,
             detect_ms,
             masks_ms,
+            refine_ms,
         } = self.timings;
         text += &format!(
             "load {load_ms:.0} ms, encode {encode_ms:.0} ms, text {text_ms:.0} ms, detect {detect_ms:.0} ms, \
-             masks {masks_ms:.0} ms\n"
+             masks {masks_ms:.0} ms"
         );
+        if let Some(refine_ms) = refine_ms {
+            text += &format!(", refine {refine_ms:.0} ms");
+        }
+        text.push('\n');
         for file in files {
             text += &format!("wrote {}\n", file.display());
         }
