@@ -176,12 +176,12 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
             "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
              --bake-prompts or --device cpu",
         ),
-        sam3_model::Error::NoClickHead { .. } => Some(
-            "`sam3 inspect` shows what a file can do; package facebook/sam3's sam3.pt, without --components image, for clicks",
-        ),
-        sam3_model::Error::NoDetector { .. } => Some(
-            "`sam3 click` finds what is pointed at; for texts, package facebook/sam3's sam3.pt without --components click",
-        ),
+        sam3_model::Error::NoClickHead { .. } => {
+            Some("`sam3 inspect` shows what a file can do; for clicks, package sam3.pt without --components image")
+        }
+        sam3_model::Error::NoDetector { .. } => {
+            Some("`sam3 click` finds what is pointed at; for texts, package sam3.pt without --components click")
+        }
         sam3_model::Error::Checkpoint { .. } => {
             Some("`sam3 inspect --tensors` lists what the file holds; facebook/sam3 has a checkpoint that is whole")
         }

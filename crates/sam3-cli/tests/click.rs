@@ -213,3 +213,52 @@ fn files_that_sam3_did_not_write_stay() {
     assert_eq!(fs::read(&logits).unwrap(), b"notes");
     clicked(&out, "--point 50,60 --force", &flags);
 }
+
+#[test]
+fn everything_is_found_by_a_grid() {
+    let folder = Folder::new();
+    let out = folder.path("out");
+    let everything = "--everything --grid 6 --min-iou 0.5 --min-stability 0";
+    let unlike = clicked(&out, everything, &[]);
+    let json = clicked(&out, &format!("{everything} --most-overlap 1 --masks --id-map"), &[]);
+    let objects = json["objects"].as_array().unwrap();
+    let count = unlike["objects"].as_array().unwrap().len();
+    assert!((1..objects.len()).contains(&count) && objects.len() <= 6 * 6 * 3);
+    let ious: Vec<f64> = objects
+        .iter()
+        .map(|object| object["instances"][0]["iou"].as_f64().unwrap())
+        .collect();
+    assert!(ious.is_sorted_by(|a, b| a >= b) && ious.iter().all(|iou| *iou > 0.5));
+    assert_eq!(unlike["objects"][0], objects[0], "the best stays");
+    for (object, id) in objects.iter().zip(1..) {
+        let instance = &object["instances"][0];
+        assert_eq!(instance["id"], id);
+        let stability = instance["stability"].as_f64().unwrap();
+        assert!((0.0..1.0).contains(&stability) && instance["area"].as_u64().unwrap() > 0);
+        let point = &object["clicks"]["points"][0]["point"];
+        let point = serde_json::from_value::<[f64; 2]>(point.clone()).unwrap();
+        let cell = [point[0] * 6.0 / 301.0, point[1] * 6.0 / 227.0];
+        assert!(
+            cell.iter().all(|at| (at.fract() - 0.5).abs() < 1e-4),
+            "{point:?} is the middle of a cell"
+        );
+        assert!(out.join(format!("picture_masks/segment_{id:03}.png")).exists());
+    }
+    // The point alone gives the same mask, as one of three.
+    let point = &objects[0]["clicks"]["points"][0]["point"];
+    let line = format!("--multimask --point {},{}", point[0], point[1]);
+    let alone = clicked(&folder.path("alone"), &line, &[]);
+    let masks = alone["objects"][0]["instances"].as_array().unwrap();
+    let best = &objects[0]["instances"][0]["segmentation"];
+    assert!(masks.iter().any(|mask| mask["segmentation"] == *best));
+
+    // Logits of random weights are near 0: none of their masks is stable.
+    let stable = clicked(&out, "--everything --grid 2 --min-iou 0.5", &[]);
+    assert_eq!(stable["objects"], json!([]));
+    let good = clicked(&out, "--everything --grid 2 --min-iou 1 --min-stability 0", &[]);
+    assert_eq!(good["objects"], json!([]));
+    refused("--everything --point 1,2", &[], 2, &["--everything clicks by itself"]);
+    refused("--everything --multimask", &[], 2, &["cannot be used with"]);
+    refused("--point 1,2 --grid 3", &[], 2, &["--everything"]);
+    refused("--everything --grid 0", &[], 2, &["a number from 1 to 256"]);
+}

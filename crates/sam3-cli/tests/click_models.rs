@@ -120,6 +120,11 @@ fn a_package_for_clicks_alone_clicks_as_the_whole_one() {
         "image",
     ];
     check(&fixed, 1, &["click.pth: no texts"]);
+    check(
+        &[&fixed[..5], &["--bake-prompts", "boat"]].concat(),
+        1,
+        &["click.pth: no texts"],
+    );
     let source = golden("mini.pt");
     let fixed = [
         "package",

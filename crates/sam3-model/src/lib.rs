@@ -29,6 +29,7 @@ pub use sam3_tensor::{
     ops::{Compute, Rate, cpu_name, op_rates},
 };
 pub use segmenter::{
-    ClickedMask, ClickedObject, Clicks, Encoded, ExemplarBox, Instance, LowResMask, Options, Prompt, Segmenter,
+    ClickedMask, ClickedObject, Clicks, Encoded, Everything, ExemplarBox, Instance, LowResMask, Options, Prompt,
+    Segment, Segmenter,
 };
 pub use weights::Weights;

@@ -6,6 +6,7 @@ mod label;
 mod overlay;
 mod parts;
 mod polygons;
+mod regions;
 mod resized;
 mod rle;
 
@@ -15,6 +16,7 @@ pub(crate) use components::components;
 pub use id_map::IdMap;
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;
+pub(crate) use regions::remove_small_regions;
 pub use rle::{Rle, RleError};
 
 use sam3_tensor::ops;

@@ -3,6 +3,7 @@
 mod click;
 mod click_files;
 mod clicks;
+mod everything;
 mod instances;
 mod options;
 mod prompt;
@@ -16,6 +17,7 @@ use std::{
 use click::ForClicks;
 pub use click::{ClickedMask, ClickedObject};
 pub use clicks::{Clicks, LowResMask};
+pub use everything::{Everything, Segment};
 pub use instances::Instance;
 pub use options::Options;
 pub use prompt::{ExemplarBox, Prompt};
@@ -44,8 +46,8 @@ use crate::{
 
 /// A SAM 3 image model, ready to segment.
 ///
-/// One [`encode`](Self::encode) serves many prompts and clicks; a text is encoded once, and serves many images. Threads may share a
-/// segmenter: one that encodes an image or a text keeps no other one waiting.
+/// One [`encode`](Self::encode) serves many prompts and clicks; a text is encoded once, and serves many images. Threads
+/// may share a segmenter: one that encodes an image or a text keeps no other one waiting.
 ///
 /// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says so.
 ///

@@ -1,5 +1,6 @@
 //! `sam3 click`: the object under a point, a box or a mask, in one image.
 
+mod everything;
 mod report;
 mod shown;
 
@@ -12,15 +13,15 @@ use std::{
 use sam3_model::{ClickedObject, Clicks, Result, Segmenter, image::Image};
 use sam3_package::{Checkpoint, Staged, StateDict};
 
-use self::report::{Object, Report, Timings};
+use self::report::{Group, Report, Timings};
 use super::{
     objects::ObjectsFlags,
     segment::{Folders, Guard, ImageRecord, Input, Loaded, Place, Results, Wanted, Writer, milliseconds, places},
 };
 use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
 
-/// The image is encoded once, whatever the number of objects. One point: the best of the model's three masks; several points, a box or a
-/// mask: one mask.
+/// The image is encoded once, whatever the number of objects. One point: the best of the model's three masks; several
+/// points, a box or a mask: one mask.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The image (JPEG, PNG, WebP, BMP, GIF or TIFF), or - for one from stdin
@@ -34,8 +35,10 @@ pub struct Args {
     weights: Option<String>,
     #[command(flatten)]
     objects: ObjectsFlags,
+    #[command(flatten)]
+    everything: everything::Flags,
     /// Give three masks of each object: a part, a whole, and what is between
-    #[arg(long)]
+    #[arg(long, conflicts_with = "everything")]
     multimask: bool,
     #[command(flatten)]
     model: ModelFlags,
@@ -52,10 +55,10 @@ pub struct Args {
     #[arg(long)]
     polygons: bool,
     /// Write the logits of each object's best mask, for the --mask of the next step
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "everything")]
     save_logits: Option<PathBuf>,
     /// Write the raw outputs: masks at the model's resolution, predicted IoUs, object scores
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "everything")]
     dump_tensors: Option<PathBuf>,
     /// Replace files that sam3 did not write
     #[arg(long)]
@@ -64,12 +67,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
-    if args.objects.0.is_empty() {
-        return Err(Failure::usage(
-            "nothing is clicked",
-            "give --point x,y, --box x1,y1,x2,y2 or --mask FILE of an object",
-        ));
-    }
+    args.check_clicks()?;
     let device = args.model.device.open(output)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open_weights(&args.checkpoint_path, args.weights.as_deref())?);
@@ -92,8 +90,27 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let clicks = args.clicks(&image, &loaded.segmenter)?;
 
     let spinner = output.spinner("clicking");
-    let (found, encode_ms, click_ms) = click(&loaded.segmenter, &image, &clicks)?;
-    let objects = args.objects.0.iter().zip(&found).zip(1..);
+    let _stoppable = signals::Stoppable::new();
+    let start = Instant::now();
+    let model = &loaded.segmenter;
+    let encoded = model.encode_watched(&image, &mut |_| signals::go_on())?;
+    model.synchronize()?;
+    let encode_ms = milliseconds(start);
+    let start = Instant::now();
+    let mut found = Vec::new();
+    let groups = if args.everything.is_asked_for() {
+        vec![Group::of_segments(&args.everything.find(model, &encoded, &spinner)?)]
+    } else {
+        found = clicks
+            .iter()
+            .map(|clicks| model.click(&encoded, clicks))
+            .collect::<Result<_>>()?;
+        let objects = args.objects.0.iter().zip(&found).zip(1..);
+        objects
+            .map(|((shown, found), number)| Group::of_object(number, shown, found))
+            .collect()
+    };
+    let click_ms = milliseconds(start);
     let report = Report {
         image: ImageRecord {
             file: &args.image,
@@ -107,9 +124,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             encode_ms,
             click_ms,
         },
-        objects: objects
-            .map(|((flags, found), number)| Object::new(number, flags, found))
-            .collect(),
+        groups,
     };
     if let Some(target) = &args.dump_tensors {
         save(target, &guard, |path| ClickedObject::save_all(&found, path))?;
@@ -126,19 +141,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     output.record(&report.to_json(args.polygons), &report.to_text(&written))
 }
 
-/// Encodes an image and finds each object; also how many milliseconds both took.
-fn click(model: &Segmenter, image: &Image, clicks: &[Clicks]) -> anyhow::Result<(Vec<ClickedObject>, f64, f64)> {
-    let _stoppable = signals::Stoppable::new();
-    let start = Instant::now();
-    let encoded = model.encode_watched(image, &mut |_| signals::go_on())?;
-    model.synchronize()?;
-    let encode_ms = milliseconds(start);
-    let start = Instant::now();
-    let objects = clicks.iter().map(|clicks| model.click(&encoded, clicks));
-    let objects = objects.collect::<Result<Vec<_>>>()?;
-    Ok((objects, encode_ms, milliseconds(start)))
-}
-
 /// Writes a file that appears whole or not at all.
 fn save(target: &Path, guard: &Guard, write: impl Fn(&Path) -> Result<()>) -> anyhow::Result<()> {
     let file = Staged::create(target, guard.may_replace(target))?;
@@ -152,11 +154,28 @@ fn save(target: &Path, guard: &Guard, write: impl Fn(&Path) -> Result<()>) -> an
 }
 
 impl Args {
+    fn check_clicks(&self) -> anyhow::Result<()> {
+        match (self.everything.is_asked_for(), self.objects.0.is_empty()) {
+            (false, true) => Err(Failure::usage(
+                "nothing is clicked",
+                "give --point x,y, --box x1,y1,x2,y2 or --mask FILE of an object, or ask for --everything",
+            )),
+            (true, false) => Err(Failure::usage(
+                "--everything clicks by itself: --point, --box and --mask are of one object",
+                "leave one of the two away",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn wanted(&self) -> Wanted {
-        let numbers = 1..=self.objects.0.len();
+        let labels: Vec<String> = match self.everything.is_asked_for() {
+            true => vec![report::SEGMENT.to_owned()],
+            false => (1..=self.objects.0.len()).map(report::label).collect(),
+        };
         Wanted {
             masks: self.masks,
-            prefixes: numbers.map(|number| report::label(number).replace(' ', "_")).collect(),
+            prefixes: labels.iter().map(|label| label.replace(' ', "_")).collect(),
             ids: self.id_map,
             polygons: self.polygons,
         }

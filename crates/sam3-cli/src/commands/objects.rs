@@ -1,5 +1,5 @@
-//! How flags spell what is clicked: `--point x,y[,0|1]`, `--box x1,y1,x2,y2` and `--mask FILE`, any number of them in any order, are of one
-//! object until `--object` begins the next.
+//! How flags spell what is clicked: `--point x,y[,0|1]`, `--box x1,y1,x2,y2` and `--mask FILE`, any number of them in
+//! any order, are of one object until `--object` begins the next.
 
 use std::path::PathBuf;
 
@@ -44,7 +44,9 @@ impl clap::Args for ObjectsFlags {
                 .value_parser(parse_box),
             repeated("mask")
                 .value_name("FILE")
-                .help("What is known of the object: a picture of the image's size, 128 and above inside; or what --save-logits wrote")
+                .help(
+                    "What is known of the object: a picture of the image's size, 128 and above inside, or saved logits",
+                )
                 .value_parser(value_parser!(PathBuf)),
             repeated("object")
                 .help("Begin the next object: the points, box and mask before it are of the one before")
@@ -97,14 +99,10 @@ fn objects(shown: impl Iterator<Item = Shown>) -> Result<Vec<ObjectFlags>, Strin
         let twice = |flag: &str| format!("{flag}: object {count} has one already; --object begins the next object");
         match shown {
             Shown::Point(point) => object.points.push(point),
-            Shown::Box(xyxy) => match object.bounding_box.replace(xyxy) {
-                Some(_) => return Err(twice("--box")),
-                None => {}
-            },
-            Shown::Mask(file) => match object.mask.replace(file) {
-                Some(_) => return Err(twice("--mask")),
-                None => {}
-            },
+            Shown::Box(_) if object.bounding_box.is_some() => return Err(twice("--box")),
+            Shown::Box(xyxy) => object.bounding_box = Some(xyxy),
+            Shown::Mask(_) if object.mask.is_some() => return Err(twice("--mask")),
+            Shown::Mask(file) => object.mask = Some(file),
             // Before everything else it begins the first.
             Shown::Object if place == 0 => {}
             Shown::Object => objects.push(ObjectFlags::default()),
@@ -138,7 +136,7 @@ fn parse_box(text: &str) -> Result<[f32; 4], String> {
     };
     if [x1, y1, x2, y2].iter().all(|side| (0.0..=1.0).contains(side)) {
         return Err(format!(
-            "{text} lies within the first pixel: a box is x1,y1,x2,y2 in pixels of the picture, not in shares of its sides"
+            "{text} lies within the first pixel: a box is x1,y1,x2,y2 in pixels, not in shares of the picture's sides"
         ));
     }
     Ok([x1, y1, x2, y2])

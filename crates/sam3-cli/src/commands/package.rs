@@ -276,6 +276,9 @@ impl Args {
 
     /// Makes sure that the source has what the package is for.
     fn check_tasks(&self, model: &Segmenter, output: &Output) -> anyhow::Result<()> {
+        if self.bake_prompts.is_some() || self.test_prompt.is_some() {
+            model.check_texts()?;
+        }
         match self.components {
             Parts::Image => model.check_texts()?,
             Parts::Click => model.load_click_head()?,

@@ -86,7 +86,8 @@ pub struct Args {
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
-    /// Skip images whose results are there, of the same image, package, prompts, threshold, --refine, --compute and --image-size
+    /// Skip images whose results are there, of the same image, package, prompts, threshold, --refine, --compute and
+    /// --image-size
     #[arg(long)]
     skip_existing: bool,
     /// Replace files that sam3 did not write

@@ -196,7 +196,8 @@ impl<'a> Reader<'a> {
     fn missing(&self, name: &str) -> Error {
         if name == NO_MEM_EMBED {
             return self.fault(format!(
-                "a key that clicks need is missing, so nothing was run:\n  {name}\n{}package it again from the original",
+                "a key that clicks need is missing, so nothing was run:\n  {name}\n{}\
+                 package it again from the original",
                 not_read(self.dict)
             ));
         }

@@ -1,6 +1,7 @@
 //! Connected parts of a small map.
 
-/// Calls `found` with the indices of each 8-connected part of the cells that are `inside`, of a map whose rows are `width` long.
+/// Calls `found` with the indices of each 8-connected part of the cells that are `inside`, of a map whose rows are
+/// `width` long.
 pub fn components(inside: &[bool], width: usize, mut found: impl FnMut(&[usize])) {
     let height = inside.len() / width.max(1);
     let mut seen = vec![false; inside.len()];

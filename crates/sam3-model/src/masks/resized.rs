@@ -3,8 +3,8 @@
 use super::Mask;
 
 impl Mask {
-    /// How much of each pixel would be inside, 0 to 1, if the mask were `width` × `height` pixels: its sides are stretched independently.
-    /// Row by row.
+    /// How much of each pixel would be inside, 0 to 1, if the mask were `width` × `height` pixels: its sides are
+    /// stretched independently. Row by row.
     ///
     /// # Panics
     /// Where `width` or `height` is 0.
@@ -43,8 +43,8 @@ impl Mask {
     }
 }
 
-/// The first input and the weights of each of `output` pixels of an axis: a triangle as wide as two input pixels, or as two output pixels
-/// where that is wider.
+/// The first input and the weights of each of `output` pixels of an axis: a triangle as wide as two input pixels, or as
+/// two output pixels where that is wider.
 fn taps(input: usize, output: usize) -> Vec<(usize, Vec<f64>)> {
     let scale = input as f64 / output as f64;
     let support = scale.max(1.0);

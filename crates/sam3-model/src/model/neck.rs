@@ -31,8 +31,9 @@ impl Neck {
         Self::load_with(weights, config, [None, None])
     }
 
-    /// The tracker's, whose mask decoder looks at the two finer maps through a 1 × 1 convolution of its own, `decoder`'s `conv_s0` and
-    /// `conv_s1`, to an eighth and a quarter of the channels: folded into the neck, they leave two fifths of its work.
+    /// The tracker's, whose mask decoder looks at the two finer maps through a 1 × 1 convolution of its own,
+    /// `decoder`'s `conv_s0` and `conv_s1`, to an eighth and a quarter of the channels: folded into the neck, they
+    /// leave two fifths of its work.
     pub fn load_for_tracker(weights: &Weights, decoder: &Weights, config: &Config) -> crate::Result<Self> {
         let narrowed = |name, channels| {
             Some(Narrowed {

@@ -40,7 +40,7 @@ impl Tracker {
     /// Loads the heads of an official state dict's `tracker`, and the neck before them.
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
         let neck = weights.in_floats().pp("detector.backbone.vision_backbone.sam2_convs");
-        // A click is a fiftieth of the work that encodes its picture, and has coordinates in it.
+        // A click is a thousandth of the work that encodes its picture, and has coordinates in it.
         let tracker = weights.exact().pp("tracker");
         let decoder = tracker.pp("sam_mask_decoder");
         let d_model = config.d_model;

@@ -18,7 +18,8 @@ use crate::{
 
 /// Logits that are handed on are clamped to ± this.
 const CLAMP: f32 = 32.0;
-/// A mask is stable where its area above a logit of [`STABILITY_DELTA`] is at least this share of that above minus as much.
+/// A mask is stable where its area above a logit of [`STABILITY_DELTA`] is at least this share of that above minus as
+/// much.
 const STABILITY_THRESHOLD: f32 = 0.98;
 const STABILITY_DELTA: f32 = 0.05;
 /// Holes of at most so many low-resolution pixels are filled.
@@ -72,12 +73,12 @@ pub(super) enum ForClicks {
 impl Segmenter {
     /// Finds the object that was clicked.
     ///
-    /// The first click in an image costs the tracker's neck too, a thirtieth of what [`encode`](Self::encode) does.
+    /// The first click in an image costs the tracker's neck too, a fiftieth of what [`encode`](Self::encode) does.
     ///
     /// # Errors
-    /// When the clicks show nothing or hold what is no number, a mask has another side than [`mask_side`](Self::mask_side), the
-    /// checkpoint has no click head, or another model encoded the image; when the model's answer is no number, memory runs out or the
-    /// device fails.
+    /// When the clicks show nothing or hold what is no number, a mask has another side than
+    /// [`mask_side`](Self::mask_side), the checkpoint has no click head, or another model encoded the image; when the
+    /// model's answer is no number, memory runs out or the device fails.
     pub fn click(&self, encoded: &Encoded, clicks: &Clicks) -> Result<ClickedObject> {
         self.run(|| {
             self.is_own(encoded)?;
@@ -89,8 +90,8 @@ impl Segmenter {
         })
     }
 
-    /// Passes the mask of an instance that a text found through the click head once, with the box of that: edges become finer, and its own
-    /// holes are filled.
+    /// Passes the mask of an instance that a text found through the click head once, with the box of that: edges become
+    /// finer, and its own holes are filled.
     ///
     /// # Errors
     /// As [`click`](Self::click).
@@ -99,7 +100,8 @@ impl Segmenter {
         self.click(encoded, &Clicks::new().bounding_box(instance.bbox).mask(mask))
     }
 
-    /// Pixels in a side of the masks that clicks make and take, before they are resized: 288 of SAM 3 at its own image size.
+    /// Pixels in a side of the masks that clicks make and take, before they are resized: 288 of SAM 3 at its own image
+    /// size.
     pub fn mask_side(&self) -> usize {
         4 * (self.image_size / self.shared.config.vit.patch_size)
     }
@@ -112,7 +114,7 @@ impl Segmenter {
         self.run(|| self.tracker()).map(drop)
     }
 
-    fn decode(
+    pub(super) fn decode(
         &self,
         encoded: &Encoded,
         tracker: &Tracker,
@@ -138,8 +140,9 @@ impl Segmenter {
         Ok(tracker.click(features, &clicked)?)
     }
 
-    /// The tracker, loaded when it is first asked for. Nothing is locked while it is: two that ask for it at once both load it.
-    fn tracker(&self) -> Result<Arc<Tracker>> {
+    /// The tracker, loaded when it is first asked for. Nothing is locked while it is: two that ask for it at once both
+    /// load it.
+    pub(super) fn tracker(&self) -> Result<Arc<Tracker>> {
         let shared = &*self.shared;
         let loaded = || shared.tracker.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tracker) = &*loaded() {
@@ -186,8 +189,9 @@ impl Encoded {
             .collect()
     }
 
-    /// What the tracker's neck makes of the image, once. Nothing is locked while it does: two that ask at once both wait for their own.
-    fn tracker_features(&self, tracker: &Tracker) -> Result<Arc<TrackerFeatures>> {
+    /// What the tracker's neck makes of the image, once. Nothing is locked while it does: two that ask at once both
+    /// wait for their own.
+    pub(super) fn tracker_features(&self, tracker: &Tracker) -> Result<Arc<TrackerFeatures>> {
         let kept = || self.for_clicks.lock().unwrap_or_else(PoisonError::into_inner);
         let trunk = match &*kept() {
             ForClicks::NotKept => return Err(ClickError::NotKept.into()),
@@ -214,16 +218,16 @@ fn why_no_click_head(dict: &StateDict) -> Option<NoClickHead> {
 }
 
 /// The decoder's answer in main memory.
-struct Answer {
+pub(super) struct Answer {
     side: usize,
     /// Those of mask 0, then those of the three.
     logits: Vec<f32>,
     ious: Vec<f32>,
-    object_score: f32,
+    pub object_score: f32,
 }
 
 impl Answer {
-    fn of(decoded: &Decoded) -> Result<Self> {
+    pub fn of(decoded: &Decoded) -> Result<Self> {
         let (_, side, _) = decoded.masks.dims3()?;
         let answer = Self {
             side,
@@ -244,7 +248,7 @@ impl Answer {
             None if is_one_point => vec![self.best_of_three()],
             Some(false) | None => vec![self.single()],
         };
-        let mask = |index: usize| self.mask(index, encoded);
+        let mask = |index: usize| self.clicked(index, encoded);
         Ok(ClickedObject {
             masks: chosen.into_iter().map(mask).collect::<Result<_>>()?,
             object_score: self.object_score,
@@ -269,24 +273,41 @@ impl Answer {
 
     /// The mask of clear objects where it is stable, else the best of the three.
     fn single(&self) -> usize {
-        let above = |bound: f32| self.logits(0).iter().filter(|logit| **logit > bound).count();
-        let (least, most) = (above(STABILITY_DELTA), above(-STABILITY_DELTA));
-        let stability = if most == 0 { 1.0 } else { least as f32 / most as f32 };
-        if stability >= STABILITY_THRESHOLD {
+        if self.stability(0, STABILITY_DELTA) >= STABILITY_THRESHOLD {
             0
         } else {
             self.best_of_three()
         }
     }
 
-    fn mask(&self, index: usize, encoded: &Encoded) -> Result<ClickedMask> {
-        let (logits, side) = (self.logits(index), self.side);
-        let filled = fill_holes(logits, side);
+    /// How much of a mask's area above a logit of −`delta` is above `delta`.
+    pub fn stability(&self, mask: usize, delta: f32) -> f32 {
+        let above = |bound: f32| self.logits(mask).iter().filter(|logit| **logit > bound).count();
+        match (above(delta), above(-delta)) {
+            (_, 0) => 1.0,
+            (least, most) => least as f32 / most as f32,
+        }
+    }
+
+    /// The predicted IoU of a mask.
+    pub fn iou(&self, mask: usize) -> f32 {
+        self.ious[mask]
+    }
+
+    /// A mask at the image's size, with small holes filled.
+    pub fn mask(&self, index: usize, encoded: &Encoded) -> Result<Mask> {
+        let side = self.side;
+        let filled = fill_holes(self.logits(index), side);
+        Mask::from_logits(&filled, (side, side), (encoded.height, encoded.width))
+    }
+
+    fn clicked(&self, index: usize, encoded: &Encoded) -> Result<ClickedMask> {
+        let logits = self.logits(index);
         let clamped = logits.iter().map(|logit| logit.clamp(-CLAMP, CLAMP)).collect();
         Ok(ClickedMask {
-            mask: Mask::from_logits(&filled, (side, side), (encoded.height, encoded.width))?,
+            mask: self.mask(index, encoded)?,
             iou: self.ious[index],
-            logits: LowResMask::new(side, clamped)?,
+            logits: LowResMask::new(self.side, clamped)?,
         })
     }
 }
@@ -301,4 +322,32 @@ fn fill_holes(logits: &[f32], side: usize) -> Vec<f32> {
         }
     });
     filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill_holes;
+
+    const SIDE: usize = 32;
+
+    /// Logits of a map that is inside but where `is_hole` of x and y says otherwise.
+    fn map(is_hole: impl Fn(usize, usize) -> bool) -> Vec<f32> {
+        let logit = |at: usize| if is_hole(at % SIDE, at / SIDE) { 0.0 } else { 2.0 };
+        (0..SIDE * SIDE).map(logit).collect()
+    }
+
+    #[test]
+    fn holes_of_256_pixels_are_filled_and_larger_ones_stay() {
+        let square = |x: usize, y: usize| (3..19).contains(&x) && (5..21).contains(&y);
+        let expected = map(square)
+            .into_iter()
+            .map(|logit| if logit == 0.0 { 10.0 } else { logit });
+        assert_eq!(fill_holes(&map(square), SIDE), expected.collect::<Vec<_>>());
+        let larger = map(|x, y| square(x, y) || (x, y) == (19, 5));
+        assert_eq!(fill_holes(&larger, SIDE), larger);
+        // Two that touch at a corner are one.
+        let of_two = |from: usize, x: usize, y: usize| (from..from + 12).contains(&x) && (from..from + 12).contains(&y);
+        let two = map(|x, y| of_two(1, x, y) || of_two(13, x, y));
+        assert_eq!(fill_holes(&two, SIDE), two);
+    }
 }

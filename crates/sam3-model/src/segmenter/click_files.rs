@@ -15,8 +15,8 @@ use crate::{
 const MASK_INPUT: &str = "mask_input";
 
 impl ClickedObject {
-    /// Writes the raw outputs of objects that have as many masks: `low_res_masks` `[objects, masks, side, side]`, `iou_scores` `[objects,
-    /// masks]` and `object_score_logits` `[objects, 1]`.
+    /// Writes the raw outputs of objects that have as many masks: `low_res_masks` `[objects, masks, side, side]`,
+    /// `iou_scores` `[objects, masks]` and `object_score_logits` `[objects, 1]`.
     ///
     /// # Errors
     /// When their masks are not as many or not as large, or the file cannot be written.
@@ -41,8 +41,8 @@ impl ClickedObject {
         )
     }
 
-    /// Writes the logits of each object's [`best`](Self::best) mask, for [`LowResMask::read_all`]: `mask_input` `[objects, side, side]`, with
-    /// its `iou_scores` `[objects]` and `object_score_logits` `[objects, 1]`.
+    /// Writes the logits of each object's [`best`](Self::best) mask, for [`LowResMask::read_all`]: `mask_input`
+    /// `[objects, side, side]`, with its `iou_scores` `[objects]` and `object_score_logits` `[objects, 1]`.
     ///
     /// # Errors
     /// As [`save_all`](Self::save_all).

@@ -1,4 +1,5 @@
-//! Clicks from a picture to masks, against what the official predictor returned (`tests/goldens/tracker`), and what they refuse.
+//! Clicks from a picture to masks, against what the official predictor returned (`tests/goldens/tracker`), and what
+//! they refuse.
 
 use std::sync::Arc;
 

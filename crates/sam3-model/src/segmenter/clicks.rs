@@ -10,7 +10,8 @@ use crate::{
 /// ```
 /// use sam3_model::Clicks;
 ///
-/// let clicks = Clicks::new().point([320.0, 200.0]).negative_point([10.5, 30.0]).bounding_box([100.0, 80.0, 500.0, 400.0]);
+/// let clicks = Clicks::new().point([320.0, 200.0]).negative_point([10.5, 30.0]);
+/// let clicks = clicks.bounding_box([100.0, 80.0, 500.0, 400.0]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Clicks {
@@ -50,8 +51,8 @@ impl Clicks {
         self
     }
 
-    /// With three masks, as one click may mean a part, a whole or what is between; or with one. Without this: one, which of a single point
-    /// is the best of the three.
+    /// With three masks, as one click may mean a part, a whole or what is between; or with one. Without this: one,
+    /// which of a single point is the best of the three.
     pub fn multimask(mut self, multimask: bool) -> Self {
         self.multimask = Some(multimask);
         self

@@ -42,8 +42,8 @@ impl Options {
         self
     }
 
-    /// For texts and example boxes alone: an encoded image then keeps nothing for [`click`](crate::Segmenter::click), 21 MB at SAM 3's
-    /// size.
+    /// For texts and example boxes alone: an encoded image then keeps nothing for [`click`](crate::Segmenter::click),
+    /// 21 MB at SAM 3's size.
     pub fn without_clicks(mut self) -> Self {
         self.clicks = false;
         self

@@ -25,7 +25,8 @@ impl Weights {
         self.linear_of(weight.flatten(), Some(self.pp(name).tensor("bias", &[output])?))
     }
 
-    /// `nn.Conv2d(input, output, kernel_size=2, stride=2)`: a linear map of every 2 × 2 square, row by row, each pixel's channels together.
+    /// `nn.Conv2d(input, output, kernel_size=2, stride=2)`: a linear map of every 2 × 2 square, row by row, each
+    /// pixel's channels together.
     pub fn conv_2x2(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
         let conv = self.pp(name);
         let kernel = conv.tensor("weight", &[output, input, 2, 2])?;
@@ -96,7 +97,8 @@ impl Weights {
         Ok(Attention::new([part(0)?, part(1)?, part(2)?], out_proj, heads))
     }
 
-    /// The tracker's `Attention`: `q_proj`, `k_proj` and `v_proj` to a width that the file tells, and `out_proj` back to `width`.
+    /// The tracker's `Attention`: `q_proj`, `k_proj` and `v_proj` to a width that the file tells, and `out_proj` back
+    /// to `width`.
     pub fn projected_attention(&self, name: &str, width: usize, heads: usize) -> Result<Attention> {
         let attention = self.pp(name);
         let inner = attention.rows("q_proj.weight").unwrap_or(width);
@@ -137,7 +139,8 @@ impl Weights {
         Ok(Conv3x3::new(&kernel, conv.tensor("bias", &[output])?, self.compute)?)
     }
 
-    /// The same with as many outputs as inputs, and a 1 × 1 convolution behind it, of the name `then` in `of` with `end` channels, as one.
+    /// The same with as many outputs as inputs, and a 1 × 1 convolution behind it, of the name `then` in `of` with
+    /// `end` channels, as one.
     pub fn conv_3x3_then_1x1(
         &self,
         name: &str,

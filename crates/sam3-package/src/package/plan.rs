@@ -68,7 +68,8 @@ pub enum Components {
     All,
     /// What segmenting images by text and boxes reads: no tracker, and nothing that the image model never touches.
     Image,
-    /// What clicks and the video tracker read: the image encoder and the whole tracker, no text encoder and no detector.
+    /// What clicks and the video tracker read: the image encoder and the whole tracker, no text encoder and no
+    /// detector.
     Click,
     /// The text encoder alone: a draft from which prompts are baked.
     Text,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sam3_model::{ClickedObject, Instance};
+use sam3_model::{ClickedObject, Instance, Segment, masks::Mask};
 use serde::Serialize;
 
 use crate::{
@@ -18,18 +18,26 @@ pub struct Report<'a> {
     pub image: ImageRecord<'a>,
     pub loaded: &'a Loaded,
     pub timings: Timings,
-    pub objects: Vec<Object<'a>>,
+    pub groups: Vec<Group>,
+}
+
+/// What has a label of its own: one object, or everything in the image.
+pub struct Group {
+    label: String,
+    objects: Vec<Object>,
+    /// Those of the objects in turn: a mask each, with its predicted IoU as the score.
+    instances: Vec<Instance>,
 }
 
 /// One object.
-pub struct Object<'a> {
-    /// `object 1` and so on.
-    label: String,
-    flags: &'a ObjectFlags,
+struct Object {
+    shown: ObjectFlags,
     /// A logit.
     object_score: f32,
-    /// A mask each, with its predicted IoU as the score.
-    instances: Vec<Instance>,
+    /// Of everything.
+    stability: Option<f32>,
+    /// How many of the instances are its.
+    masks: usize,
 }
 
 /// Where the time went, in milliseconds.
@@ -85,35 +93,81 @@ struct ClickedRecord {
     instance: InstanceRecord,
     iou: f32,
     object_score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stability: Option<f32>,
 }
 
-impl<'a> Object<'a> {
-    /// The `number`th, of what the model says of it.
-    pub fn new(number: usize, flags: &'a ObjectFlags, found: &ClickedObject) -> Self {
-        let instances = found.masks.iter().map(|found| {
-            let bbox = found.mask.bounding_box().unwrap_or_default();
-            Instance::new(found.iou, bbox.map(|side| side as f32), found.mask.clone())
-        });
+impl Group {
+    /// The object of that number, of what the model says of it.
+    pub fn of_object(number: usize, shown: &ObjectFlags, found: &ClickedObject) -> Self {
+        let object = Object {
+            shown: shown.clone(),
+            object_score: found.object_score,
+            stability: None,
+            masks: found.masks.len(),
+        };
+        let instances = found.masks.iter().map(|found| instance(found.iou, &found.mask));
         Self {
             label: label(number),
-            flags,
-            object_score: found.object_score,
+            objects: vec![object],
             instances: instances.collect(),
         }
     }
 
-    fn clicks(&self) -> ClicksRecord<'a> {
-        let points = self.flags.points.iter().map(|&(point, positive)| PointRecord {
+    /// Everything.
+    pub fn of_segments(segments: &[Segment]) -> Self {
+        let object = |segment: &Segment| Object {
+            shown: ObjectFlags {
+                points: vec![(segment.point, true)],
+                ..ObjectFlags::default()
+            },
+            object_score: segment.object_score,
+            stability: Some(segment.stability),
+            masks: 1,
+        };
+        Self {
+            label: SEGMENT.to_owned(),
+            objects: segments.iter().map(object).collect(),
+            instances: segments.iter().map(|found| instance(found.iou, &found.mask)).collect(),
+        }
+    }
+
+    fn head(&self) -> String {
+        match &self.objects[..] {
+            [
+                Object {
+                    object_score,
+                    stability: None,
+                    ..
+                },
+            ] => format!("{}: object score {object_score:.2}\n", self.label),
+            [_] => "1 segment\n".to_owned(),
+            objects => format!("{} segments\n", objects.len()),
+        }
+    }
+}
+
+fn instance(iou: f32, mask: &Mask) -> Instance {
+    let bbox = mask.bounding_box().unwrap_or_default();
+    Instance::new(iou, bbox.map(|side| side as f32), mask.clone())
+}
+
+impl Object {
+    fn clicks(&self) -> ClicksRecord<'_> {
+        let points = self.shown.points.iter().map(|&(point, positive)| PointRecord {
             point,
             label: positive.into(),
         });
         ClicksRecord {
             points: points.collect(),
-            bounding_box: self.flags.bounding_box,
-            mask: self.flags.mask.as_deref().map(MaskRecord),
+            bounding_box: self.shown.bounding_box,
+            mask: self.shown.mask.as_deref().map(MaskRecord),
         }
     }
 }
+
+/// What each of everything is called.
+pub const SEGMENT: &str = "segment";
 
 /// What the `number`th object is called.
 pub fn label(number: usize) -> String {
@@ -122,24 +176,28 @@ pub fn label(number: usize) -> String {
 
 impl Results for Report<'_> {
     fn groups(&self) -> impl Iterator<Item = (&str, &[Instance])> {
-        self.objects
+        self.groups
             .iter()
-            .map(|object| (object.label.as_str(), &object.instances[..]))
+            .map(|group| (group.label.as_str(), &group.instances[..]))
     }
 
     fn to_json(&self, with_polygons: bool) -> impl Serialize {
         let mut ids = 1..;
-        let mut objects = Vec::with_capacity(self.objects.len());
-        for object in &self.objects {
-            let instances = object.instances.iter().map(|instance| ClickedRecord {
-                instance: InstanceRecord::of(&mut ids, instance, with_polygons),
-                iou: instance.score,
-                object_score: object.object_score,
-            });
-            objects.push(ObjectRecord {
-                clicks: object.clicks(),
-                instances: instances.collect(),
-            });
+        let mut objects = Vec::new();
+        for group in &self.groups {
+            let mut instances = group.instances.iter();
+            for object in &group.objects {
+                let own = instances.by_ref().take(object.masks).map(|instance| ClickedRecord {
+                    instance: InstanceRecord::of(&mut ids, instance, with_polygons),
+                    iou: instance.score,
+                    object_score: object.object_score,
+                    stability: object.stability,
+                });
+                objects.push(ObjectRecord {
+                    clicks: object.clicks(),
+                    instances: own.collect(),
+                });
+            }
         }
         Record {
             generator: stamp::GENERATOR,
@@ -158,9 +216,11 @@ impl Report<'_> {
             file, width, height, ..
         } = self.image;
         let mut text = format!("{}  {width} × {height}\n", file.display());
-        for object in &self.objects {
-            text += &format!("{}: object score {:.2}\n", object.label, object.object_score);
-            text += &table(&instance_rows(&object.instances, "iou"));
+        for group in &self.groups {
+            text += &group.head();
+            if !group.instances.is_empty() {
+                text += &table(&instance_rows(&group.instances, "iou"));
+            }
         }
         let Timings {
             load_ms,

@@ -83,7 +83,7 @@ fn read_mask(file: &Path, index: usize, extents: (u32, u32), side: usize) -> any
         let found = mask.side();
         return Err(Failure::input(
             format!(
-                "--mask {}: expected logits of {side} x {side} of this model at this --image-size, found {found} x {found}",
+                "--mask {}: expected logits of {side} x {side} (this model and --image-size), found {found} x {found}",
                 file.display()
             ),
             "take the model and --image-size of the step that wrote them, or give the mask as a PNG",

@@ -61,8 +61,8 @@ impl MaskDecoder {
         })
     }
 
-    /// `image` is `[grid², d_model]`, with the mask prompt or what stands for none; `image_pe` its positions; `fine` the maps at 4 and 2
-    /// times its resolution; `sparse` `[tokens, d_model]`, if any point was given.
+    /// `image` is `[grid², d_model]`, with the mask prompt or what stands for none; `image_pe` its positions; `fine`
+    /// the maps at 4 and 2 times its resolution; `sparse` `[tokens, d_model]`, if any point was given.
     pub fn forward(
         &self,
         image: &Tensor,

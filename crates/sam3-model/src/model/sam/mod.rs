@@ -1,4 +1,5 @@
-//! SAM's heads (official `sam3/sam/`): what a click, a box or a mask means. Clicks in a picture and the video tracker share them.
+//! SAM's heads (official `sam3/sam/`): what a click, a box or a mask means. Clicks in a picture and the video tracker
+//! share them.
 
 mod mask_decoder;
 mod prompt_encoder;

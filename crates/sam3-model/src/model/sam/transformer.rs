@@ -38,7 +38,8 @@ impl TwoWayTransformer {
         })
     }
 
-    /// `tokens` is `[tokens, d_model]` and their positions too, `image` `[grid², d_model]`, and `image_pe` its positions.
+    /// `tokens` is `[tokens, d_model]` and their positions too, `image` `[grid², d_model]`, and `image_pe` its
+    /// positions.
     pub fn forward(&self, tokens: &Tensor, image: &Tensor, image_pe: &Tensor) -> Result<Attended> {
         let (mut queries, mut keys) = (tokens.clone(), image.clone());
         let mut placed_keys = (&keys + image_pe)?;
