@@ -102,6 +102,9 @@ pub fn try_open(path: &Path) -> bool {
     let Ok(segmenter) = Segmenter::load(Arc::new(dict), &Options::new(&Device::Cpu)) else {
         return false;
     };
-    assert_eq!(segmenter.baked_prompts().is_empty(), config.text.is_some());
+    assert_eq!(
+        segmenter.baked_prompts().is_empty(),
+        config.detector.is_none_or(|detector| detector.text.is_some())
+    );
     true
 }

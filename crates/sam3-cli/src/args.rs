@@ -5,7 +5,7 @@ mod device;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, parse_image_size};
-use crate::commands::{bench, copy, demo, eval, inspect, package, segment, unpack, verify};
+use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -61,6 +61,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Find what a text or example boxes mean in images
     Segment(segment::Args),
+    /// Find the object under a point, a box or a mask in an image
+    Click(click::Args),
     /// The whole job on a miniature model: package, verify, unpack, segment
     Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive

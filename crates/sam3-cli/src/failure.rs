@@ -110,9 +110,17 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             _ => ENVIRONMENT,
         },
         Some(Known::Model(
-            sam3_model::Error::Prompt(_) | sam3_model::Error::Precision(_) | sam3_model::Error::ImageSize { .. },
+            sam3_model::Error::Prompt(_)
+            | sam3_model::Error::Clicks(_)
+            | sam3_model::Error::Precision(_)
+            | sam3_model::Error::ImageSize { .. },
         )) => USAGE,
-        Some(Known::Model(sam3_model::Error::NotFinite(_) | sam3_model::Error::Checkpoint { .. })) => INPUT,
+        Some(Known::Model(
+            sam3_model::Error::NotFinite(_)
+            | sam3_model::Error::Checkpoint { .. }
+            | sam3_model::Error::NoClickHead { .. }
+            | sam3_model::Error::NoDetector { .. },
+        )) => INPUT,
         Some(Known::Image(ImageError::Io { source, .. })) if !is_wrong_path(source) => ENVIRONMENT,
         Some(Known::Image(_)) => INPUT,
         Some(Known::Model(_) | Known::System(_)) | None => ENVIRONMENT,
@@ -168,6 +176,12 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
             "the GPU's memory is full (a Jetson's is the machine's own): end other programs, or take an int8 package, \
              --bake-prompts or --device cpu",
         ),
+        sam3_model::Error::NoClickHead { .. } => {
+            Some("`sam3 inspect` shows what a file can do; for clicks, package sam3.pt without --components image")
+        }
+        sam3_model::Error::NoDetector { .. } => {
+            Some("`sam3 click` finds what is pointed at; for texts, package sam3.pt without --components click")
+        }
         sam3_model::Error::Checkpoint { .. } => {
             Some("`sam3 inspect --tensors` lists what the file holds; facebook/sam3 has a checkpoint that is whole")
         }

@@ -145,3 +145,42 @@ fn the_json_of_segment_is_as_documented() {
     paths(&serde_json::from_str(example).unwrap(), "", &mut documented);
     assert_eq!(found, documented);
 }
+
+#[test]
+fn the_json_of_click_is_as_documented() {
+    let folder = Folder::new();
+    let golden = |file: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../sam3-model/tests/goldens/tracker")
+            .join(file)
+    };
+    let (image, model, out) = (golden("picture.png"), golden("mini.pt"), folder.path("out"));
+    let logits = folder.path("step.safetensors");
+    let fixed = [
+        "click",
+        "--json",
+        "--polygons",
+        "--image",
+        text(&image),
+        "--checkpoint-path",
+        text(&model),
+        "--output",
+        text(&out),
+    ];
+    let clicks = ["--point", "107,91", "--box", "60,40,200,200"];
+    sam3(&[&fixed[..], &clicks, &["--save-logits", text(&logits)]].concat());
+    let output = sam3(&[&fixed[..], &clicks, &["--mask", text(&logits)]].concat());
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = document();
+    let example = section(&document, "sam3 click")
+        .split("```json")
+        .nth(1)
+        .expect("an example");
+    let example: Value = serde_json::from_str(example.split("```").next().expect("its end")).unwrap();
+    for part in ["timings", "objects"] {
+        let (mut of_run, mut documented) = (BTreeSet::new(), BTreeSet::new());
+        paths(&found[part], "", &mut of_run);
+        paths(&example[part], "", &mut documented);
+        assert_eq!(of_run, documented);
+    }
+}

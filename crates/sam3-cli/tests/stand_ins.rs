@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Folder, check, package_trained, text, trained};
+use support::{Folder, check, clicks::golden, package_trained, text, trained};
 
 /// A folder with both libraries, built once.
 fn libraries() -> &'static Path {
@@ -155,6 +155,54 @@ fn other_sizes_and_examples_go_there_too() {
         instances
     };
     assert_same(&run("cuda:0"), &run("cpu"), 1e-3, "140 pixels");
+}
+
+#[test]
+fn clicks_go_there_too() {
+    let folder = Folder::new();
+    let (out, image, model) = (folder.path("out"), golden("picture.png"), golden("mini.pt"));
+    let run = |device: &str, clicks: &[&str]| -> Vec<Value> {
+        let fixed = ["click", "--json", "--compute", "f32", "--image", text(&image)];
+        let rest = [
+            "--checkpoint-path",
+            text(&model),
+            "--output",
+            text(&out),
+            "--device",
+            device,
+        ];
+        let output = run_with(libraries(), "", &[&fixed[..], &rest, clicks].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("stand-in:"), "{said}");
+        let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let objects = record["objects"].as_array().unwrap().iter();
+        objects
+            .flat_map(|object| object["instances"].as_array().unwrap().clone())
+            .collect()
+    };
+    let logits = folder.path("step.safetensors");
+    let step = ["--point", "107.85,91.11", "--save-logits", text(&logits)];
+    let box_and_step = [
+        "--box",
+        "160.96,34.05,264.88,146.24",
+        "--object",
+        "--mask",
+        text(&logits),
+    ];
+    for clicks in [&step[..], &box_and_step] {
+        let (expected, found) = (run("cpu", clicks), run("cuda:0", clicks));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            let apart = |field: &str| (found[field].as_f64().unwrap() - expected[field].as_f64().unwrap()).abs();
+            assert!(apart("iou") <= 1e-3, "iou {}", apart("iou"));
+            assert!(apart("object_score") <= 5e-3, "object score {}", apart("object_score"));
+            assert!(
+                apart("area") <= 0.02 * expected["area"].as_f64().unwrap(),
+                "area {}",
+                apart("area")
+            );
+        }
+    }
 }
 
 #[test]

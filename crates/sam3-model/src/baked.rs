@@ -26,7 +26,7 @@ pub const VISUAL: &str = "visual";
 /// # Errors
 /// [`Error::Checkpoint`] where there is no text encoder or a key of it is missing; [`Error::Prompt`] for an empty prompt.
 pub fn bake_prompts(config: &Config, dict: Arc<StateDict>, prompts: &[String]) -> Result<BakedPrompts> {
-    let Some(text) = &config.text else {
+    let Some(text) = config.detector.as_ref().and_then(|detector| detector.text.as_ref()) else {
         return Err(Error::Checkpoint {
             path: dict.path().to_owned(),
             reason: "it has no text encoder to bake prompts with".into(),
@@ -158,7 +158,7 @@ fn list<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
 /// The tokens of a text, as long as the text encoder reads.
 pub fn token_ids(tokenizer: &Tokenizer, text: &str, config: &Config) -> Result<Vec<u32>> {
     let ids = tokenizer.encode(text).ids;
-    if let Some(text) = &config.text {
+    if let Some(text) = config.detector.as_ref().and_then(|detector| detector.text.as_ref()) {
         let (context, vocab) = (text.context, text.vocab);
         if context != ids.len() || ids.iter().any(|&id| id as usize >= vocab) {
             return Err(Error::Prompt(format!(

@@ -15,7 +15,7 @@ mod stated;
 use std::{iter::StepBy, ops::RangeInclusive};
 
 use reader::Reader;
-use sam3_package::{StateDict, package::BAKED_PROMPTS};
+use sam3_package::{StateDict, Tasks, package::BAKED_PROMPTS};
 
 use crate::error::{Error, Result};
 
@@ -24,10 +24,17 @@ use crate::error::{Error, Result};
 pub struct Config {
     /// The image encoder.
     pub vit: VitConfig,
-    /// The text encoder; none in a package of baked prompts.
-    pub text: Option<TextConfig>,
     /// Width of everything after the encoders; 256.
     pub d_model: usize,
+    /// What answers texts and example boxes; none in a package for clicks alone.
+    pub detector: Option<DetectorConfig>,
+}
+
+/// The detector, behind the image encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectorConfig {
+    /// The text encoder; none in a package of baked prompts.
+    pub text: Option<TextConfig>,
     /// The geometry encoder; 3 layers, 8 heads.
     pub geometry: StackConfig,
     /// The fusion encoder; 6 layers, 8 heads.
@@ -129,17 +136,18 @@ impl Config {
     /// the numbers contradict each other.
     pub fn of(dict: &StateDict) -> Result<Self> {
         let reader = Reader::new(dict);
-        let is_baked = dict.position(BAKED_PROMPTS).is_some();
-        let config = Self {
-            vit: reader.vit()?,
-            text: if is_baked { None } else { Some(reader.text()?) },
-            d_model: reader.d_model()?,
-            geometry: reader.stack("detector.geometry_encoder.encode.", "geometry_encoder_config")?,
-            fusion: reader.stack("detector.transformer.encoder.layers.", "detr_encoder_config")?,
-            decoder: reader.stack("detector.transformer.decoder.layers.", "detr_decoder_config")?,
-            queries: reader.queries()?,
-            mask_heads: reader.heads("mask_decoder_config", limits::D_MODEL)?.unwrap_or(8),
-            roi_size: reader.roi_size()?,
+        let config = if Tasks::of(dict.tensors().map(|tensor| tensor.name)).is_for_clicks_alone() {
+            Self {
+                vit: reader.vit()?,
+                d_model: reader.tracker_d_model()?,
+                detector: None,
+            }
+        } else {
+            Self {
+                vit: reader.vit()?,
+                d_model: reader.d_model()?,
+                detector: Some(DetectorConfig::read(&reader, dict)?),
+            }
         };
         check::fits(&config).map_err(|reason| reader.fault(reason))?;
         Ok(config)
@@ -148,6 +156,21 @@ impl Config {
     /// The same numbers in transformers' `config.json` schema, as they travel in a package.
     pub fn to_json(&self) -> serde_json::Value {
         stated::write(self)
+    }
+}
+
+impl DetectorConfig {
+    fn read(reader: &Reader<'_>, dict: &StateDict) -> Result<Self> {
+        let is_baked = dict.position(BAKED_PROMPTS).is_some();
+        Ok(Self {
+            text: if is_baked { None } else { Some(reader.text()?) },
+            geometry: reader.stack("detector.geometry_encoder.encode.", "geometry_encoder_config")?,
+            fusion: reader.stack("detector.transformer.encoder.layers.", "detr_encoder_config")?,
+            decoder: reader.stack("detector.transformer.decoder.layers.", "detr_decoder_config")?,
+            queries: reader.queries()?,
+            mask_heads: reader.heads("mask_decoder_config", limits::D_MODEL)?.unwrap_or(8),
+            roi_size: reader.roi_size()?,
+        })
     }
 }
 

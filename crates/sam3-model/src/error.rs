@@ -48,6 +48,23 @@ pub enum Error {
     /// The image was encoded by another model than the one that is asked about it.
     #[error("the image was encoded by another model; encode it with the one that looks at it")]
     OtherModel,
+    /// The clicks ask for something that cannot be.
+    #[error(transparent)]
+    Clicks(#[from] ClickError),
+    /// The checkpoint segments by text, and has nothing that clicks could be given to.
+    #[error("{}: no clicks: {reason}", path.display())]
+    NoClickHead {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: NoClickHead,
+    },
+    /// The package takes clicks, and has nothing that texts and example boxes could be given to.
+    #[error("{}: no texts: it was packaged for clicks alone, without text encoder and detector", path.display())]
+    NoDetector {
+        /// The file.
+        path: PathBuf,
+    },
     /// Who watched the call ended it.
     #[error("stopped behind layer {done} of {of} of the {stage}")]
     Stopped {
@@ -70,6 +87,54 @@ pub enum Error {
     /// A tensor operation failed: out of memory, or a device was lost.
     #[error("computing: {0}")]
     Compute(#[from] sam3_tensor::Error),
+}
+
+/// What cannot be in the clicks of one object.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClickError {
+    /// There is neither point, box nor mask.
+    #[error("nothing is clicked: give a point, a box or a mask of the object")]
+    Nothing,
+    /// A coordinate or a logit is an infinity or NaN.
+    #[error("expected numbers in clicks and masks, found {found}")]
+    NotFinite {
+        /// The first one.
+        found: f32,
+    },
+    /// Logits that are no square.
+    #[error("the logits of a mask: expected {side} x {side}, found {found}")]
+    MaskLength {
+        /// Pixels in a side.
+        side: usize,
+        /// Logits that there are.
+        found: usize,
+    },
+    /// A mask of another resolution than the model makes.
+    #[error(
+        "the logits of a mask: expected {expected} x {expected} of this model and image size, found {found} x {found}"
+    )]
+    MaskSide {
+        /// Pixels in a side of the model's masks.
+        expected: usize,
+        /// Those of the one that was given.
+        found: usize,
+    },
+    /// The image was encoded by a segmenter that was opened without clicks.
+    #[error("the image was encoded for texts alone: open the model without Options::without_clicks")]
+    NotKept,
+}
+
+/// Why a checkpoint takes no clicks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoClickHead {
+    /// Its tracker, of which the click head is a part, was left out.
+    #[error("it has no tracker, which clicks go to")]
+    LeftOut,
+    /// It is SAM 3.1's.
+    #[error("it is SAM 3.1, whose neck and decoder for clicks are others (interactive_convs) and are not supported")]
+    Sam31,
 }
 
 /// What every fallible function of this crate returns.

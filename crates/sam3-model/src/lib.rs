@@ -1,4 +1,4 @@
-//! The SAM 3 image model: an image and a text prompt in, instance masks out.
+//! The SAM 3 image model: an image and a text prompt, or clicks, in; masks out.
 //!
 //! Knows nothing of the command line, of archives or of the Hub. Data flows one way: package → [`Weights`]
 //! → the stages under `model` → instances.
@@ -20,7 +20,7 @@ mod weights;
 
 pub use baked::bake_prompts;
 pub use config::Config;
-pub use error::{Error, Result};
+pub use error::{ClickError, Error, NoClickHead, Result};
 pub use matching::Comparison;
 pub use model::{Detections, Progress, StageError, StageTimes, Trace, Watch};
 pub use precision::auto_compute;
@@ -28,5 +28,8 @@ pub use sam3_tensor::{
     Device, Error as TensorError, gpu, open_gpu,
     ops::{Compute, Rate, cpu_name, op_rates},
 };
-pub use segmenter::{Encoded, ExemplarBox, Instance, Options, Prompt, Segmenter};
+pub use segmenter::{
+    ClickedMask, ClickedObject, Clicks, Encoded, Everything, ExemplarBox, Instance, LowResMask, Options, Prompt,
+    Segment, Segmenter,
+};
 pub use weights::Weights;

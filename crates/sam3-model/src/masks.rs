@@ -1,17 +1,22 @@
 //! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
 
+mod components;
 mod id_map;
 mod label;
 mod overlay;
 mod parts;
 mod polygons;
+mod regions;
+mod resized;
 mod rle;
 
 use std::ops::Range;
 
+pub(crate) use components::components;
 pub use id_map::IdMap;
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;
+pub(crate) use regions::remove_small_regions;
 pub use rle::{Rle, RleError};
 
 use sam3_tensor::ops;

@@ -1,12 +1,23 @@
-//! The public API: open a checkpoint, encode images, ask for things in them.
+//! The public API: open a checkpoint, encode images, ask for things in them by texts and by clicks.
 
+mod click;
+mod click_files;
+mod clicks;
+mod everything;
 mod instances;
 mod options;
 mod prompt;
 mod texts;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
+use click::ForClicks;
+pub use click::{ClickedMask, ClickedObject};
+pub use clicks::{Clicks, LowResMask};
+pub use everything::{Everything, Segment};
 pub use instances::Instance;
 pub use options::Options;
 pub use prompt::{ExemplarBox, Prompt};
@@ -26,7 +37,7 @@ use crate::{
     input_size::{InputSize, InputSizes},
     model::{
         self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextEncoder, TextFeatures, Trace,
-        Watch, Watcher,
+        Tracker, ViT, Watch, Watcher,
     },
     precision,
     tokenizer::Tokenizer,
@@ -35,8 +46,8 @@ use crate::{
 
 /// A SAM 3 image model, ready to segment.
 ///
-/// One [`encode`](Self::encode) serves many prompts; a text is encoded once, and serves many images. Threads may share a
-/// segmenter: one that encodes an image or a text keeps no other one waiting.
+/// One [`encode`](Self::encode) serves many prompts and clicks; a text is encoded once, and serves many images. Threads
+/// may share a segmenter: one that encodes an image or a text keeps no other one waiting.
 ///
 /// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says so.
 ///
@@ -54,7 +65,14 @@ struct Shared {
     identity: Arc<()>,
     /// Its own threads, where it has some.
     pool: Option<ThreadPool>,
-    model: Sam3Image,
+    dict: Arc<StateDict>,
+    trunk: ViT,
+    /// None in a package for clicks alone.
+    detector: Option<Sam3Image>,
+    /// Once something was clicked: until then it takes no memory.
+    tracker: Mutex<Option<Arc<Tracker>>>,
+    /// Whether encoded images keep what clicks need.
+    takes_clicks: bool,
     sizes: InputSizes,
     config: Config,
     tokenizer: Tokenizer,
@@ -75,11 +93,15 @@ struct Input {
     height: u32,
 }
 
-/// An image as the detector of one model sees it.
+/// An image as one model sees it.
 pub struct Encoded {
     /// The model's.
     identity: Arc<()>,
-    features: model::Features,
+    /// What the model saw it at.
+    size: Arc<InputSize>,
+    /// The detector's, where there is one.
+    features: Option<model::Features>,
+    for_clicks: Mutex<ForClicks>,
     width: u32,
     height: u32,
 }
@@ -120,14 +142,20 @@ impl Segmenter {
         let image_size = options.image_size.unwrap_or(config.vit.image_size);
         config.vit.check_image_size(image_size)?;
         let weights = Weights::new(dict.clone(), options.device.clone()).with_compute(options.compute);
+        let trunk = ViT::load(&weights.pp("detector.backbone.vision_backbone.trunk"), &config.vit)?;
         let of_texts = weights.on(options.device_of_texts());
-        let model = Sam3Image::load(&weights, &of_texts, &config)?;
+        let detector = config.detector.as_ref();
+        let detector = detector.map(|parts| Sam3Image::load(&weights, &of_texts, &config, parts));
         let tokenizer = Tokenizer::new();
         let (baked, texts) = baked::load(&dict, &weights, &tokenizer, &config)?;
         let shared = Shared {
             identity: Arc::new(()),
             pool,
-            model,
+            takes_clicks: options.clicks && click::may_have_click_head(&dict),
+            dict,
+            trunk,
+            detector: detector.transpose()?,
+            tracker: Mutex::default(),
             sizes: InputSizes::default(),
             config,
             tokenizer,
@@ -199,6 +227,14 @@ impl Segmenter {
     /// ignored. What is returned is [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] needs no model for this.
     pub fn truncated_prompt(&self, text: &str) -> Option<String> {
         self.shared.tokenizer.truncated(text)
+    }
+
+    /// Whether the model answers texts and example boxes: a package for clicks alone does not.
+    ///
+    /// # Errors
+    /// [`Error::NoDetector`] where it does not.
+    pub fn check_texts(&self) -> Result<()> {
+        self.detector().map(drop)
     }
 
     /// Keys of the checkpoint that the image model does not know.
@@ -296,19 +332,35 @@ impl Segmenter {
         }
     }
 
-    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
-        if !Arc::ptr_eq(&self.shared.identity, &encoded.identity) {
-            return Err(Error::OtherModel);
+    /// # Errors
+    /// When the package is for clicks alone.
+    fn detector(&self) -> Result<&Sam3Image> {
+        self.shared.detector.as_ref().ok_or_else(|| Error::NoDetector {
+            path: self.shared.dict.path().to_owned(),
+        })
+    }
+
+    /// # Errors
+    /// When another model encoded the image.
+    fn is_own(&self, encoded: &Encoded) -> Result<()> {
+        if Arc::ptr_eq(&self.shared.identity, &encoded.identity) {
+            Ok(())
+        } else {
+            Err(Error::OtherModel)
         }
+    }
+
+    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
+        self.is_own(encoded)?;
+        let detector = self.detector()?;
+        let features = encoded.features.as_ref().expect("the detector encoded it");
         let boxes = prompt
             .boxes
             .iter()
             .map(|exemplar| encoded.normalise(exemplar))
             .collect::<Result<Vec<_>>>()?;
         let text = self.text_features(prompt, observer)?;
-        self.shared
-            .model
-            .forward_grounding(&encoded.features, &text, &boxes, observer)
+        detector.forward_grounding(features, &text, &boxes, observer)
     }
 
     fn input(&self, image: &Image) -> Result<Input> {
@@ -326,10 +378,20 @@ impl Segmenter {
     }
 
     fn encode_input(&self, input: Input, observer: &mut dyn Observer) -> Result<Encoded> {
-        let model = &self.shared.model;
+        let shared = &*self.shared;
+        let trunk = shared.trunk.forward(input.pixels, &input.size, observer)?;
+        let for_clicks = if shared.takes_clicks {
+            ForClicks::Trunk(trunk.clone())
+        } else {
+            ForClicks::NotKept
+        };
+        let detector = shared.detector.as_ref();
+        let features = detector.map(|detector| detector.encode_image(trunk, &input.size, observer));
         Ok(Encoded {
-            identity: self.shared.identity.clone(),
-            features: model.encode_image(input.pixels, &input.size, observer)?,
+            identity: shared.identity.clone(),
+            size: input.size.clone(),
+            features: features.transpose()?,
+            for_clicks: Mutex::new(for_clicks),
             width: input.width,
             height: input.height,
         })
@@ -337,14 +399,15 @@ impl Segmenter {
 
     /// One image and one text, every stage afresh (but for a text that is baked).
     fn observe(&self, input: Input, text: &str, observer: &mut dyn Observer) -> Result<(Encoded, Detections)> {
-        let model = &self.shared.model;
+        let detector = self.detector()?;
         let encoded = self.encode_input(input, observer)?;
-        let text = match model.text_encoder() {
+        let text = match detector.text_encoder() {
             Some(encoder) => self.encode_ids(encoder, &self.token_ids(text)?, observer)?,
             None => self.features_of(text, observer)?,
         };
         observer.made(Stage::Text, "text features", &text.features);
-        let detections = model.forward_grounding(&encoded.features, &text, &[], observer)?;
+        let features = encoded.features.as_ref().expect("the detector encoded it");
+        let detections = detector.forward_grounding(features, &text, &[], observer)?;
         Ok((encoded, detections))
     }
 
@@ -365,11 +428,10 @@ impl Segmenter {
     }
 
     fn features_of(&self, text: &str, observer: &mut dyn Observer) -> Result<TextFeatures> {
-        let Shared {
-            model, texts, baked, ..
-        } = &*self.shared;
+        let Shared { texts, baked, .. } = &*self.shared;
+        let detector = self.detector()?;
         let ids = self.token_ids(text)?;
-        texts.get_or_encode(&ids, || match model.text_encoder() {
+        texts.get_or_encode(&ids, || match detector.text_encoder() {
             Some(encoder) => self.encode_ids(encoder, &ids, observer),
             None => Err(Error::Prompt(baked::not_baked(baked, text))),
         })
@@ -414,5 +476,7 @@ impl Encoded {
 mod accelerator_tests;
 #[cfg(test)]
 mod call_tests;
+#[cfg(test)]
+mod click_tests;
 #[cfg(test)]
 mod finite_tests;

@@ -149,21 +149,31 @@ impl Weights {
         }
     }
 
+    /// An error that lists the missing keys; `what` says who misses them, such as `clicks need`.
+    ///
+    /// # Errors
+    /// When there are some.
+    pub(crate) fn check(&self, what: &str) -> Result<()> {
+        let seen = self.seen.borrow();
+        if seen.missing.is_empty() {
+            return Ok(());
+        }
+        Err(self.fault(format!(
+            "{} keys that {what} are missing, so nothing was run:\n  {}\n{}\
+             expected a whole SAM 3 checkpoint; package it again from the original",
+            seen.missing.len(),
+            seen.missing.join("\n  "),
+            not_read(&self.dict)
+        )))
+    }
+
     /// Ends loading: an error that lists the missing keys, or the keys that nothing asked for.
     ///
     /// # Errors
     /// When a key that the image model needs is missing.
     pub fn finish(self) -> Result<Vec<String>> {
+        self.check("the image model needs")?;
         let seen = self.seen.borrow();
-        if !seen.missing.is_empty() {
-            return Err(self.fault(format!(
-                "{} keys that the image model needs are missing, so nothing was run:\n  {}\n{}\
-                 expected a whole SAM 3 checkpoint; package it again from the original",
-                seen.missing.len(),
-                seen.missing.join("\n  "),
-                not_read(&self.dict)
-            )));
-        }
         let unexpected = |(index, name): (usize, &str)| {
             (!seen.used.contains(&index) && !is_known_unused(name)).then(|| name.to_owned())
         };

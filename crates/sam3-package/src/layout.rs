@@ -19,7 +19,7 @@ use crate::{
     Error, Result,
     checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, TensorView, byte_len, clip, gather, list_of},
 };
-pub use component::{Component, is_unused_for_images};
+pub use component::{Component, Tasks, is_unused_for_clicks, is_unused_for_images};
 pub(crate) use config::MAX_BYTES as MAX_CONFIG;
 pub(crate) use known::is_part;
 

@@ -31,7 +31,7 @@ pub use digest::sha256;
 pub use error::{Error, is_wrong_path};
 pub use file_id::FileId;
 pub use hub::Hub;
-pub use layout::{Component, Layout, StateDict, is_unused_for_images};
+pub use layout::{Component, Layout, StateDict, Tasks, is_unused_for_images};
 pub use mapped::mapped_file;
 pub use precision::{Precision, QuantisationError, int8_scale};
 pub use progress::Progress;

@@ -83,7 +83,7 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let device = args.model.device.open(output)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
-    let options = args.model.options(&dict, &device);
+    let options = args.model.options(&dict, &device).without_clicks();
     let segmenter = Segmenter::load(dict, &options)?;
     let (compute, image_size) = (segmenter.compute(), segmenter.image_size());
     segmenter.synchronize()?;

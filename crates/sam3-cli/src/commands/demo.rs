@@ -20,7 +20,7 @@ use sam3_package::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::segment::{Loaded, Picture, Report, draw, instance_rows, milliseconds, segment_image, stamp};
+use super::segment::{How, Loaded, Picture, Report, Results, draw, instance_rows, milliseconds, segment_image, stamp};
 use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
@@ -135,7 +135,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         sha256: sam3_package::sha256(SCENE)?,
         image: &image,
     };
-    let (report, _) = segment_image(&loaded, picture, &prompts, Segmenter::THRESHOLD, load_ms, &|_| {})?;
+    let how = How {
+        threshold: Segmenter::THRESHOLD,
+        refine: false,
+    };
+    let (report, _) = segment_image(&loaded, picture, &prompts, how, load_ms, &|_| {})?;
     let overlay = args.output.join("scene_overlay.png");
     write(&overlay, &stamp::png(draw(&image, &report).to_png()))?;
     write(&args.output.join("scene.json"), &report.to_json_file(false)?)?;
@@ -221,7 +225,7 @@ fn finish(report: &Report, truth: &Truth, ious: &[f64], steps: &[Step], output: 
     let each: Vec<String> = ious.iter().map(|iou| format!("{iou:.3}")).collect();
     let text = format!(
         "{}{} {}s are in the picture; IoU with the known masks: {} (mean {mean:.3})\n",
-        table(&instance_rows(&report.found[0].instances)),
+        table(&instance_rows(&report.found[0].instances, "score")),
         truth.objects.len(),
         truth.prompt,
         each.join(", ")

@@ -100,7 +100,7 @@ impl Args {
 
 fn open(path: &Path, flags: &ModelFlags, device: &Device, output: &Output) -> anyhow::Result<Loaded> {
     let dict = Arc::new(StateDict::open(path)?);
-    let options = flags.options(&dict, device);
+    let options = flags.options(&dict, device).without_clicks();
     let loaded = Loaded::load(dict, &options)?;
     output.note(loaded.sentence());
     for warning in loaded.warnings() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sam3_package::{
-    Component, Container, Error, Layout, StateDict, archive,
+    Component, Container, Error, Layout, StateDict, Tasks, archive,
     package::{Metadata, Tallies, Tally},
 };
 use serde_json::{Value, json};
@@ -37,6 +37,26 @@ struct Contents {
     synthesised: Vec<String>,
     warnings: Vec<String>,
     tensors: Vec<(String, String, Vec<usize>)>,
+}
+
+impl Contents {
+    fn tasks(&self) -> Tasks {
+        Tasks::of(self.tensors.iter().map(|(name, _, _)| name.as_str()))
+    }
+}
+
+/// Which commands the file serves, by the names of its tensors.
+fn can(tasks: Tasks) -> String {
+    let texts = match tasks.texts {
+        true => "`sam3 segment` answers texts with it",
+        false => "no texts: it has no detector",
+    };
+    let clicks = match tasks {
+        Tasks { clicks: true, .. } => "`sam3 click` takes clicks",
+        Tasks { is_sam31: true, .. } => "no clicks: SAM 3.1's click head is not supported",
+        _ => "no clicks: it has no tracker",
+    };
+    format!("{texts}; {clicks}")
 }
 
 /// Runs the command.
@@ -120,6 +140,8 @@ fn as_json(path: &Path, contents: &Contents) -> anyhow::Result<Value> {
         "total": contents.tallies.total,
         "dtypes": contents.tallies.dtypes,
         "components": contents.tallies.components,
+        "texts": contents.tasks().texts,
+        "clicks": contents.tasks().clicks,
         "synthesised": contents.synthesised,
         "warnings": contents.warnings,
         "metadata": contents.metadata,
@@ -140,6 +162,7 @@ fn as_text(path: &Path, contents: &Contents, list: bool) -> String {
         Some(metadata) => text += &about_package(metadata),
         None => text += "not a sam3 package: no metadata, no digests\n",
     }
+    text += &format!("{}\n", can(contents.tasks()));
     for warning in &contents.warnings {
         text += &format!("note: {warning}\n");
     }

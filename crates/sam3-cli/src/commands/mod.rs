@@ -1,11 +1,13 @@
 //! The subcommands, a file each.
 
 pub mod bench;
+pub mod click;
 pub mod copy;
 pub mod demo;
 pub mod eval;
 mod hub;
 pub mod inspect;
+mod objects;
 pub mod package;
 pub mod prompts;
 pub mod segment;
@@ -22,6 +24,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Copy(args) => copy::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Segment(args) => segment::run(&args, output),
+        Command::Click(args) => click::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),

@@ -110,6 +110,8 @@ enum Parts {
     All,
     /// What segmenting images reads: no tracker for video and clicks, and nothing unused
     Image,
+    /// What clicks and video read: the image encoder and the whole tracker; no text encoder, no detector
+    Click,
 }
 
 impl From<Quantize> for Precision {
@@ -158,6 +160,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             "choose another --output",
         ));
     }
+    args.check_components()?;
     let created = time_of_packaging()?;
     let mut sizes = args.image_size.clone();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
@@ -174,6 +177,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     options.components = match args.components {
         Parts::All => Components::All,
         Parts::Image => Components::Image,
+        Parts::Click => Components::Click,
     };
     options.archive = (!args.no_tarball).then_some(match args.archive {
         Archive::Gz => Compression::Gzip,
@@ -200,9 +204,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         // Its damage would get digests of its own.
         package::verify(&checkpoint, &output.progress())?;
     }
-    // A package that cannot segment must not be made: this lists what is missing and reads next to nothing.
+    // A package that can do nothing must not be made: this lists what is missing and reads next to nothing.
     let device = test.as_ref().map_or(Device::Cpu, |test| test.device.clone());
     let model = Segmenter::load(source.clone(), &sam3_model::Options::new(&device))?;
+    args.check_tasks(&model, output)?;
     if let [first, ..] = model.unexpected_keys() {
         let count = model.unexpected_keys().len();
         output.warn(format!(
@@ -250,6 +255,42 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     )?;
     output.note("The weights are Meta's under the SAM License: pass a copy of it on with them.");
     Ok(())
+}
+
+impl Args {
+    /// A package for clicks alone answers no text.
+    fn check_components(&self) -> anyhow::Result<()> {
+        let flag = match (&self.bake_prompts, &self.test_prompt) {
+            (Some(_), _) => "--bake-prompts",
+            (_, Some(_)) => "--test-prompt",
+            _ => return Ok(()),
+        };
+        if !matches!(self.components, Parts::Click) {
+            return Ok(());
+        }
+        Err(Failure::usage(
+            format!("{flag}: --components click leaves behind what answers texts"),
+            "leave one of the two flags away",
+        ))
+    }
+
+    /// Makes sure that the source has what the package is for.
+    fn check_tasks(&self, model: &Segmenter, output: &Output) -> anyhow::Result<()> {
+        if self.bake_prompts.is_some() || self.test_prompt.is_some() {
+            model.check_texts()?;
+        }
+        match self.components {
+            Parts::Image => model.check_texts()?,
+            Parts::Click => model.load_click_head()?,
+            // A tracker that is not there is nothing to speak of; one that is broken is.
+            Parts::All => {
+                if let Err(error @ sam3_model::Error::Checkpoint { .. }) = model.load_click_head() {
+                    output.warn(format!("the package will take no clicks: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn summary(report: &Report, seconds: f64) -> String {

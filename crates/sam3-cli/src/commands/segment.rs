@@ -5,7 +5,8 @@ mod failures;
 mod files;
 mod inputs;
 mod loaded;
-mod places;
+pub mod places;
+mod refine;
 mod report;
 mod resume;
 pub mod stamp;
@@ -17,21 +18,21 @@ use std::{
 };
 
 use sam3_model::{Detections, ExemplarBox, Instance, Progress, Prompt, Segmenter, image::Image};
-use sam3_package::{Checkpoint, Staged, StateDict, package};
+use sam3_package::{Checkpoint, Staged, StateDict};
 
 use self::{
     boxes::BoxFlag,
     failures::Failures,
-    files::Writer,
-    inputs::{Input, Inputs, Walk},
-    places::{Folders, Guard, Place, Wanted},
+    inputs::{Inputs, Walk},
     report::{Found, Timings},
     resume::Settings,
 };
 pub use self::{
-    files::draw,
+    files::{Writer, draw},
+    inputs::Input,
     loaded::{Loaded, ModelRecord},
-    report::{Report, instance_rows},
+    places::{Folders, Guard, Place, Wanted},
+    report::{ImageRecord, InstanceRecord, Report, Results, instance_rows},
 };
 use super::prompts;
 use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
@@ -62,12 +63,17 @@ pub struct Args {
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
+    #[arg(long, hide = true, value_parser = refuse_points, allow_hyphen_values = true)]
+    point: Option<String>,
     /// Keep instances whose score is above this
     #[arg(long, value_name = "SCORE", default_value_t = Segmenter::THRESHOLD, value_parser = parse_threshold)]
     threshold: f32,
     /// Folder for STEM_overlay.png, STEM.json and the rest, made if it is not there
     #[arg(long, short, value_name = "DIR", default_value = "sam3-output")]
     output: PathBuf,
+    /// Pass each mask once through the head of `sam3 click`, with its box: finer edges; says what changed
+    #[arg(long)]
+    refine: bool,
     /// Also write each mask as STEM_masks/*.png
     #[arg(long)]
     masks: bool,
@@ -80,7 +86,8 @@ pub struct Args {
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
-    /// Skip images whose results are there, of the same image, package, prompts, threshold, --compute and --image-size
+    /// Skip images whose results are there, of the same image, package, prompts, threshold, --refine, --compute and
+    /// --image-size
     #[arg(long)]
     skip_existing: bool,
     /// Replace files that sam3 did not write
@@ -91,6 +98,11 @@ pub struct Args {
 fn parse_threshold(text: &str) -> Result<f32, String> {
     let value = text.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value));
     value.ok_or_else(|| format!("expected a score from 0 to 1, found {text:?}"))
+}
+
+/// Whoever gives one means the object there, not all that is like it.
+fn refuse_points(_: &str) -> Result<String, String> {
+    Err("segment finds all that a text or an example box means; `sam3 click` finds the object at a point".into())
 }
 
 /// Runs the command: a bad image is reported, and the others still go on.
@@ -117,8 +129,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let options = args.model.options(&dict, &device);
+    let mut options = args.model.options(&dict, &device);
+    if !args.refine {
+        options = options.without_clicks();
+    }
     let loaded = Loaded::load(dict, &options)?;
+    loaded.segmenter.check_texts()?;
+    if args.refine {
+        loaded.segmenter.load_click_head()?;
+    }
     let load_ms = milliseconds(start);
     output.note(loaded.sentence());
     for warning in loaded.warnings() {
@@ -131,6 +150,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             loaded: &loaded,
             prompts: &prompts,
             threshold: args.threshold,
+            refine: args.refine,
             wanted: &wanted,
         };
         skip_done(&mut jobs, &settings, output)?;
@@ -185,7 +205,11 @@ fn segment<'a>(
         sha256,
         image: &image,
     };
-    let (report, detections) = segment_image(loaded, picture, prompts, args.threshold, load_ms, tell)?;
+    let how = How {
+        threshold: args.threshold,
+        refine: args.refine,
+    };
+    let (report, detections) = segment_image(loaded, picture, prompts, how, load_ms, tell)?;
     Ok((image, report, detections))
 }
 
@@ -244,16 +268,7 @@ impl Args {
     fn guard(&self, pictures: &[Input], checkpoint: &Checkpoint) -> Guard {
         let pictures = pictures.iter().filter(|input| !input.is_stdin());
         let pictures = pictures.map(|input| input.path.as_path());
-        let beside = [
-            checkpoint.path().to_owned(),
-            checkpoint.path().with_file_name("config.json"),
-            package::metadata_path(checkpoint.path()),
-        ];
-        let files = checkpoint.files().iter().map(|file| file.path.as_path());
-        let files = files
-            .chain(beside.iter().map(PathBuf::as_path))
-            .chain(self.image_list.as_deref());
-        Guard::new(self.force, pictures.chain(files))
+        Guard::of_run(self.force, checkpoint, pictures.chain(self.image_list.as_deref()))
     }
 }
 
@@ -304,6 +319,13 @@ pub struct Picture<'a, 'i> {
     pub image: &'i Image,
 }
 
+/// What is kept of what was found, and whether it is refined.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub threshold: f32,
+    pub refine: bool,
+}
+
 /// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw outputs.
 ///
 /// Ctrl-C ends it at the next layer.
@@ -311,7 +333,7 @@ pub fn segment_image<'a>(
     loaded: &'a Loaded,
     picture: Picture<'a, '_>,
     prompts: &'a [Prompt],
-    threshold: f32,
+    how: How,
     load_ms: f64,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<(Report<'a>, Option<Detections>)> {
@@ -340,13 +362,22 @@ pub fn segment_image<'a>(
         segmenter.synchronize()?;
         timings.detect_ms += milliseconds(start);
         let start = Instant::now();
-        let instances: Vec<Instance> = detections.instances(&encoded, threshold)?;
+        let mut instances: Vec<Instance> = detections.instances(&encoded, how.threshold)?;
+        timings.masks_ms += milliseconds(start);
+        let mut refined = Vec::new();
+        if how.refine {
+            let start = Instant::now();
+            for instance in &mut instances {
+                refined.push(refine::refine(segmenter, &encoded, instance)?);
+            }
+            *timings.refine_ms.get_or_insert_default() += milliseconds(start);
+        }
         found.push(Found {
             prompt,
             presence: detections.presence()?,
             instances,
+            refined,
         });
-        timings.masks_ms += milliseconds(start);
         first.get_or_insert(detections);
     }
     Ok((
@@ -356,7 +387,7 @@ pub fn segment_image<'a>(
             width: picture.image.width(),
             height: picture.image.height(),
             loaded,
-            threshold,
+            how,
             timings,
             found,
         },

@@ -1,6 +1,6 @@
 //! Whether the numbers of a config belong together. Each alone is in its range already.
 
-use super::{Config, limits};
+use super::{Config, DetectorConfig, limits};
 
 /// # Errors
 /// The first contradiction, as a sentence.
@@ -16,16 +16,8 @@ pub fn fits(config: &Config) -> Result<(), String> {
             vit.heads
         ));
     }
-    if let Some(text) = &config.text {
-        divides("text encoder", text.width, text.heads, 1)?;
-    }
-    for (what, heads) in [
-        ("geometry encoder", config.geometry.heads),
-        ("fusion encoder", config.fusion.heads),
-        ("decoder", config.decoder.heads),
-        ("mask head", config.mask_heads),
-    ] {
-        divides(what, config.d_model, heads, 1)?;
+    if let Some(detector) = &config.detector {
+        fits_detector(detector, config.d_model)?;
     }
     if !config.d_model.is_multiple_of(8) {
         return Err(format!(
@@ -42,6 +34,21 @@ pub fn fits(config: &Config) -> Result<(), String> {
             limits::IMAGE_SIZE,
             vit.image_size
         ));
+    }
+    Ok(())
+}
+
+fn fits_detector(detector: &DetectorConfig, d_model: usize) -> Result<(), String> {
+    if let Some(text) = &detector.text {
+        divides("text encoder", text.width, text.heads, 1)?;
+    }
+    for (what, heads) in [
+        ("geometry encoder", detector.geometry.heads),
+        ("fusion encoder", detector.fusion.heads),
+        ("decoder", detector.decoder.heads),
+        ("mask head", detector.mask_heads),
+    ] {
+        divides(what, d_model, heads, 1)?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ const POSITIONAL_EMBEDDING: &str = "detector.backbone.language_backbone.encoder.
 const FINAL_PROJ: &str = "detector.geometry_encoder.final_proj.weight";
 const BOXES_POOL_PROJECT: &str = "detector.geometry_encoder.boxes_pool_project.weight";
 const QUERY_EMBED: &str = "detector.transformer.decoder.query_embed.weight";
+const NO_MEM_EMBED: &str = "tracker.no_mem_embed";
 
 /// The tensors that widths are read from.
 const WIDTHS: [&str; 8] = [
@@ -130,6 +131,11 @@ impl<'a> Reader<'a> {
         Ok(self.shape(FINAL_PROJ, [limits::D_MODEL; 2])?[0])
     }
 
+    /// The same where there is no detector.
+    pub fn tracker_d_model(&self) -> Result<usize> {
+        Ok(self.shape(NO_MEM_EMBED, [1, 1, limits::D_MODEL])?[2])
+    }
+
     pub fn queries(&self) -> Result<usize> {
         Ok(self.shape(QUERY_EMBED, [limits::QUERIES, limits::D_MODEL])?[0])
     }
@@ -169,7 +175,7 @@ impl<'a> Reader<'a> {
     /// A tensor's shape, with its largest extents.
     fn shape<const RANK: usize>(&self, name: &str, most: [usize; RANK]) -> Result<[usize; RANK]> {
         let Some(index) = self.dict.position(name) else {
-            return Err(self.missing());
+            return Err(self.missing(name));
         };
         let found = self.dict.info(index).shape;
         let shape = <[usize; RANK]>::try_from(found).ok();
@@ -187,7 +193,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Keys that fix a width are missing, so that no other can be looked for.
-    fn missing(&self) -> Error {
+    fn missing(&self, name: &str) -> Error {
+        if name == NO_MEM_EMBED {
+            return self.fault(format!(
+                "a key that clicks need is missing, so nothing was run:\n  {name}\n{}\
+                 package it again from the original",
+                not_read(self.dict)
+            ));
+        }
         // Baked prompts travel in place of the text encoder.
         let is_baked = self.dict.position(BAKED_PROMPTS).is_some();
         let needed: Vec<&str> = WIDTHS

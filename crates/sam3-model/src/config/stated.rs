@@ -3,7 +3,7 @@
 use sam3_package::StateDict;
 use serde_json::{Value, json};
 
-use super::{Config, StackConfig};
+use super::{Config, DetectorConfig, StackConfig};
 use crate::error::{Error, Result};
 
 /// A checkpoint's config, where there is one; a field is named by its path, such as `text_config.num_attention_heads`.
@@ -110,17 +110,6 @@ fn whole(value: &Value) -> Option<usize> {
 /// A config in transformers' schema.
 pub fn write(config: &Config) -> Value {
     let vit = &config.vit;
-    let stack = |stack: &StackConfig| {
-        json!({
-            "hidden_size": config.d_model,
-            "num_layers": stack.depth,
-            "num_attention_heads": stack.heads,
-        })
-    };
-    let mut geometry = stack(&config.geometry);
-    geometry["roi_size"] = json!(config.roi_size);
-    let mut decoder = stack(&config.decoder);
-    decoder["num_queries"] = json!(config.queries);
     let mut value = json!({
         "model_type": "sam3",
         "vision_config": {
@@ -139,12 +128,28 @@ pub fn write(config: &Config) -> Value {
                 "layer_norm_eps": vit.eps,
             },
         },
-        "geometry_encoder_config": geometry,
-        "detr_encoder_config": stack(&config.fusion),
-        "detr_decoder_config": decoder,
-        "mask_decoder_config": { "hidden_size": config.d_model, "num_attention_heads": config.mask_heads },
     });
-    if let Some(text) = &config.text {
+    if let Some(detector) = &config.detector {
+        write_detector(detector, config.d_model, &mut value);
+    }
+    value
+}
+
+fn write_detector(detector: &DetectorConfig, d_model: usize, value: &mut Value) {
+    let stack = |stack: &StackConfig| {
+        json!({
+            "hidden_size": d_model,
+            "num_layers": stack.depth,
+            "num_attention_heads": stack.heads,
+        })
+    };
+    value["geometry_encoder_config"] = stack(&detector.geometry);
+    value["geometry_encoder_config"]["roi_size"] = json!(detector.roi_size);
+    value["detr_encoder_config"] = stack(&detector.fusion);
+    value["detr_decoder_config"] = stack(&detector.decoder);
+    value["detr_decoder_config"]["num_queries"] = json!(detector.queries);
+    value["mask_decoder_config"] = json!({ "hidden_size": d_model, "num_attention_heads": detector.mask_heads });
+    if let Some(text) = &detector.text {
         value["text_config"] = json!({
             "model_type": "clip_text_model",
             "hidden_size": text.width,
@@ -154,5 +159,4 @@ pub fn write(config: &Config) -> Value {
             "vocab_size": text.vocab,
         });
     }
-    value
 }

@@ -144,20 +144,22 @@ fn names_shapes_and_tables_tell_the_architecture() {
             global_blocks: vec![1],
             eps: 1e-5,
         },
-        text: Some(TextConfig {
-            width: 40,
-            depth: 1,
-            heads: 5,
-            context: 32,
-            vocab: 100,
-        }),
         d_model: 24,
-        geometry: stack(8),
-        fusion: stack(8),
-        decoder: stack(8),
-        queries: 5,
-        mask_heads: 8,
-        roi_size: 7,
+        detector: Some(DetectorConfig {
+            text: Some(TextConfig {
+                width: 40,
+                depth: 1,
+                heads: 5,
+                context: 32,
+                vocab: 100,
+            }),
+            geometry: stack(8),
+            fusion: stack(8),
+            decoder: stack(8),
+            queries: 5,
+            mask_heads: 8,
+            roi_size: 7,
+        }),
     };
     assert_eq!(miniature().config(), expected);
 
@@ -200,8 +202,9 @@ fn the_config_tells_what_shapes_cannot() {
     let vit = &config.vit;
     assert_eq!((vit.image_size, vit.window, vit.heads, vit.eps), (112, 2, 8, 1e-6));
     assert_eq!(vit.global_blocks, [0]);
-    let heads = [&config.geometry, &config.fusion, &config.decoder].map(|stack| stack.heads);
-    assert_eq!((heads, config.mask_heads), ([2, 3, 4], 6));
+    let detector = config.detector.as_ref().unwrap();
+    let heads = [&detector.geometry, &detector.fusion, &detector.decoder].map(|stack| stack.heads);
+    assert_eq!((heads, detector.mask_heads), ([2, 3, 4], 6));
 
     // What a package carries says the same.
     let carried = Made {
@@ -247,7 +250,11 @@ fn layers_are_numbered_without_a_gap() {
         let made = made
             .with(&format!("{layers}0.x"), &[1])
             .with(&format!("{layers}x.x"), &[1]);
-        assert_eq!(made.config().decoder.heads, 8, "{name}: what is no number is no layer");
+        assert_eq!(
+            made.config().detector.unwrap().decoder.heads,
+            8,
+            "{name}: what is no number is no layer"
+        );
     }
     let deep = |depth: usize| {
         (1..depth).fold(miniature().without(&trunk("blocks.1")), |made, block| {
@@ -445,4 +452,28 @@ fn missing_keys_are_listed() {
         config: json!({}),
     };
     other.refused(&["not a SAM 3 image model", "none of its keys is there"]);
+}
+
+#[test]
+fn a_package_for_clicks_alone_has_no_detector() {
+    let clicks = miniature()
+        .without("detector.backbone.language_backbone")
+        .without("detector.geometry_encoder")
+        .without("detector.transformer")
+        .with("tracker.no_mem_embed", &[1, 1, 24])
+        .with(
+            "detector.backbone.vision_backbone.sam2_convs.0.conv_1x1.weight",
+            &[24, 16, 1, 1],
+        );
+    let config = clicks.config();
+    assert_eq!((config.d_model, config.detector), (24, None));
+    assert_eq!(config.vit, miniature().config().vit);
+    let again = Made {
+        config: clicks.config().to_json(),
+        ..clicks.clone()
+    };
+    assert_eq!(again.config(), clicks.config());
+    clicks
+        .without("tracker.no_mem_embed")
+        .refused(&["tracker.no_mem_embed"]);
 }

@@ -6,7 +6,7 @@ use sam3_tensor::{
 };
 
 use crate::{
-    config::Config,
+    config::DetectorConfig,
     input_size::InputSize,
     model::{Observer, Prompt, Stage, mlp::Mlp},
     weights::Weights,
@@ -42,8 +42,8 @@ pub struct Decoded {
 }
 
 impl Decoder {
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let (d_model, heads, queries) = (config.d_model, config.decoder.heads, config.queries);
+    pub fn load(weights: &Weights, d_model: usize, config: &DetectorConfig) -> crate::Result<Self> {
+        let (heads, queries) = (config.decoder.heads, config.queries);
         let mlp = |name: &str, widths: &[usize]| Mlp::load(&weights.pp(name), widths);
         Ok(Self {
             query_embed: weights.tensor("query_embed.weight", &[queries, d_model])?,

@@ -3,7 +3,7 @@
 use sam3_tensor::{Result, Tensor};
 
 use crate::{
-    config::Config,
+    config::DetectorConfig,
     model::{
         Observer, Prompt, Stage,
         encoder_layer::{Memory, TransformerEncoderLayer},
@@ -16,8 +16,8 @@ pub struct FusionEncoder {
 }
 
 impl FusionEncoder {
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let layer = |i| TransformerEncoderLayer::load(&weights.pp("layers").pp(i), config.d_model, config.fusion.heads);
+    pub fn load(weights: &Weights, d_model: usize, config: &DetectorConfig) -> crate::Result<Self> {
+        let layer = |i| TransformerEncoderLayer::load(&weights.pp("layers").pp(i), d_model, config.fusion.heads);
         Ok(Self {
             layers: (0..config.fusion.depth).map(layer).collect::<crate::Result<_>>()?,
         })

@@ -6,7 +6,7 @@ use sam3_tensor::{
 };
 
 use crate::{
-    config::Config,
+    config::DetectorConfig,
     model::{
         Observer, Stage,
         encoder_layer::{Memory, TransformerEncoderLayer},
@@ -42,8 +42,8 @@ pub struct GeometryEncoder {
 }
 
 impl GeometryEncoder {
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let (d_model, roi) = (config.d_model, config.roi_size);
+    pub fn load(weights: &Weights, d_model: usize, config: &DetectorConfig) -> crate::Result<Self> {
+        let roi = config.roi_size;
         let norm = |name| weights.layer_norm(name, d_model, EPS);
         let pool = weights.weight("boxes_pool_project.weight", &[d_model, d_model, roi, roi])?;
         let pool_bias = weights.tensor("boxes_pool_project.bias", &[d_model])?;

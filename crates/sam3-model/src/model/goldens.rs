@@ -11,7 +11,7 @@ use sam3_tensor::{
     testing::{as_accelerator, emulated},
 };
 
-use super::{BoxPrompt, Detections, Observer, Sam3Image, Stage};
+use super::{BoxPrompt, Detections, Observer, Sam3Image, Stage, ViT};
 use crate::{
     Compute, Config, Weights,
     input_size::InputSize,
@@ -84,6 +84,7 @@ const TRAINED: Recorded = Recorded {
 };
 
 struct Golden {
+    trunk: ViT,
     model: Sam3Image,
     recorded: Recorded,
     expected: HashMap<String, Tensor>,
@@ -104,11 +105,13 @@ impl Golden {
         let dict = Arc::new(StateDict::open(&root.join(checkpoint)).unwrap());
         let config = Config::of(&dict).unwrap();
         let weights = Weights::new(dict, device.clone()).with_compute(compute);
-        let model = Sam3Image::load(&weights, &weights, &config).unwrap();
+        let trunk = ViT::load(&weights.pp("detector.backbone.vision_backbone.trunk"), &config.vit).unwrap();
+        let model = Sam3Image::load(&weights, &weights, &config, config.detector.as_ref().unwrap()).unwrap();
         assert_eq!(weights.finish().unwrap(), Vec::<String>::new(), "unexpected keys");
         let goldens = root.join("tests/goldens").join(recorded.file);
         let image_size = recorded.image_size.unwrap_or(config.vit.image_size);
         Self {
+            trunk,
             model,
             recorded,
             expected: read_tensors(&goldens),
@@ -164,9 +167,9 @@ impl Golden {
     fn run(&self) {
         let model = &self.model;
         let pixels = self.pixels().to_device(&self.device).unwrap();
-        let features = model
-            .encode_image(pixels, &self.size, &mut Watch::new(self, "image"))
-            .unwrap();
+        let watch = &mut Watch::new(self, "image");
+        let trunk = self.trunk.forward(pixels, &self.size, watch).unwrap();
+        let features = model.encode_image(trunk, &self.size, watch).unwrap();
         let grid = self.size.cells.side();
         let pos = self.size.pos.reshape((grid, grid, ())).unwrap();
         self.check_map("image", "neck.position", &pos);
@@ -302,7 +305,8 @@ fn other_image_sizes() {
 fn logits_end_at_twelve() {
     let golden = Golden::open("tests/goldens/odd/odd.pt", ODD);
     let model = &golden.model;
-    let features = model.encode_image(golden.pixels(), &golden.size, &mut ()).unwrap();
+    let trunk = golden.trunk.forward(golden.pixels(), &golden.size, &mut ()).unwrap();
+    let features = model.encode_image(trunk, &golden.size, &mut ()).unwrap();
     let text = model
         .text_encoder()
         .unwrap()

@@ -6,7 +6,7 @@ use sam3_tensor::{
 };
 
 use crate::{
-    config::Config,
+    config::DetectorConfig,
     model::{Observer, Prompt, mlp::Mlp, neck::Pyramid},
     weights::Weights,
 };
@@ -62,8 +62,7 @@ pub struct Masks {
 }
 
 impl MaskHead {
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let d_model = config.d_model;
+    pub fn load(weights: &Weights, d_model: usize, config: &DetectorConfig) -> crate::Result<Self> {
         let instance = weights.pp("instance_seg_head");
         let kernel = instance.tensor("weight", &[d_model, d_model, 1, 1])?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! SAM 3's image detector, stage by stage, under the official names.
+//! SAM 3's image detector and its tracker, stage by stage, under the official names.
 //!
 //! Nothing here names a device, a thread or an element type. Tokens are `[tokens, width]`, feature maps `[height, width,
 //! channels]`: the batch is one image and one prompt.
@@ -12,13 +12,14 @@ mod mask_head;
 mod mlp;
 mod neck;
 mod observer;
+mod sam;
 mod scoring;
 mod text;
+mod tracker;
 mod vit;
 
 #[cfg(test)]
 mod goldens;
-#[cfg(test)]
 pub(crate) use detections::write as write_tensors;
 
 use std::sync::Arc;
@@ -31,13 +32,19 @@ pub use self::{
     mask_head::MaskLogits,
     neck::Pyramid,
     observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
+    sam::{Decoded, Label, Point},
     text::TextEncoder,
+    tracker::{Clicked, Tracker, TrackerFeatures},
+    vit::ViT,
 };
-use crate::{config::Config, input_size::InputSize, weights::Weights};
+use crate::{
+    config::{Config, DetectorConfig},
+    input_size::InputSize,
+    weights::Weights,
+};
 
-/// The image detector: what the official code calls `Sam3Image`.
+/// The image detector behind the trunk: what the official code calls `Sam3Image`.
 pub struct Sam3Image {
-    trunk: vit::ViT,
     neck: neck::Neck,
     /// None where prompts are baked.
     language_backbone: Option<TextEncoder>,
@@ -89,44 +96,41 @@ pub struct Prompt {
 }
 
 impl Sam3Image {
-    /// Loads the `detector` of an official state dict: the text encoder from `of_texts`, which may lie elsewhere.
-    pub fn load(weights: &Weights, of_texts: &Weights, config: &Config) -> crate::Result<Self> {
+    /// Loads the `detector` of an official state dict, which `config` has: the text encoder from `of_texts`, which may lie elsewhere.
+    pub fn load(weights: &Weights, of_texts: &Weights, config: &Config, parts: &DetectorConfig) -> crate::Result<Self> {
         // The trunk alone takes int8 activations: nearly all of the work is its, and it has no coordinates in it.
-        let backbone = weights.pp("detector").pp("backbone");
         let detector = weights.pp("detector").in_floats();
-        let vision = backbone.pp("vision_backbone");
+        let backbone = detector.pp("backbone");
         let transformer = detector.pp("transformer");
         // All that decides what is found and where: together a fiftieth of the work.
         let exact = detector.exact();
+        let d_model = config.d_model;
         Ok(Self {
-            trunk: vit::ViT::load(&vision.pp("trunk"), &config.vit)?,
-            neck: neck::Neck::load(&vision.in_floats().pp("convs"), config)?,
-            language_backbone: match &config.text {
+            neck: neck::Neck::load(&backbone.pp("vision_backbone").pp("convs"), config)?,
+            language_backbone: match &parts.text {
                 // Exact, too: baked prompts then equal those encoded on the device.
                 Some(text) => Some(TextEncoder::load(
                     &of_texts.exact().pp("detector").pp("backbone").pp("language_backbone"),
                     text,
-                    config.d_model,
+                    d_model,
                 )?),
                 None => None,
             },
-            geometry_encoder: geometry::GeometryEncoder::load(&exact.pp("geometry_encoder"), config)?,
-            encoder: fusion::FusionEncoder::load(&transformer.pp("encoder"), config)?,
-            decoder: decoder::Decoder::load(&exact.pp("transformer").pp("decoder"), config)?,
-            dot_prod_scoring: scoring::DotProductScoring::load(&exact.pp("dot_prod_scoring"), config)?,
-            segmentation_head: mask_head::MaskHead::load(&detector.pp("segmentation_head"), config)?,
+            geometry_encoder: geometry::GeometryEncoder::load(&exact.pp("geometry_encoder"), d_model, parts)?,
+            encoder: fusion::FusionEncoder::load(&transformer.pp("encoder"), d_model, parts)?,
+            decoder: decoder::Decoder::load(&exact.pp("transformer").pp("decoder"), d_model, parts)?,
+            dot_prod_scoring: scoring::DotProductScoring::load(&exact.pp("dot_prod_scoring"), d_model)?,
+            segmentation_head: mask_head::MaskHead::load(&detector.pp("segmentation_head"), d_model, parts)?,
         })
     }
 
-    /// `pixels` is `[3, image_size, image_size]`, −1 to 1, at this size.
+    /// What the detector makes of the trunk's map, `[grid, grid, width]`, which it lets go of.
     pub fn encode_image(
         &self,
-        pixels: Tensor,
+        trunk: Tensor,
         size: &Arc<InputSize>,
         observer: &mut dyn Observer,
     ) -> crate::Result<Features> {
-        let trunk = self.trunk.forward(pixels, size, observer)?;
-        observer.made(Stage::Trunk, "trunk", &trunk);
         let pyramid = self.neck.forward(&trunk, observer)?;
         drop(trunk);
         observer.made(Stage::Neck, "x4", &pyramid.x4);

@@ -16,7 +16,7 @@ pub struct Neck {
     levels: [Level; 3],
 }
 
-/// Three maps, each `[side, side, d_model]`.
+/// Three maps, each `[side, side, d_model]`; the tracker's finer two have fewer channels.
 pub struct Pyramid {
     /// 288 × 288 in SAM 3.
     pub x4: Tensor,
@@ -28,13 +28,37 @@ pub struct Pyramid {
 
 impl Neck {
     pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        Self::load_with(weights, config, [None, None])
+    }
+
+    /// The tracker's, whose mask decoder looks at the two finer maps through a 1 × 1 convolution of its own,
+    /// `decoder`'s `conv_s0` and `conv_s1`, to an eighth and a quarter of the channels: folded into the neck, they
+    /// leave two fifths of its work.
+    pub fn load_for_tracker(weights: &Weights, decoder: &Weights, config: &Config) -> crate::Result<Self> {
+        let narrowed = |name, channels| {
+            Some(Narrowed {
+                weights: decoder,
+                name,
+                channels,
+            })
+        };
+        let narrowed = [
+            narrowed("conv_s0", config.d_model / 8),
+            narrowed("conv_s1", config.d_model / 4),
+        ];
+        Self::load_with(weights, config, narrowed)
+    }
+
+    fn load_with(weights: &Weights, config: &Config, [x4, x2]: [Option<Narrowed<'_>>; 2]) -> crate::Result<Self> {
         let (width, d_model) = (config.vit.width, config.d_model);
-        let level = |index: usize, upsample: &[&str]| Level::load(&weights.pp(index), upsample, width, d_model);
+        let level = |index: usize, upsample: &[&str], narrowed: Option<Narrowed<'_>>| {
+            Level::load(&weights.pp(index), upsample, [width, d_model], narrowed)
+        };
         Ok(Self {
             levels: [
-                level(0, &["dconv_2x2_0", "dconv_2x2_1"])?,
-                level(1, &["dconv_2x2"])?,
-                level(2, &[])?,
+                level(0, &["dconv_2x2_0", "dconv_2x2_1"], x4)?,
+                level(1, &["dconv_2x2"], x2)?,
+                level(2, &[], None)?,
             ],
         })
     }
@@ -54,6 +78,13 @@ impl Neck {
     }
 }
 
+/// A 1 × 1 convolution behind a level.
+struct Narrowed<'a> {
+    weights: &'a Weights,
+    name: &'static str,
+    channels: usize,
+}
+
 struct Level {
     upsample: Vec<ConvTranspose2x2>,
     /// None where it is in the last of `upsample`: no activation lies between the two.
@@ -62,7 +93,12 @@ struct Level {
 }
 
 impl Level {
-    fn load(weights: &Weights, upsample: &[&str], mut width: usize, d_model: usize) -> crate::Result<Self> {
+    fn load(
+        weights: &Weights,
+        upsample: &[&str],
+        [mut width, d_model]: [usize; 2],
+        narrowed: Option<Narrowed<'_>>,
+    ) -> crate::Result<Self> {
         let mut steps = Vec::with_capacity(upsample.len());
         for (i, name) in upsample.iter().enumerate() {
             let (input, output) = (width, width / 2);
@@ -78,15 +114,20 @@ impl Level {
         } else {
             None
         };
+        let conv_3x3 = match narrowed {
+            Some(Narrowed {
+                weights: of,
+                name,
+                channels,
+            }) => weights.conv_3x3_then_1x1("conv_3x3", d_model, (of, name, channels))?,
+            None if upsample.is_empty() => weights.conv_3x3("conv_3x3", d_model, d_model)?,
+            // The mask head convolves it, and nothing else looks at it.
+            None => weights.conv_3x3("conv_3x3", d_model, d_model)?.before_products(),
+        };
         Ok(Self {
             upsample: steps,
             conv_1x1,
-            conv_3x3: if upsample.is_empty() {
-                weights.conv_3x3("conv_3x3", d_model, d_model)?
-            } else {
-                // The mask head convolves it, and nothing else looks at it.
-                weights.conv_3x3("conv_3x3", d_model, d_model)?.before_products()
-            },
+            conv_3x3,
         })
     }
 

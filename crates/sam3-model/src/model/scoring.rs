@@ -6,7 +6,6 @@ use sam3_tensor::{
 };
 
 use crate::{
-    config::Config,
     model::{Observer, Prompt, mlp::Mlp},
     weights::Weights,
 };
@@ -23,8 +22,7 @@ pub struct DotProductScoring {
 }
 
 impl DotProductScoring {
-    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
-        let d_model = config.d_model;
+    pub fn load(weights: &Weights, d_model: usize) -> crate::Result<Self> {
         let hidden = weights.rows("prompt_mlp.layers.0.weight").unwrap_or(8 * d_model);
         let mlp = weights.pp("prompt_mlp");
         Ok(Self {

@@ -59,6 +59,7 @@ impl ViT {
             observer.passed("vit.block", Some(i), &x);
             observer.layer(Stage::Trunk, i + 1, self.blocks.len())?;
         }
+        observer.made(Stage::Trunk, "trunk", &x);
         Ok(x)
     }
 }

@@ -34,11 +34,12 @@ fn a_watched_call_tells_every_layer_and_ends_where_it_is_told_to() {
     assert_eq!(found.instances(&encoded, 0.5).unwrap().len(), 3);
     let steps = steps.into_inner().unwrap();
     let of_stage = |stage| steps.iter().filter(|step| step.0 == stage).copied().collect::<Vec<_>>();
+    let detector = model.config().detector.as_ref().unwrap();
     for (stage, layers) in [
         ("vision trunk", model.config().vit.depth),
         ("vision neck", 3),
-        ("fusion encoder", model.config().fusion.depth),
-        ("decoder", model.config().decoder.depth),
+        ("fusion encoder", detector.fusion.depth),
+        ("decoder", detector.decoder.depth),
     ] {
         let expected: Vec<_> = (1..=layers).map(|done| (stage, done, layers)).collect();
         assert_eq!(of_stage(stage), expected);
@@ -108,14 +109,14 @@ fn two_image_sizes_are_used_in_turn() {
     let mut found = Vec::new();
     for model in [&own, &small, &own, &small] {
         let encoded = model.encode(&demo.scene).unwrap();
-        assert_eq!(encoded.features.size.image_size, model.image_size());
+        assert_eq!(encoded.size.image_size, model.image_size());
         // Whichever of them is asked, it answers about what was encoded.
         let scores = |model: &Segmenter| -> Vec<f32> {
             let instances = model.segment(&encoded, &prompt).unwrap();
             instances.into_iter().map(|instance| instance.score).collect()
         };
         assert_eq!(scores(&own), scores(&small));
-        found.push((scores(model), encoded.features.size.clone()));
+        found.push((scores(model), encoded.size.clone()));
     }
     assert_eq!(found[0].0, found[2].0);
     assert_eq!(found[1].0, found[3].0);

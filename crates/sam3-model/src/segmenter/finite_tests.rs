@@ -1,6 +1,6 @@
 //! Which queries become instances, and that what is no number never becomes one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sam3_tensor::{
     DType, Device, Tensor,
@@ -8,7 +8,7 @@ use sam3_tensor::{
     testing::as_accelerator,
 };
 
-use super::{Encoded, Error, Instance, Options, Prompt, Result, Segmenter, accelerator_tests::Demo};
+use super::{Encoded, Error, ForClicks, Instance, Options, Prompt, Result, Segmenter, accelerator_tests::Demo};
 use crate::{
     Compute, Detections,
     input_size::InputSize,
@@ -41,7 +41,7 @@ fn spoiled(x: &Tensor, value: f32) -> Tensor {
 
 /// `encoded` with other maps.
 fn with_maps(encoded: &Encoded, change: impl Fn(&mut Features)) -> Encoded {
-    let Features { size, pyramid, tokens } = &encoded.features;
+    let Features { size, pyramid, tokens } = encoded.features.as_ref().unwrap();
     let mut features = Features {
         size: size.clone(),
         pyramid: Pyramid {
@@ -54,8 +54,11 @@ fn with_maps(encoded: &Encoded, change: impl Fn(&mut Features)) -> Encoded {
     change(&mut features);
     Encoded {
         identity: encoded.identity.clone(),
-        features,
-        ..*encoded
+        size: encoded.size.clone(),
+        features: Some(features),
+        for_clicks: Mutex::new(ForClicks::NotKept),
+        width: encoded.width,
+        height: encoded.height,
     }
 }
 
@@ -133,24 +136,26 @@ fn detections(presence: f32, logits: [f32; 3]) -> Detections {
 fn encoded() -> Encoded {
     let map = || Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
     let rope = Arc::new(Rope::new(1, 4, 1.0, &Device::Cpu).unwrap());
-    let size = InputSize {
+    let size = Arc::new(InputSize {
         image_size: 1,
         window_rope: rope.clone(),
         global_rope: rope,
         pos: map(),
         cells: EdgeDistance::new(1, &Device::Cpu).unwrap(),
-    };
+    });
     Encoded {
         identity: Arc::new(()),
-        features: Features {
-            size: Arc::new(size),
+        size: size.clone(),
+        features: Some(Features {
+            size,
             pyramid: Pyramid {
                 x4: map(),
                 x2: map(),
                 x1: map(),
             },
             tokens: map(),
-        },
+        }),
+        for_clicks: Mutex::new(ForClicks::NotKept),
         width: 4,
         height: 2,
     }

@@ -73,7 +73,7 @@ impl Detections {
 }
 
 /// That every value of one of the model's outputs is a number.
-fn finite(output: &str, values: impl IntoIterator<Item = f32>) -> Result<()> {
+pub(super) fn finite(output: &str, values: impl IntoIterator<Item = f32>) -> Result<()> {
     if values.into_iter().all(f32::is_finite) {
         return Ok(());
     }
@@ -86,6 +86,6 @@ fn not_finite(output: &str) -> Error {
     ))
 }
 
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }

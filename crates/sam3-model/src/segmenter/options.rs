@@ -13,6 +13,7 @@ pub struct Options {
     text_device: Option<Device>,
     pub(super) compute: Compute,
     pub(super) image_size: Option<usize>,
+    pub(super) clicks: bool,
     threads: Option<usize>,
 }
 
@@ -24,6 +25,7 @@ impl Options {
             text_device: None,
             compute: Compute::F32,
             image_size: None,
+            clicks: true,
             threads: None,
         }
     }
@@ -47,6 +49,13 @@ impl Options {
     /// with. [`Segmenter::at_image_size`](crate::Segmenter::at_image_size) tells of the choice.
     pub fn image_size(mut self, image_size: usize) -> Self {
         self.image_size = Some(image_size);
+        self
+    }
+
+    /// For texts and example boxes alone: an encoded image then keeps nothing for [`click`](crate::Segmenter::click),
+    /// 21 MB at SAM 3's size.
+    pub fn without_clicks(mut self) -> Self {
+        self.clicks = false;
         self
     }
 

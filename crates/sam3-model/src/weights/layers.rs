@@ -4,7 +4,7 @@ use sam3_tensor::{
     Tensor, Weight,
     ops::{
         Activation, Attention, BoxBias, Conv3x3, ConvTranspose2x2, GroupNorm, LayerNorm, Linear, Mlp, SineEncoding,
-        WindowAttention,
+        WindowAttention, matmul_t,
     },
 };
 
@@ -23,6 +23,15 @@ impl Weights {
     pub fn conv_1x1(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
         let weight = self.pp(name).weight("weight", &[output, input, 1, 1])?;
         self.linear_of(weight.flatten(), Some(self.pp(name).tensor("bias", &[output])?))
+    }
+
+    /// `nn.Conv2d(input, output, kernel_size=2, stride=2)`: a linear map of every 2 × 2 square, row by row, each
+    /// pixel's channels together.
+    pub fn conv_2x2(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
+        let conv = self.pp(name);
+        let kernel = conv.tensor("weight", &[output, input, 2, 2])?;
+        let kernel = kernel.permute([0, 2, 3, 1])?.reshape((output, 4 * input))?;
+        self.linear_of(Weight::from_tensor(&kernel)?, Some(conv.tensor("bias", &[output])?))
     }
 
     /// The linear map of a weight, `[output, input]`, that was taken from the checkpoint in another way.
@@ -66,8 +75,13 @@ impl Weights {
 
     /// `linear1`, ReLU, `linear2`: the feed-forward of every layer behind the encoders.
     pub fn feed_forward(&self, width: usize) -> Result<Mlp> {
-        let hidden = self.rows("linear1.weight").unwrap_or(8 * width);
-        self.mlp(["linear1", "linear2"], [width, hidden], Activation::Relu)
+        self.relu_mlp(["linear1", "linear2"], width)
+    }
+
+    /// Two linear layers of these names with ReLU between them, of the hidden width that the file tells.
+    pub fn relu_mlp(&self, names: [&str; 2], width: usize) -> Result<Mlp> {
+        let hidden = self.rows(&format!("{}.weight", names[0])).unwrap_or(8 * width);
+        self.mlp(names, [width, hidden], Activation::Relu)
     }
 
     /// `nn.MultiheadAttention(width, heads)`: `in_proj_weight` is `[3 width, width]`, rows `q | k | v`.
@@ -81,6 +95,26 @@ impl Weights {
         };
         let out_proj = attention.linear("out_proj", width, width)?;
         Ok(Attention::new([part(0)?, part(1)?, part(2)?], out_proj, heads))
+    }
+
+    /// The tracker's `Attention`: `q_proj`, `k_proj` and `v_proj` to a width that the file tells, and `out_proj` back
+    /// to `width`.
+    pub fn projected_attention(&self, name: &str, width: usize, heads: usize) -> Result<Attention> {
+        let attention = self.pp(name);
+        let inner = attention.rows("q_proj.weight").unwrap_or(width);
+        if !inner.is_multiple_of(heads) {
+            return Err(self.fault(format!(
+                "{}q_proj.weight: expected a multiple of {heads} rows, one part a head, found {inner}",
+                attention.prefix
+            )));
+        }
+        let project = |name| attention.linear(name, width, inner);
+        let projections = [project("q_proj")?, project("k_proj")?, project("v_proj")?];
+        Ok(Attention::new(
+            projections,
+            attention.linear("out_proj", inner, width)?,
+            heads,
+        ))
     }
 
     /// ViTDet's self-attention: a fused `qkv`, and `proj`. Without a `window`, every token sees the whole map.
@@ -103,6 +137,25 @@ impl Weights {
         let kernel = conv.tensor("weight", &[output, input, 3, 3])?;
         let kernel = kernel.permute([0, 2, 3, 1])?.reshape((output, 9 * input))?;
         Ok(Conv3x3::new(&kernel, conv.tensor("bias", &[output])?, self.compute)?)
+    }
+
+    /// The same with as many outputs as inputs, and a 1 × 1 convolution behind it, of the name `then` in `of` with
+    /// `end` channels, as one.
+    pub fn conv_3x3_then_1x1(
+        &self,
+        name: &str,
+        channels: usize,
+        (of, then, end): (&Self, &str, usize),
+    ) -> Result<Conv3x3> {
+        let (conv, then) = (self.pp(name), of.pp(then));
+        let kernel = conv.tensor("weight", &[channels, channels, 3, 3])?;
+        let kernel = kernel.permute([2, 3, 1, 0])?.reshape((9 * channels, channels))?;
+        let bias = conv.tensor("bias", &[channels])?.unsqueeze(0)?;
+        let then_kernel = then
+            .tensor("weight", &[end, channels, 1, 1])?
+            .reshape((end, channels))?;
+        let bias = (matmul_t(&then_kernel, &bias)?.squeeze(1)? + then.tensor("bias", &[end])?)?;
+        Ok(Conv3x3::new(&matmul_t(&then_kernel, &kernel)?, bias, self.compute)?)
     }
 
     /// `nn.ConvTranspose2d(input, output, kernel_size=2, stride=2)`.

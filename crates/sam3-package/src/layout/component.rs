@@ -62,6 +62,52 @@ pub fn is_unused_for_images(name: &str) -> bool {
             .is_some_and(|rest| PIXEL_DECODER.iter().any(|stage| rest.starts_with(stage)))
 }
 
+/// True for keys of an official checkpoint that clicks and the tracker never read, `freqs_cis` aside.
+pub fn is_unused_for_clicks(name: &str) -> bool {
+    // The fourth neck level, as the detector's.
+    name.starts_with("detector.backbone.vision_backbone.sam2_convs.3.")
+        || !(Component::of(name) == Component::Vit || Component::of(name).is_tracker())
+}
+
+/// What a file's model can be asked, by the names of its tensors: whether all of them are there is known when it is
+/// loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// Texts and example boxes.
+    pub texts: bool,
+    /// Clicks.
+    pub clicks: bool,
+    /// Its tracker is that of SAM 3.1, which takes clicks by other layers.
+    pub is_sam31: bool,
+}
+
+impl Tasks {
+    /// Of the tensors of these official names.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        const SAM31: [&str; 2] = [
+            "detector.backbone.vision_backbone.propagation_convs.",
+            "detector.backbone.vision_backbone.interactive_convs.",
+        ];
+        let mut tasks = Self::default();
+        let mut has_tracker = false;
+        for name in names {
+            tasks.is_sam31 |= SAM31.iter().any(|prefix| name.starts_with(prefix));
+            match Component::of(name) {
+                Component::Tracker | Component::TrackerNeck => has_tracker = true,
+                Component::Vit | Component::Other => {}
+                _ => tasks.texts = true,
+            }
+        }
+        tasks.clicks = has_tracker && !tasks.is_sam31;
+        tasks
+    }
+
+    /// Whether there is no detector beside what takes clicks.
+    pub fn is_for_clicks_alone(self) -> bool {
+        self.clicks && !self.texts
+    }
+}
+
 impl Component {
     /// Every part, in the order the image passes through them.
     pub const ALL: [Self; 12] = [
@@ -114,5 +160,34 @@ impl Component {
 impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tasks, is_unused_for_clicks};
+
+    #[test]
+    fn names_tell_what_a_file_can_be_asked() {
+        const VIT: &str = "detector.backbone.vision_backbone.trunk.ln_pre.weight";
+        const TEXTS: &str = "detector.dot_prod_scoring.hs_proj.weight";
+        const NECK: &str = "detector.backbone.vision_backbone.sam2_convs.0.conv_1x1.weight";
+        const TRACKER: &str = "tracker.no_mem_embed";
+        const SAM31: &str = "detector.backbone.vision_backbone.interactive_convs.0.conv_1x1.weight";
+        let tasks = |names: &[&str]| {
+            let tasks = Tasks::of(names.iter().copied());
+            ([tasks.texts, tasks.clicks, tasks.is_sam31], tasks.is_for_clicks_alone())
+        };
+        assert_eq!(tasks(&[VIT, TEXTS]), ([true, false, false], false));
+        assert_eq!(tasks(&[VIT, TEXTS, NECK, TRACKER]), ([true, true, false], false));
+        assert_eq!(
+            tasks(&[VIT, NECK, TRACKER, "criterion.weight"]),
+            ([false, true, false], true)
+        );
+        assert_eq!(tasks(&[VIT, TEXTS, SAM31, TRACKER]), ([true, false, true], false));
+        assert_eq!(tasks(&[VIT]), ([false; 3], false));
+        let fourth = "detector.backbone.vision_backbone.sam2_convs.3.conv_1x1.weight";
+        let unused = [VIT, TEXTS, NECK, TRACKER, fourth].map(is_unused_for_clicks);
+        assert_eq!(unused, [false, true, false, false, true]);
     }
 }

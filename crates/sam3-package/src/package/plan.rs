@@ -4,7 +4,7 @@ use super::Format;
 use crate::{
     Error, Result, StateDict,
     checkpoint::{Dtype, TensorInfo},
-    layout::{Component, is_part, is_unused_for_images},
+    layout::{Component, is_part, is_unused_for_clicks, is_unused_for_images},
     precision::Precision,
 };
 
@@ -68,6 +68,9 @@ pub enum Components {
     All,
     /// What segmenting images by text and boxes reads: no tracker, and nothing that the image model never touches.
     Image,
+    /// What clicks and the video tracker read: the image encoder and the whole tracker, no text encoder and no
+    /// detector.
+    Click,
     /// The text encoder alone: a draft from which prompts are baked.
     Text,
 }
@@ -78,6 +81,7 @@ impl Components {
         match self {
             Self::All => true,
             Self::Image => !is_unused_for_images(weight),
+            Self::Click => !is_unused_for_clicks(weight),
             Self::Text => Component::of(weight) == Component::Text,
         }
     }

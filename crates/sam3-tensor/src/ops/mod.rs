@@ -10,6 +10,7 @@ mod dots;
 mod edge_distance;
 #[cfg(test)]
 mod finite_tests;
+mod gelu;
 mod host;
 pub(crate) mod int8;
 mod linear;
@@ -34,6 +35,7 @@ pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
 pub use dots::dots;
 pub use edge_distance::EdgeDistance;
+pub use gelu::gelu;
 pub use linear::{Activation, Linear, Mlp};
 pub use matmul::matmul_t;
 pub use norm::{GroupNorm, LayerNorm};

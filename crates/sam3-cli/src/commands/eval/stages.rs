@@ -58,10 +58,11 @@ pub fn run(args: &Args, path: &Path, prompt: &str, against: &Path, output: &Outp
 
 /// But for the text encoder, which a package with baked prompts leaves out.
 fn architecture(loaded: &Loaded) -> Config {
-    Config {
-        text: None,
-        ..loaded.segmenter.config().clone()
+    let mut config = loaded.segmenter.config().clone();
+    if let Some(detector) = &mut config.detector {
+        detector.text = None;
     }
+    config
 }
 
 fn trace(loaded: &Loaded, image: &Image, prompt: &str, output: &Output) -> anyhow::Result<(Trace, Vec<Instance>)> {

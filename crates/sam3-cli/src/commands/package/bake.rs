@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use sam3_model::Config;
+use sam3_model::{Config, config::DetectorConfig};
 use sam3_package::{
     Progress, StateDict,
     package::{self, BakedPrompts, Components, Options},
@@ -56,7 +56,8 @@ pub fn bake(
     options: &Options,
     progress: &dyn Progress,
 ) -> anyhow::Result<BakedPrompts> {
-    if config.text.is_none() {
+    let is_baked = |detector: &DetectorConfig| detector.text.is_none();
+    if config.detector.as_ref().is_none_or(is_baked) {
         return Err(Failure::input(
             format!(
                 "{}: its prompts are baked already, and its text encoder is gone",

@@ -13,9 +13,9 @@ use sam3_model::{
 use sam3_package::{Error, Staged, remove_old};
 
 use super::{
-    Report,
     places::{Guard, Place, Wanted, mask_name},
-    report, stamp,
+    report::{self, Results},
+    stamp,
 };
 use crate::{failure::Failure, signals};
 
@@ -27,14 +27,14 @@ pub struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes one picture's results, all before any gets its name, and removes what an earlier run left beside them.
-    pub fn write(&self, place: &Place, image: &Image, report: &Report) -> anyhow::Result<Vec<PathBuf>> {
+    pub fn write(&self, place: &Place, image: &Image, report: &impl Results) -> anyhow::Result<Vec<PathBuf>> {
         let _uninterrupted = signals::uninterrupted();
         make_folder(place.folder())?;
         let mut staged = Vec::new();
         if self.wanted.masks {
             make_folder(&place.masks())?;
-            for (prefix, found) in self.wanted.prefixes.iter().zip(&report.found) {
-                for (index, instance) in found.instances.iter().enumerate() {
+            for (prefix, (_, instances)) in self.wanted.prefixes.iter().zip(report.groups()) {
+                for (index, instance) in instances.iter().enumerate() {
                     let target = place.masks().join(mask_name(prefix, index + 1));
                     staged.push(self.stage(target, &stamp::png(instance.mask.to_png()))?);
                 }
@@ -84,7 +84,7 @@ impl Writer<'_> {
 }
 
 /// An id a pixel, in the order of the JSON's instances.
-fn id_map(image: &Image, report: &Report) -> anyhow::Result<IdMap> {
+fn id_map(image: &Image, report: &impl Results) -> anyhow::Result<IdMap> {
     let instances: Vec<_> = report
         .instances()
         .map(|(_, found)| (found.score, &found.mask))
@@ -96,13 +96,13 @@ fn id_map(image: &Image, report: &Report) -> anyhow::Result<IdMap> {
                 instances.len(),
                 IdMap::MOST
             ),
-            "raise --threshold, or ask for fewer prompts at a time",
+            "ask for fewer at a time, or raise the threshold",
         )
     })
 }
 
 /// The image with every instance tinted, outlined and labelled.
-pub fn draw(image: &Image, report: &Report) -> Image {
+pub fn draw(image: &Image, report: &impl Results) -> Image {
     let instances: Vec<OverlayInstance> = report
         .instances()
         .enumerate()

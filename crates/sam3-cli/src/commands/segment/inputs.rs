@@ -54,6 +54,14 @@ pub struct Walk<'a> {
 }
 
 impl Input {
+    /// A picture that was named itself.
+    pub fn of(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            folder: PathBuf::new(),
+        }
+    }
+
     /// The name that its results begin with.
     pub fn stem(&self) -> String {
         if self.is_stdin() {
@@ -108,10 +116,7 @@ impl Inputs {
                     inputs.failed.push(error);
                 }
             } else {
-                inputs.pictures.push(Input {
-                    path: path.clone(),
-                    folder: PathBuf::new(),
-                });
+                inputs.pictures.push(Input::of(path));
             }
         }
         let from_stdin = inputs.pictures.iter().filter(|input| input.is_stdin()).count();

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sam3_package::{Error, FileId, Staged};
+use sam3_package::{Checkpoint, Error, FileId, Staged, package};
 
 use super::{inputs::Input, stamp};
 use crate::failure::Failure;
@@ -36,6 +36,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// Of one picture alone.
+    pub fn of(output: &Path, input: &Input) -> Self {
+        Self {
+            folder: output.join(&input.folder),
+            stem: input.stem(),
+        }
+    }
+
     /// The folder that all of them are in.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -119,6 +127,18 @@ impl Guard {
             force,
             inputs: read.filter_map(FileId::of).collect(),
         }
+    }
+
+    /// Of a run of a checkpoint, which reads `others` too.
+    pub fn of_run<'a>(force: bool, checkpoint: &Checkpoint, others: impl Iterator<Item = &'a Path>) -> Self {
+        let beside = [
+            checkpoint.path().to_owned(),
+            checkpoint.path().with_file_name("config.json"),
+            package::metadata_path(checkpoint.path()),
+        ];
+        let files = checkpoint.files().iter().map(|file| file.path.clone());
+        let read: Vec<PathBuf> = others.map(Path::to_owned).chain(files).chain(beside).collect();
+        Self::new(force, read.iter().map(PathBuf::as_path))
     }
 
     /// Whether this run reads the file.

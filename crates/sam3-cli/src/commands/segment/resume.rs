@@ -18,6 +18,7 @@ pub struct Settings<'a> {
     pub loaded: &'a Loaded,
     pub prompts: &'a [Prompt],
     pub threshold: f32,
+    pub refine: bool,
     pub wanted: &'a Wanted,
 }
 
@@ -27,6 +28,8 @@ struct Earlier {
     image: EarlierImage,
     model: EarlierModel,
     threshold: f32,
+    #[serde(default)]
+    refined: bool,
     prompts: Vec<EarlierPrompt>,
 }
 
@@ -79,6 +82,7 @@ impl Settings<'_> {
             && earlier.model.compute == self.loaded.compute()
             && earlier.model.image_size == self.loaded.segmenter.image_size()
             && earlier.threshold == self.threshold
+            && earlier.refined == self.refine
             && earlier.prompts.len() == self.prompts.len()
             && prompts.all(|(prompt, earlier)| is_same(prompt, earlier))
     }

@@ -122,9 +122,14 @@ fn holds_raw_outputs(file: &mut impl Read) -> io::Result<bool> {
     let mut header = Vec::new();
     file.take(length.min(10_000)).read_to_end(&mut header)?;
     let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header)?;
-    Ok(["pred_masks", "pred_logits", "presence_logits"]
+    let kinds = [
+        ["pred_masks", "pred_logits", "presence_logits"],
+        ["low_res_masks", "iou_scores", "object_score_logits"],
+        ["mask_input", "iou_scores", "object_score_logits"],
+    ];
+    Ok(kinds
         .iter()
-        .all(|name| header.contains_key(*name)))
+        .any(|names| names.iter().all(|name| header.contains_key(*name))))
 }
 
 #[cfg(test)]

@@ -30,10 +30,21 @@ impl Attention {
     /// # Errors
     /// When shapes do not fit, there is no room, or the device fails.
     pub fn forward_add(&self, residual: &Tensor, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
+        self.out_proj.forward_add(&self.attend([q, k, v], bias)?, residual)
+    }
+
+    /// What `q`, `[queries, width]`, finds in `k` and `v`, `[keys, width]`, alone.
+    ///
+    /// # Errors
+    /// As [`forward_add`](Self::forward_add).
+    pub fn forward(&self, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
+        self.out_proj.forward(&self.attend([q, k, v], bias)?)
+    }
+
+    fn attend(&self, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
         let q = self.q.forward(q)?.unsqueeze(0)?;
         let k = self.k.forward(k)?.unsqueeze(0)?;
         let v = self.v.forward(v)?.unsqueeze(0)?;
-        let y = attention(self.q.compute(), &q, &k, &v, self.heads, bias)?;
-        self.out_proj.forward_add(&y.squeeze(0)?, residual)
+        attention(self.q.compute(), &q, &k, &v, self.heads, bias)?.squeeze(0)
     }
 }

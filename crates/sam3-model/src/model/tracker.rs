@@ -1,0 +1,87 @@
+//! The tracker (official `sam3_tracker_base.py`), as far as a picture needs it: its own neck, and SAM's heads.
+
+use sam3_tensor::{Result, Tensor};
+
+use super::{
+    neck::{Neck, Pyramid},
+    sam::{Decoded, MaskDecoder, Point, PromptEncoder},
+};
+use crate::{config::Config, weights::Weights};
+
+pub struct Tracker {
+    neck: Neck,
+    /// `[1, d_model]`: stands for the memory of a video, which a picture has none of.
+    no_mem_embed: Tensor,
+    sam_prompt_encoder: PromptEncoder,
+    sam_mask_decoder: MaskDecoder,
+}
+
+/// What the tracker knows of a picture before anything is clicked.
+pub struct TrackerFeatures {
+    /// `[4 grid, 4 grid, d_model / 8]`.
+    pub s0: Tensor,
+    /// `[2 grid, 2 grid, d_model / 4]`.
+    pub s1: Tensor,
+    /// `[grid², d_model]`, without the embedding that stands for no memory.
+    pub f: Tensor,
+    /// The grid's positions: `[grid², d_model]`.
+    pub image_pe: Tensor,
+}
+
+/// What one object is to be found by.
+pub struct Clicked<'a> {
+    /// With a box's corners first.
+    pub points: &'a [Point],
+    /// Logits `[4 grid, 4 grid]` of what is known of it.
+    pub mask: Option<&'a Tensor>,
+}
+
+impl Tracker {
+    /// Loads the heads of an official state dict's `tracker`, and the neck before them.
+    pub fn load(weights: &Weights, config: &Config) -> crate::Result<Self> {
+        let neck = weights.in_floats().pp("detector.backbone.vision_backbone.sam2_convs");
+        // A click is a thousandth of the work that encodes its picture, and has coordinates in it.
+        let tracker = weights.exact().pp("tracker");
+        let decoder = tracker.pp("sam_mask_decoder");
+        let d_model = config.d_model;
+        Ok(Self {
+            neck: Neck::load_for_tracker(&neck, &decoder, config)?,
+            no_mem_embed: tracker.tensor("no_mem_embed", &[1, 1, d_model])?.squeeze(0)?,
+            sam_prompt_encoder: PromptEncoder::load(&tracker.pp("sam_prompt_encoder"), d_model)?,
+            sam_mask_decoder: MaskDecoder::load(&decoder, d_model)?,
+        })
+    }
+
+    /// `trunk` is the ViT's `[grid, grid, width]`.
+    pub fn encode(&self, trunk: &Tensor) -> crate::Result<TrackerFeatures> {
+        let Pyramid { x4, x2, x1 } = self.neck.forward(trunk, &mut ())?;
+        let (height, width, d_model) = x1.dims3()?;
+        Ok(TrackerFeatures {
+            s0: x4,
+            s1: x2,
+            f: x1.reshape((height * width, d_model))?,
+            image_pe: self.sam_prompt_encoder.dense_pe(height)?,
+        })
+    }
+
+    /// The masks of one object in a picture.
+    pub fn click(&self, features: &TrackerFeatures, clicked: &Clicked<'_>) -> Result<Decoded> {
+        let encoder = &self.sam_prompt_encoder;
+        let dense = match clicked.mask {
+            Some(logits) => (encoder.embed_mask(logits)? + &self.no_mem_embed)?,
+            None => (encoder.no_mask() + &self.no_mem_embed)?,
+        };
+        let image = (&features.f + dense)?;
+        // A mask alone has no token at all, not even the one that ends a list of points.
+        let sparse = match clicked.points {
+            [] => None,
+            points => Some(encoder.embed_points(points)?),
+        };
+        let fine = [&features.s0, &features.s1];
+        self.sam_mask_decoder
+            .forward(&image, &features.image_pe, fine, sparse.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod goldens;

@@ -1,0 +1,112 @@
+//! What clicks gave, as safetensors files: raw outputs, and logits for the next step.
+
+use std::path::Path;
+
+use sam3_package::Checkpoint;
+use sam3_tensor::{Device, Tensor};
+
+use super::{ClickedObject, LowResMask};
+use crate::{
+    error::{Error, Result},
+    model::write_tensors,
+};
+
+/// Under which name the logits of a step are kept for the next one: the official predictor's argument.
+const MASK_INPUT: &str = "mask_input";
+
+impl ClickedObject {
+    /// Writes the raw outputs of objects that have as many masks: `low_res_masks` `[objects, masks, side, side]`,
+    /// `iou_scores` `[objects, masks]` and `object_score_logits` `[objects, 1]`.
+    ///
+    /// # Errors
+    /// When their masks are not as many or not as large, or the file cannot be written.
+    pub fn save_all(objects: &[Self], path: &Path) -> Result<()> {
+        let masks = objects.iter().flat_map(|object| &object.masks);
+        let per_object = objects.first().map_or(0, |object| object.masks.len());
+        let side = masks.clone().next().map_or(0, |mask| mask.logits.side());
+        let logits: Vec<f32> = masks.clone().flat_map(|mask| mask.logits.values()).copied().collect();
+        write_tensors(
+            path,
+            &[
+                (
+                    "low_res_masks",
+                    tensor(logits, &[objects.len(), per_object, side, side])?,
+                ),
+                (
+                    "iou_scores",
+                    tensor(masks.map(|mask| mask.iou).collect(), &[objects.len(), per_object])?,
+                ),
+                ("object_score_logits", scores(objects)?),
+            ],
+        )
+    }
+
+    /// Writes the logits of each object's [`best`](Self::best) mask, for [`LowResMask::read_all`]: `mask_input`
+    /// `[objects, side, side]`, with its `iou_scores` `[objects]` and `object_score_logits` `[objects, 1]`.
+    ///
+    /// # Errors
+    /// As [`save_all`](Self::save_all).
+    pub fn save_logits(objects: &[Self], path: &Path) -> Result<()> {
+        let best: Vec<_> = objects.iter().map(Self::best).collect();
+        let side = best.first().map_or(0, |mask| mask.logits.side());
+        let logits: Vec<f32> = best.iter().flat_map(|mask| mask.logits.values()).copied().collect();
+        write_tensors(
+            path,
+            &[
+                (MASK_INPUT, tensor(logits, &[objects.len(), side, side])?),
+                (
+                    "iou_scores",
+                    tensor(best.iter().map(|mask| mask.iou).collect(), &[objects.len()])?,
+                ),
+                ("object_score_logits", scores(objects)?),
+            ],
+        )
+    }
+}
+
+impl LowResMask {
+    /// Reads what [`ClickedObject::save_logits`] wrote: one of each object.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds none.
+    pub fn read_all(path: &Path) -> Result<Vec<Self>> {
+        let fault = |reason: String| Error::Checkpoint {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = Checkpoint::open(path)?;
+        let Some(index) = file.tensors().position(|tensor| tensor.name == MASK_INPUT) else {
+            return Err(fault(format!(
+                "expected the logits of masks, {MASK_INPUT}, and found no such tensor"
+            )));
+        };
+        let view = file.view(index);
+        let side = match *view.shape {
+            [_, height, width] if height == width && height > 0 => height,
+            ref found => {
+                return Err(fault(format!(
+                    "{MASK_INPUT}: expected [objects, side, side], found {found:?}"
+                )));
+            }
+        };
+        let Some(values) = view.to_f32() else {
+            return Err(fault(format!(
+                "{MASK_INPUT}: expected floats, found {}",
+                view.dtype.name()
+            )));
+        };
+        let masks = values.chunks_exact(side * side);
+        let mask =
+            |values: &[f32]| Self::new(side, values.to_vec()).map_err(|error| fault(format!("{MASK_INPUT}: {error}")));
+        masks.map(mask).collect()
+    }
+}
+
+fn scores(objects: &[ClickedObject]) -> Result<Tensor> {
+    let scores = objects.iter().map(|object| object.object_score);
+    tensor(scores.collect(), &[objects.len(), 1])
+}
+
+fn tensor(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
