@@ -16,6 +16,7 @@ mod segmenter;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
+pub mod tracking;
 mod weights;
 
 pub use baked::bake_prompts;

@@ -3,6 +3,7 @@
 mod components;
 mod id_map;
 mod label;
+mod overlap;
 mod overlay;
 mod parts;
 mod polygons;
@@ -219,14 +220,7 @@ impl Mask {
         if (self.width, self.height) != (other.width, other.height) {
             return None;
         }
-        let rows = self.rows.start.max(other.rows.start)..self.rows.end.min(other.rows.end);
-        let columns = self.columns.start.max(other.columns.start)..self.columns.end.min(other.columns.end);
-        let words = |y: u32| {
-            columns
-                .clone()
-                .map(move |word| self.word(y, word) & other.word(y, word))
-        };
-        let both: u64 = rows.flat_map(words).map(|word| u64::from(word.count_ones())).sum();
+        let both = self.shared_area(other);
         let either = self.area() + other.area() - both;
         Some(if either == 0 { 1.0 } else { both as f64 / either as f64 })
     }

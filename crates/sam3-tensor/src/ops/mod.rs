@@ -46,7 +46,7 @@ pub use roi_align::roi_align;
 pub use rope::Rope;
 pub use simd::name as cpu_name;
 pub use sine::{SineEncoding, encode as sine_encode};
-pub use upsample::upsample_threshold;
+pub use upsample::{Between, between, upsample_threshold};
 
 use attention::{MapAttention, attention};
 pub(crate) use cuda::dequantize;

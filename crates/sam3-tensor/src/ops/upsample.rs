@@ -7,9 +7,13 @@ use crate::{Result, storage::filled};
 /// Where one output pixel of an axis lies between two input pixels.
 #[derive(Clone, Copy)]
 pub struct Between {
+    /// The input pixel before it.
     pub low: usize,
+    /// The one behind it; the same at an end of the axis.
     pub high: usize,
+    /// The share of `low`.
     pub low_weight: f32,
+    /// The share of `high`.
     pub high_weight: f32,
 }
 
