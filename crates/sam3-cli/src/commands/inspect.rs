@@ -6,12 +6,16 @@ use std::{
 };
 
 use sam3_package::{
-    Component, Container, Error, Layout, StateDict, archive,
+    Component, Container, Error, Layout, StateDict,
+    archive::{self, ExtraFile},
     package::{Metadata, Tallies, Tally},
 };
 use serde_json::{Value, json};
 
-use super::package::worst_rows;
+use super::{
+    package::worst_rows,
+    verify::{extras, extras_list},
+};
 use crate::output::{Output, plain, size, table};
 
 /// Reads no tensor, so it is fast and checks no digest: `sam3 verify` does.
@@ -34,6 +38,7 @@ struct Contents {
     names: &'static str,
     tallies: Tallies,
     metadata: Option<Metadata>,
+    extras: Vec<ExtraFile>,
     synthesised: Vec<String>,
     warnings: Vec<String>,
     tensors: Vec<(String, String, Vec<usize>)>,
@@ -53,7 +58,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn of_archive(path: &Path) -> anyhow::Result<Contents> {
-    let metadata = archive::metadata(path)?;
+    let archive::Contents { metadata, extras } = archive::contents(path)?;
     let tensors = metadata
         .tensors
         .iter()
@@ -71,6 +76,7 @@ fn of_archive(path: &Path) -> anyhow::Result<Contents> {
         warnings: Vec::new(),
         tensors,
         metadata: Some(metadata),
+        extras,
     })
 }
 
@@ -95,6 +101,7 @@ fn of_checkpoint(path: &Path, weights: Option<&str>) -> anyhow::Result<Contents>
         },
         tallies: Tallies::of(source.tensors()),
         metadata,
+        extras: Vec::new(),
         synthesised: source.synthesised().map(str::to_owned).collect(),
         warnings: source.warnings().to_vec(),
         tensors: source
@@ -123,6 +130,7 @@ fn as_json(path: &Path, contents: &Contents) -> anyhow::Result<Value> {
         "synthesised": contents.synthesised,
         "warnings": contents.warnings,
         "metadata": contents.metadata,
+        "extras": extras(&contents.extras),
         "tensors": tensors,
     }))
 }
@@ -139,6 +147,9 @@ fn as_text(path: &Path, contents: &Contents, list: bool) -> String {
     match &contents.metadata {
         Some(metadata) => text += &about_package(metadata),
         None => text += "not a sam3 package: no metadata, no digests\n",
+    }
+    if !contents.extras.is_empty() {
+        text += &format!("with it {}\n", extras_list(&contents.extras));
     }
     for warning in &contents.warnings {
         text += &format!("note: {warning}\n");
