@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sam3_package::sha256;
 use support::{
@@ -71,7 +74,7 @@ impl Made {
         self.file_is_refused(&self.write(entries), words);
     }
 
-    fn file_is_refused(&self, path: &PathBuf, words: &[&str]) {
+    fn file_is_refused(&self, path: &Path, words: &[&str]) {
         check(&["verify", text(path)], 1, words);
         let out = Folder::new();
         fs::write(out.path("sam3"), "mine").unwrap();

@@ -6,6 +6,8 @@ pub mod demo;
 pub mod eval;
 mod hub;
 pub mod inspect;
+#[cfg(feature = "manual")]
+pub mod manual;
 pub mod package;
 pub mod prompts;
 pub mod segment;
@@ -26,5 +28,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
+        #[cfg(feature = "manual")]
+        Command::Manual(args) => manual::run(&args, output),
     }
 }
