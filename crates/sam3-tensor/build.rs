@@ -1,8 +1,8 @@
-//! Compiles `kernels/`, where the feature `cuda` asks for it: each file to machine code for every card, which starts at once, and to PTX,
-//! from which the driver makes machine code for later cards.
+//! Refuses platforms that nobody has tested. Compiles `kernels/`, where the feature `cuda` asks for it: each file to machine
+//! code for every card, which starts at once, and to PTX, from which the driver makes machine code for later cards.
 //!
 //! `CUDA_COMPUTE_CAP` names the cards, such as `87,90`; without it they are all that nvcc knows of `CARDS`. `SAM3_KERNELS` names a folder
-//! where `tools/kernels.sh` compiled them: then there need be no nvcc.
+//! where `tools/kernels.py` compiled them: then there need be no nvcc.
 
 use std::{
     env, fs,
@@ -34,6 +34,7 @@ const CARDS: [u32; 7] = [80, 86, 87, 89, 90, 110, 120];
 const LEAST: u32 = 80;
 
 fn main() {
+    check_platform();
     println!("cargo::rerun-if-changed=kernels");
     for name in [
         "CUDA_COMPUTE_CAP",
@@ -62,6 +63,21 @@ fn main() {
     };
     for module in MODULES {
         describe(module, &folder, &out);
+    }
+}
+
+/// Says in one sentence that a platform is none of ours: this script runs before most crates are compiled for it.
+fn check_platform() {
+    const ANYWAY: &str = "SAM3_ANY_PLATFORM";
+    println!("cargo::rerun-if-env-changed={ANYWAY}");
+    let target = |what| env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
+    let (system, cpu) = (target("OS"), target("ARCH"));
+    let is_ours = system == "linux" && ["x86_64", "aarch64"].contains(&cpu.as_str());
+    if !is_ours && env::var_os(ANYWAY).is_none() {
+        fail(&format!(
+            "sam3 is for Linux on x86-64 and aarch64, and this is {system} on {cpu}: on Windows build it in WSL 2, which is such \
+             a Linux; elsewhere {ANYWAY}=1 tries to build what nobody has tested"
+        ));
     }
 }
 

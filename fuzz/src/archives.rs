@@ -4,12 +4,13 @@ use std::{fs, path::Path};
 
 use sam3_package::{
     Precision, StateDict,
-    archive::{self, Compression},
+    archive::{self, Compression, Extra},
     package::{self, Options},
 };
 
-/// A package of a checkpoint: its tar, metadata first, and its archive as it is written with Zstandard.
-pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 2] {
+/// A package of a checkpoint: its tar, metadata first; another with a program, a licence and the list of digests; and that
+/// archive as it is written with Zstandard.
+pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 3] {
     let folder = std::env::temp_dir().join(format!("sam3-fuzz-seed-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the seed");
     let input = folder.join("in.safetensors");
@@ -19,9 +20,35 @@ pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 2] {
     options.archive = Some(Compression::Zstd);
     options.force = true;
     options.created = 0;
+    options.extras = vec![
+        (Extra::Program, program().into()),
+        (Extra::WeightsLicense, b"SAM License\n"[..].into()),
+    ];
     package::write(&source, &options, &()).expect("the checkpoint is packaged");
+    let packed = folder.join("x.tar.zst");
+    archive::unpack(&packed, &folder, true, &()).expect("the archive is right");
+    let package = ["x_metadata.json", "x.pth"];
+    let with = ["x_metadata.json", "sam3", "LICENSE-weights.txt", "SHA256SUMS", "x.pth"];
+    let seeds = [
+        tar(&folder, &package),
+        tar(&folder, &with),
+        fs::read(packed).expect("the archive"),
+    ];
+    fs::remove_dir_all(folder).ok();
+    seeds
+}
+
+/// The least that is taken for a program: a header.
+fn program() -> Vec<u8> {
+    let mut program = vec![0; 4096];
+    program[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (program[16], program[18]) = (3, 183);
+    program
+}
+
+fn tar(folder: &Path, names: &[&str]) -> Vec<u8> {
     let mut tar = Vec::new();
-    for name in ["x_metadata.json", "x.pth"] {
+    for name in names {
         let bytes = fs::read(folder.join(name)).expect("a file of the package");
         let mut head = [0u8; 512];
         head[..name.len()].copy_from_slice(name.as_bytes());
@@ -33,10 +60,8 @@ pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 2] {
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
     tar.resize(tar.len() + 1024, 0);
-    let packed = fs::read(folder.join("x.tar.zst")).expect("the archive");
-    fs::remove_dir_all(folder).ok();
     right_checksums(&mut tar);
-    [tar, packed]
+    tar
 }
 
 /// Headers whose checksum is wrong are refused before anything else of them is read.
@@ -89,7 +114,7 @@ pub fn try_open(path: &Path) -> bool {
     let around = path.with_extension("around");
     let folder = around.join("in/side");
     fs::create_dir_all(&folder).expect("a folder to unpack into");
-    archive::metadata(path).ok();
+    archive::contents(path).ok();
     let checked = archive::verify(path, &()).is_ok();
     let unpacked = archive::unpack(path, &folder, true, &()).is_ok();
     assert_eq!(checked, unpacked, "verify and unpack differ");

@@ -71,6 +71,10 @@ pub enum Command {
     Bench(bench::Args),
     /// Score a package on scenes with known answers, or against another package
     Eval(eval::Args),
+    /// Write man pages and completions of shells
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual(crate::commands::manual::Args),
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ fn nearest_size(found: usize, vit: &VitConfig) -> Option<String> {
 
 fn package_hint(error: &Error) -> Option<&'static str> {
     Some(match error {
-        Error::Exists { .. } => "pass --force to replace it, or choose another name",
+        Error::Exists { .. } => "pass --force to replace it, or choose another name or folder",
         Error::NameTooLong { .. } => {
             "choose a shorter one: most file systems take 255 bytes, also for X_metadata.json and X.tar.gz.sha256"
         }
@@ -216,6 +216,9 @@ fn package_hint(error: &Error) -> Option<&'static str> {
             "--quantize bf16 holds every finite value; --quantize none stores the values as they are"
         }
         Error::NoRoom { .. } => "free some space, or use a larger drive",
+        Error::Output { source, .. } if source.kind() == ErrorKind::IsADirectory => {
+            "a folder of that name is in the way: move it, or choose another name or folder"
+        }
         Error::Output { source, .. } => io_hint(source)?,
         _ => return None,
     })

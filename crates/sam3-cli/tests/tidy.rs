@@ -144,6 +144,49 @@ fn no_dependency_needs_more_than_rust() {
     );
 }
 
+/// `rust-version` is a promise that clippy's `incompatible_msrv` keeps for our code, and this for that of others.
+#[test]
+fn every_dependency_builds_with_the_declared_rust() {
+    let metadata = Command::new(env!("CARGO"))
+        .args("metadata --locked --offline --format-version 1 --filter-platform".split(' '))
+        .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+        .current_dir(root())
+        .output()
+        .expect("cargo runs this test");
+    assert!(
+        metadata.status.success(),
+        "{}",
+        String::from_utf8_lossy(&metadata.stderr)
+    );
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("a list");
+    // "1.89" or "1.89.0"
+    let version = |package: &serde_json::Value| -> Option<Vec<u32>> {
+        let text = package["rust_version"].as_str()?;
+        Some(
+            text.split('.')
+                .chain(["0"])
+                .take(3)
+                .map(|part| part.parse().expect("a number"))
+                .collect(),
+        )
+    };
+    let ours = packages.iter().find(|package| package["name"] == "sam3-cli");
+    let ours = ours.and_then(version).expect("a rust-version in Cargo.toml");
+    let later = packages.iter().filter(|package| version(package) > Some(ours.clone()));
+    assert!(packages.len() > 50, "the metadata are read wrongly");
+    none(
+        later
+            .map(|package| {
+                format!(
+                    "{} {} wants Rust {}",
+                    package["name"], package["version"], package["rust_version"]
+                )
+            })
+            .collect(),
+    );
+}
+
 #[test]
 fn every_module_is_named_in_architecture_md() {
     let document = read(&root().join("ARCHITECTURE.md"));

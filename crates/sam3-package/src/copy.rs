@@ -8,7 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -286,6 +286,7 @@ impl Job {
             file.rewind().map_err(refused)?;
             let found = hash(file.try_clone().map_err(refused)?, &self.partial, progress)?;
             if found == sha256 {
+                self.keep_executable(&file);
                 // Locked still, so that a run that waits sees that it has another name.
                 self.name(force)?;
                 return Ok(self.copied(sha256, start, is_from_drive));
@@ -302,6 +303,18 @@ impl Job {
                 });
             }
             start = 0;
+        }
+    }
+
+    /// A program can be run from the drive, where the drive knows such a thing: FAT does not.
+    fn keep_executable(&self, file: &File) {
+        let (Ok(source), Ok(copy)) = (fs::metadata(&self.source), file.metadata()) else {
+            return;
+        };
+        if source.permissions().mode() & 0o111 != 0 {
+            let mut permissions = copy.permissions();
+            permissions.set_mode(permissions.mode() | (permissions.mode() & 0o444) >> 2);
+            let _ = file.set_permissions(permissions);
         }
     }
 

@@ -7,7 +7,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 #[cfg(not(unix))]
-compile_error!("sam3 runs on Linux, and untested on macOS; on Windows, build and run it in WSL 2, which is a Linux");
+compile_error!("sam3 is for Linux; on Windows, build and run it in WSL 2, which is one");
 
 pub mod archive;
 pub mod checkpoint;

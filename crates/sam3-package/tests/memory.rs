@@ -14,7 +14,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use sam3_package::{
     Precision, StateDict,
-    archive::{self, metadata},
+    archive::{self, contents},
     package::{Options, draft, verify},
 };
 
@@ -173,7 +173,7 @@ fn check(path: &Path, bytes: &[u8], words: &[&str]) {
     let ways: [(&str, &dyn Fn() -> Option<String>); 4] = [
         ("open", &|| StateDict::open(path).err().map(|error| error.to_string())),
         ("verify", &|| verify(path, &()).err().map(|error| error.to_string())),
-        ("metadata", &|| metadata(path).err().map(|error| error.to_string())),
+        ("contents", &|| contents(path).err().map(|error| error.to_string())),
         ("unpack", &|| {
             archive::unpack(path, &out, true, &())
                 .err()

@@ -6,12 +6,16 @@ use std::{
 };
 
 use sam3_package::{
-    Component, Container, Error, Layout, StateDict, Tasks, archive,
+    Component, Container, Error, Layout, StateDict, Tasks,
+    archive::{self, ExtraFile},
     package::{Metadata, Tallies, Tally},
 };
 use serde_json::{Value, json};
 
-use super::package::worst_rows;
+use super::{
+    package::worst_rows,
+    verify::{extras, extras_list},
+};
 use crate::output::{Output, plain, size, table};
 
 /// Reads no tensor, so it is fast and checks no digest: `sam3 verify` does.
@@ -34,6 +38,7 @@ struct Contents {
     names: &'static str,
     tallies: Tallies,
     metadata: Option<Metadata>,
+    extras: Vec<ExtraFile>,
     synthesised: Vec<String>,
     warnings: Vec<String>,
     tensors: Vec<(String, String, Vec<usize>)>,
@@ -73,7 +78,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn of_archive(path: &Path) -> anyhow::Result<Contents> {
-    let metadata = archive::metadata(path)?;
+    let archive::Contents { metadata, extras } = archive::contents(path)?;
     let tensors = metadata
         .tensors
         .iter()
@@ -91,6 +96,7 @@ fn of_archive(path: &Path) -> anyhow::Result<Contents> {
         warnings: Vec::new(),
         tensors,
         metadata: Some(metadata),
+        extras,
     })
 }
 
@@ -115,6 +121,7 @@ fn of_checkpoint(path: &Path, weights: Option<&str>) -> anyhow::Result<Contents>
         },
         tallies: Tallies::of(source.tensors()),
         metadata,
+        extras: Vec::new(),
         synthesised: source.synthesised().map(str::to_owned).collect(),
         warnings: source.warnings().to_vec(),
         tensors: source
@@ -145,6 +152,7 @@ fn as_json(path: &Path, contents: &Contents) -> anyhow::Result<Value> {
         "synthesised": contents.synthesised,
         "warnings": contents.warnings,
         "metadata": contents.metadata,
+        "extras": extras(&contents.extras),
         "tensors": tensors,
     }))
 }
@@ -163,6 +171,9 @@ fn as_text(path: &Path, contents: &Contents, list: bool) -> String {
         None => text += "not a sam3 package: no metadata, no digests\n",
     }
     text += &format!("{}\n", can(contents.tasks()));
+    if !contents.extras.is_empty() {
+        text += &format!("with it {}\n", extras_list(&contents.extras));
+    }
     for warning in &contents.warnings {
         text += &format!("note: {warning}\n");
     }

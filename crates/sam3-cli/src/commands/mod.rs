@@ -7,6 +7,8 @@ pub mod demo;
 pub mod eval;
 mod hub;
 pub mod inspect;
+#[cfg(feature = "manual")]
+pub mod manual;
 mod objects;
 pub mod package;
 pub mod prompts;
@@ -29,5 +31,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
+        #[cfg(feature = "manual")]
+        Command::Manual(args) => manual::run(&args, output),
     }
 }

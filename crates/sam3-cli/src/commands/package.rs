@@ -1,5 +1,6 @@
 //! `sam3 package`: a checkpoint becomes `X.pth`, `X_metadata.json` and `X.tar.gz`.
 
+mod along;
 mod bake;
 mod prove;
 mod split;
@@ -62,6 +63,8 @@ pub struct Args {
     /// Cut the archive into parts X.tar.gz.000, .001 … of at most this size, such as 3900M; fat32 for its limit
     #[arg(long, value_name = "SIZE", value_parser = split::parse_split, conflicts_with = "no_tarball")]
     split: Option<u64>,
+    #[command(flatten)]
+    along: along::Args,
     /// Force the files to disk before they get their names, against power cuts; costs what the disk takes
     #[arg(long)]
     sync: bool,
@@ -161,6 +164,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ));
     }
     args.check_components()?;
+    let compression = match args.archive {
+        Archive::Gz => Compression::Gzip,
+        Archive::Zst => Compression::Zstd,
+    };
+    let archive = package::archive_path(&args.output, compression);
+    let along = args.along.open(&[&args.output, &metadata, &archive])?;
     let created = time_of_packaging()?;
     let mut sizes = args.image_size.clone();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
@@ -179,10 +188,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         Parts::Image => Components::Image,
         Parts::Click => Components::Click,
     };
-    options.archive = (!args.no_tarball).then_some(match args.archive {
-        Archive::Gz => Compression::Gzip,
-        Archive::Zst => Compression::Zstd,
-    });
+    options.archive = (!args.no_tarball).then_some(compression);
     options.split = args.split;
     options.force = args.force;
     options.sync = args.sync;
@@ -200,6 +206,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for warning in source.warnings() {
         output.warn(warning);
     }
+    options.extras = along.extras(&checkpoint, output);
     if source.metadata_json().is_some() {
         // Its damage would get digests of its own.
         package::verify(&checkpoint, &output.progress())?;
@@ -250,10 +257,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let mut metadata = serde_json::to_value(&report.metadata)?;
     metadata.as_object_mut().and_then(|fields| fields.remove("tensors"));
     output.result(
-        &json!({"files": files, "seconds": seconds, "metadata": metadata}),
-        &summary(&report, seconds),
+        &json!({"files": files, "extras": along::as_json(&options.extras), "seconds": seconds, "metadata": metadata}),
+        &(summary(&report, seconds) + &along::sentence(&options.extras)),
     )?;
-    output.note("The weights are Meta's under the SAM License: pass a copy of it on with them.");
+    output.note(if along::has_license(&options.extras) {
+        "The weights are Meta's under the SAM License: the archive holds the copy that has to travel with them."
+    } else {
+        "The weights are Meta's under the SAM License: pass a copy of it on with them."
+    });
     Ok(())
 }
 

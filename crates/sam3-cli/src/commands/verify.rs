@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use sam3_package::package::{self, Verified};
+use sam3_package::{
+    archive::{ExtraFile, Machine},
+    package::{self, Verified},
+};
 use serde_json::{Value, json};
 
 use crate::output::{Output, plain, size};
@@ -62,7 +65,29 @@ pub fn report(file: &str, verified: &Verified) -> Value {
         "metadata_file": verified.beside.as_deref().map(plain),
         "precision": verified.metadata.quantization.scheme,
         "source": verified.metadata.source,
+        "extras": extras(&verified.extras),
     })
+}
+
+/// The machine's form of what an archive holds beside the package.
+pub fn extras(files: &[ExtraFile]) -> Vec<Value> {
+    let machine = |file: &ExtraFile| file.machine.map(Machine::name);
+    let extra = |file: &ExtraFile| json!({"path": plain(&file.path), "bytes": file.bytes, "machine": machine(file)});
+    files.iter().map(extra).collect()
+}
+
+/// The reader's form of it: "sam3 for aarch64 (21.0 MB), SHA256SUMS (380 bytes)".
+pub fn extras_list(files: &[ExtraFile]) -> String {
+    let one = |file: &ExtraFile| {
+        let machine = file.machine.map(|machine| format!(" for {}", machine.name()));
+        format!(
+            "{}{} ({})",
+            file.path.display(),
+            machine.unwrap_or_default(),
+            size(file.bytes)
+        )
+    };
+    files.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// The reader's form of one check.
@@ -72,8 +97,12 @@ pub fn sentence(verified: &Verified, seconds: f64) -> String {
         Some(path) => format!("{} equal to the metadata inside", path.display()),
         None => "no metadata file beside it".to_owned(),
     };
+    let with = match &verified.extras[..] {
+        [] => String::new(),
+        extras => format!("; with it {}", extras_list(extras)),
+    };
     format!(
-        "verified {} tensors, {}, in {seconds:.1} s; {} of {} ({}), packaged {}; {beside}",
+        "verified {} tensors, {}, in {seconds:.1} s; {} of {} ({}), packaged {}; {beside}{with}",
         verified.tensors,
         size(verified.bytes),
         metadata.quantization.scheme.name(),

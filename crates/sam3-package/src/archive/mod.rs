@@ -3,10 +3,14 @@
 mod ahead;
 mod bits;
 mod deflate;
+mod elf;
+mod extras;
 mod gzip;
 mod huffman;
 mod layers;
 mod pieces;
+mod program;
+mod sums;
 mod tar;
 #[cfg(test)]
 mod testing;
@@ -15,15 +19,18 @@ mod volumes;
 mod zstd;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use layers::Form;
 use pieces::Pieces;
 
-use crate::{Error, Progress, Result, checkpoint::foreign, regular};
-pub use unpack::{Unpacked, metadata, unpack, verify};
+use crate::{Error, Progress, Result, checkpoint::foreign, digest, regular};
+pub use elf::Machine;
+pub use extras::{Extra, ExtraFile, read_license};
+pub use program::Program;
+pub use unpack::{Contents, Unpacked, contents, unpack, verify};
 use volumes::Volumes;
 pub(crate) use volumes::{Output, first_part, is_archive_name, remove_superseded};
 
@@ -51,8 +58,69 @@ impl Compression {
 pub(crate) struct Entry<'a> {
     /// Its name there.
     pub name: String,
-    /// Where it is now.
-    pub path: &'a Path,
+    /// Who may do what with it there.
+    pub mode: u32,
+    /// Its bytes.
+    pub content: Content<'a>,
+}
+
+/// Where an entry's bytes are now.
+pub(crate) enum Content<'a> {
+    File(&'a Path),
+    Memory(&'a [u8]),
+}
+
+impl<'a> Entry<'a> {
+    /// The file at `path`, under the name of `target`.
+    pub fn of_file(target: &Path, path: &'a Path) -> Self {
+        Self {
+            name: target.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            mode: tar::FILE,
+            content: Content::File(path),
+        }
+    }
+
+    /// An extra, from memory.
+    pub fn of_extra(extra: Extra, bytes: &'a [u8]) -> Self {
+        Self {
+            name: extra.name().to_owned(),
+            mode: extra.mode(),
+            content: Content::Memory(bytes),
+        }
+    }
+
+    fn sha256(&self, progress: &dyn Progress) -> Result<String> {
+        let advance = |bytes| {
+            progress.advance(bytes);
+            Ok(())
+        };
+        match self.content {
+            Content::Memory(bytes) => Ok(digest::hash(bytes, advance).expect("memory is read")),
+            Content::File(path) => File::open(path)
+                .and_then(|file| digest::hash(file, advance))
+                .map_err(|source| Error::io("read", path, source)),
+        }
+    }
+
+    fn size(&self) -> Result<u64> {
+        match self.content {
+            Content::Memory(bytes) => Ok(bytes.len() as u64),
+            Content::File(path) => Ok(fs::metadata(path)
+                .map_err(|source| Error::io("read", path, source))?
+                .len()),
+        }
+    }
+}
+
+/// What `SHA256SUMS` says of the entries.
+pub(crate) fn sums_of(entries: &[&Entry<'_>], progress: &dyn Progress) -> Result<String> {
+    let sizes: Vec<u64> = entries.iter().map(|entry| entry.size()).collect::<Result<_>>()?;
+    progress.stage("hashing", sizes.iter().sum());
+    let digests: Vec<(&str, String)> = entries
+        .iter()
+        .map(|entry| Ok((&*entry.name, entry.sha256(progress)?)))
+        .collect::<Result<_>>()?;
+    Ok(sums::lines(digests))
 }
 
 /// Writes the entries as a compressed tar. The same entries and `mtime` give the same bytes.
@@ -60,15 +128,19 @@ pub(crate) fn create(out: &Output, entries: &[Entry<'_>], mtime: u64, progress: 
     let mut pieces = Pieces::default();
     let mut files = Vec::new();
     let mut before = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let failed = |source| Error::io("read", entry.path, source);
-        let file = File::open(entry.path).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        before.extend(tar::header(&entry.name, size, mtime));
+    for entry in entries {
+        let size = entry.size()?;
+        before.extend(tar::header(&entry.name, entry.mode, size, mtime));
         pieces.bytes(std::mem::take(&mut before));
-        pieces.file(index, size);
+        match entry.content {
+            Content::Memory(bytes) => pieces.copied(bytes),
+            Content::File(path) => {
+                let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
+                pieces.file(files.len(), size);
+                files.push((file, path));
+            }
+        }
         before = tar::padding(size);
-        files.push((file, entry.path));
     }
     // Two empty blocks end a tar, and tapes made it a custom to fill the last record of twenty.
     before.extend([0; 2 * tar::BLOCK]);

@@ -53,6 +53,13 @@ impl Pieces {
         self.list.push(Piece::Bytes(bytes));
     }
 
+    /// Bytes of any number, to be compressed by several threads.
+    pub fn copied(&mut self, bytes: &[u8]) {
+        bytes
+            .chunks(PIECE as usize)
+            .for_each(|piece| self.bytes(piece.to_vec()));
+    }
+
     /// The whole of file number `file`.
     pub fn file(&mut self, file: usize, size: u64) {
         for offset in (0..size).step_by(PIECE as usize) {

@@ -10,21 +10,23 @@ pub(super) const BLOCK: usize = 512;
 /// Longest name taken from a GNU or pax header, and most bytes of a pax header: macOS puts a file's attributes there.
 const MAX_NAME: u64 = 4096;
 const MAX_PAX: u64 = 1 << 20;
+/// Who may do what with a file that nobody runs.
+pub(super) const FILE: u32 = 0o644;
 /// Headers before one entry's own; tar writes two at most.
 const MAX_EXTENSIONS: usize = 8;
 
-/// The header of a regular file: mode 644, root's, nothing of this machine.
-pub(super) fn header(name: &str, size: u64, mtime: u64) -> Vec<u8> {
+/// The header of a regular file: root's, nothing of this machine.
+pub(super) fn header(name: &str, mode: u32, size: u64, mtime: u64) -> Vec<u8> {
     let mut out = Vec::new();
     if name.len() > 100 {
-        out.extend(block("././@LongLink", b'L', name.len() as u64 + 1, 0));
+        out.extend(block("././@LongLink", b'L', FILE, name.len() as u64 + 1, 0));
         out.extend(name.as_bytes());
         out.extend(padding(name.len() as u64));
         if name.len().is_multiple_of(BLOCK) {
             out.extend([0; BLOCK]); // the name's closing zero needs a block of its own
         }
     }
-    out.extend(block(name, b'0', size, mtime));
+    out.extend(block(name, b'0', mode, size, mtime));
     out
 }
 
@@ -33,14 +35,14 @@ pub(super) fn padding(size: u64) -> Vec<u8> {
     vec![0; (size.next_multiple_of(BLOCK as u64) - size) as usize]
 }
 
-fn block(name: &str, kind: u8, size: u64, mtime: u64) -> [u8; BLOCK] {
+fn block(name: &str, kind: u8, mode: u32, size: u64, mtime: u64) -> [u8; BLOCK] {
     let mut out = [0; BLOCK];
     let mut cut = name.len().min(100);
     while !name.is_char_boundary(cut) {
         cut -= 1;
     }
     out[..cut].copy_from_slice(&name.as_bytes()[..cut]);
-    out[100..108].copy_from_slice(b"0000644\0");
+    out[100..108].copy_from_slice(format!("{mode:07o}\0").as_bytes());
     out[108..116].copy_from_slice(b"0000000\0");
     out[116..124].copy_from_slice(b"0000000\0");
     number(&mut out[124..136], size);
@@ -282,7 +284,7 @@ mod tests {
             (&"n".repeat(101), 5),
             (&long, 7),
         ] {
-            let head = header(name, size, 1_700_000_000);
+            let head = header(name, FILE, size, 1_700_000_000);
             assert_eq!(head.len() % BLOCK, 0);
             let mut reader = &head[..];
             let entry = next_entry(&mut reader).unwrap().unwrap();
@@ -300,7 +302,7 @@ mod tests {
             (b'6', "pipe"),
             (b'S', "kind"),
         ] {
-            let head = block("evil", kind, 0, 0);
+            let head = block("evil", kind, FILE, 0, 0);
             match next_entry(&mut &head[..]) {
                 Err(Stop::Refused(reason)) => {
                     assert!(reason.contains("evil") && reason.contains(word), "{reason}")
@@ -308,14 +310,14 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        let huge = block("name", b'L', 1 << 40, 0);
+        let huge = block("name", b'L', FILE, 1 << 40, 0);
         assert!(matches!(next_entry(&mut &huge[..]), Err(Stop::Refused(_))));
-        let endless = block("", b'g', 0, 0).repeat(100);
+        let endless = block("", b'g', FILE, 0, 0).repeat(100);
         match next_entry(&mut &endless[..]) {
             Err(Stop::Refused(reason)) => assert!(reason.contains("more than 8"), "{reason}"),
             other => panic!("{other:?}"),
         }
-        let mut damaged = block("x", b'0', 0, 0);
+        let mut damaged = block("x", b'0', FILE, 0, 0);
         damaged[0] ^= 1;
         assert!(matches!(next_entry(&mut &damaged[..]), Err(Stop::Refused(_))));
     }
@@ -354,10 +356,10 @@ mod tests {
 
     #[test]
     fn a_tar_is_known_by_its_first_block() {
-        let head = block("x_metadata.json", b'0', 5, 0);
+        let head = block("x_metadata.json", b'0', FILE, 5, 0);
         assert!(is_tar(&head) && is_tar(&[&head[..], b"more"].concat()));
         assert!(!is_tar(&head[..511]) && !is_tar(&[0; BLOCK]) && !is_tar(&[b'x'; BLOCK]));
-        assert!(!is_tar(&block("sys_info", b'0', 5, 0)));
+        assert!(!is_tar(&block("sys_info", b'0', FILE, 5, 0)));
         let mut old = head;
         old[257..265].fill(0);
         let sum: u32 = old

@@ -3,29 +3,27 @@
 //! Files get their final names only after every digest was right. Entries that would leave the folder, links,
 //! devices, duplicates and sizes beyond what the metadata promises are refused.
 
-mod names;
-mod walk;
+mod contents;
+pub(super) mod names;
+pub(super) mod walk;
 
 use std::{
     fs,
-    io::Read,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use super::{
-    layers::{Form, tar_in},
-    tar::{self, Kind},
-    volumes::Volumes,
-    what_it_is,
-};
+use super::{elf::Machine, extras::Extra, layers::Form, sums, tar::Kind, volumes::Volumes, what_it_is};
 use crate::{
     Error, Progress, Result, drive,
-    package::{MAX_METADATA_BYTES, Metadata, Verified, conclude, sharing_metadata, verify_streamed},
+    package::{Verified, conclude, sharing_metadata, verify_streamed},
     regular,
     staged::{Staged, commit_all},
 };
+use contents::describe;
+pub use contents::{Contents, contents};
 use names::{Role, is_metadata_of, role};
-use walk::{Content, Found, MAX_ENTRIES, check_claim, most, pass_over, stopped, unreadable, walk};
+use walk::{Content, Found, walk};
 
 /// What [`unpack`] wrote.
 #[derive(Clone, Debug)]
@@ -57,7 +55,7 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         path: folder.to_owned(),
         source,
     })?;
-    let mut staged = Vec::new();
+    let (mut staged, mut warnings) = (Vec::new(), Vec::new());
     let found = walk(path, volumes, progress, |name, kind, size| {
         let target = inside(path, folder, name)?;
         if kind == Kind::Folder {
@@ -76,6 +74,9 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
             .file()
             .try_clone()
             .map_err(|source| Error::Output { path: target, source })?;
+        if role(name) == Role::Extra(Extra::Program) {
+            warnings.extend(make_executable(&file));
+        }
         staged.push(file);
         Ok(Some(handle))
     })?;
@@ -84,8 +85,10 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         .zip(&found.files)
         .map(|(staged, file)| (staged.target().to_owned(), file.size))
         .collect();
-    let verified = found.judge(path)?;
-    let targets: Vec<&Path> = staged.iter().map(Staged::target).collect();
+    let mut verified = found.judge(path)?;
+    verified.warnings.append(&mut warnings);
+    let is_of_package = |target: &&Path| !matches!(role(target), Role::Extra(_));
+    let targets: Vec<&Path> = staged.iter().map(Staged::target).filter(is_of_package).collect();
     if let [a, b] = targets[..] {
         let (metadata, package) = if is_metadata_of(a, b) { (a, b) } else { (b, a) };
         if let Some(other) = sharing_metadata(metadata, package) {
@@ -108,31 +111,20 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
         .map_err(|error| volumes.explain(error))
 }
 
-/// Reads the metadata of an archive, which stands first in those that this crate writes.
-///
-/// # Errors
-/// [`Error::Invalid`] where no entry is metadata that can be read.
-pub fn metadata(path: &Path) -> Result<Metadata> {
-    let volumes = Volumes::find(path)?;
-    let size = volumes.size()?;
-    let mut reader = tar_in(volumes.open(&())?).map_err(|error| unreadable(path, error))?;
-    for _ in 0..MAX_ENTRIES {
-        let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? else {
-            break;
-        };
-        check_claim(path, &entry, most(size))?;
-        if role(Path::new(&entry.name)) != Role::Metadata {
-            pass_over(&mut reader, path, &entry)?;
-            continue;
-        }
-        check_claim(path, &entry, MAX_METADATA_BYTES)?;
-        let mut text = vec![0; entry.size as usize];
-        reader.read_exact(&mut text).map_err(|error| unreadable(path, error))?;
-        return Metadata::from_json(&text).map_err(|reason| Error::invalid(path, reason));
-    }
-    let reason =
-        "no X_metadata.json in it, which archives of sam3 package begin with: unpack it and inspect what it holds";
-    Err(Error::invalid(path, reason))
+/// Lets those run a program who may read it. Returns what the user should know where the drive refuses.
+fn make_executable(file: &Staged) -> Option<String> {
+    let set = || {
+        let mut permissions = file.file().metadata()?.permissions();
+        let mode = permissions.mode();
+        permissions.set_mode(mode | (mode & 0o444) >> 2);
+        file.file().set_permissions(permissions)
+    };
+    // FAT has no such permissions: there all files may be run, or none.
+    let error = set().err()?;
+    Some(format!(
+        "{}: cannot be made executable: {error}",
+        file.target().display()
+    ))
 }
 
 /// Where an entry goes, or why it may not go there.
@@ -150,13 +142,23 @@ fn inside(archive: &Path, folder: &Path, name: &Path) -> Result<PathBuf> {
 }
 
 impl Found {
-    /// Compares the package with its metadata, and that with the metadata file beside it.
+    /// Compares the package with its metadata, that with the metadata file beside it, and all with the list of digests.
     fn judge(self, path: &Path) -> Result<Verified> {
-        let (mut package, mut outside) = (None, None);
+        let listed = self
+            .compare_with_list()
+            .map_err(|reason| Error::invalid(path, reason))?;
+        let (mut package, mut outside, mut extras) = (None, None, Vec::new());
         for file in self.files {
             match file.content {
                 Content::Package(streamed) => package = Some((file.name, streamed)),
                 Content::Metadata(text) => outside = Some((file.name, text)),
+                Content::Extra(extra, head) => {
+                    if extra == Extra::Program {
+                        let named = |what| Error::invalid(path, format!("{} {what}", file.name.display()));
+                        Machine::of(&head).map_err(named)?;
+                    }
+                    extras.push(describe(&file.name, file.size, extra, &head));
+                }
             }
         }
         let Some((name, streamed)) = package else {
@@ -172,11 +174,41 @@ impl Found {
                 name.display()
             ));
         }
+        mismatches.extend(listed);
         let verified = conclude(path, metadata, beside, mismatches)?;
         Ok(Verified {
+            extras,
             warnings: self.warnings,
             ..verified
         })
+    }
+
+    /// A line for each file that is another than the list of digests says; none where there is neither a list nor
+    /// anything that needs one.
+    fn compare_with_list(&self) -> Result<Vec<String>, String> {
+        let extras = || {
+            self.files
+                .iter()
+                .filter(|file| matches!(file.content, Content::Extra(..)))
+        };
+        let Some(first) = extras().next() else {
+            return Ok(Vec::new());
+        };
+        let lists = extras().find_map(|file| match &file.content {
+            Content::Extra(Extra::Sums, list) => Some((file, list)),
+            _ => None,
+        });
+        let Some((list_file, list)) = lists else {
+            let (name, list) = (first.name.display(), Extra::Sums.name());
+            return Err(format!(
+                "it holds {name} and no {list}: nothing tells whether that is right; not extracted"
+            ));
+        };
+        let others = self.files.iter().filter(|file| file.name != list_file.name);
+        let digests: Vec<(&str, &str)> = others
+            .filter_map(|file| Some((file.name.file_name()?.to_str()?, file.sha256.as_deref()?)))
+            .collect();
+        sums::compare(list, &digests).map_err(|reason| format!("{} {reason}", list_file.name.display()))
     }
 }
 

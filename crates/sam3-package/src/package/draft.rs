@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, FileId, Progress, Result, StateDict,
-    archive::{self, Compression, Entry},
+    archive::{self, Compression, Entry, Extra},
     checkpoint::list_of,
     digest::hex,
     precision::Precision,
@@ -240,18 +240,23 @@ impl Draft {
         let lengths = [file_length(&package)?, file_length(&metadata_file)?];
         let mut outputs: Vec<(Staged, u64)> = [package, metadata_file].into_iter().zip(lengths).collect();
         if let Some(archive_file) = archive_file {
-            let name = |file: &Staged| {
-                file.target()
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned()
-            };
-            // The metadata first, so that a reader knows early what to expect.
-            let entries = [&outputs[1].0, &outputs[0].0].map(|file| Entry {
-                name: name(file),
-                path: file.temporary(),
-            });
+            let [package, metadata] = [&outputs[0].0, &outputs[1].0].map(entry_of);
+            let list;
+            // The metadata first, so that a reader knows early what to expect; the package last, so that what else is
+            // there is known without reading it.
+            let mut entries = vec![metadata];
+            entries.extend(
+                options
+                    .extras
+                    .iter()
+                    .map(|(extra, bytes)| Entry::of_extra(*extra, bytes)),
+            );
+            if !options.extras.is_empty() {
+                let listed: Vec<&Entry<'_>> = entries.iter().chain([&package]).collect();
+                list = archive::sums_of(&listed, progress)?;
+                entries.push(Entry::of_extra(Extra::Sums, list.as_bytes()));
+            }
+            entries.push(package);
             archive::create(&archive_file, &entries, options.created, progress)?;
             outputs.extend(archive_file.finish(progress)?);
         }
@@ -278,6 +283,11 @@ impl Draft {
             warnings,
         })
     }
+}
+
+/// A file of the package as its archive has it.
+fn entry_of(file: &Staged) -> Entry<'_> {
+    Entry::of_file(file.target(), file.temporary())
 }
 
 /// Archives of the package's name that are not its own: carried by mistake, they would be another package.

@@ -14,12 +14,17 @@ mod write;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
 
-use crate::{Progress, Result, StateDict, archive::Compression, precision::Precision};
+use crate::{
+    Progress, Result, StateDict,
+    archive::{Compression, Extra},
+    precision::Precision,
+};
 pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
@@ -48,6 +53,8 @@ pub struct Options {
     pub archive: Option<Compression>,
     /// Cut the archive into parts of at most this many bytes: `X.tar.gz.000` and so on.
     pub split: Option<u64>,
+    /// What the archive holds beside the package, with the bytes of each; a list of all digests is added to them.
+    pub extras: Vec<(Extra, Arc<[u8]>)>,
     /// Replace outputs that exist.
     pub force: bool,
     /// Force the files to disk before they get their names (`docs/adr/0003-durability.md`).
@@ -70,6 +77,7 @@ impl Options {
             baked: None,
             archive: Some(Compression::Gzip),
             split: None,
+            extras: Vec::new(),
             force: false,
             sync: false,
             created: SystemTime::now()

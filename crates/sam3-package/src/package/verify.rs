@@ -13,7 +13,12 @@ use super::{
     metadata_path,
     stream::Streamed,
 };
-use crate::{Checkpoint, Error, Progress, Result, archive, digest::hex, regular};
+use crate::{
+    Checkpoint, Error, Progress, Result,
+    archive::{self, ExtraFile},
+    digest::hex,
+    regular,
+};
 
 /// A package whose every digest was right.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub struct Verified {
     pub beside: Option<PathBuf>,
     /// What the package says about itself.
     pub metadata: Metadata,
+    /// Of an archive, what else is in it: each is what its list of digests says.
+    pub extras: Vec<ExtraFile>,
     /// Sentences the user should read.
     pub warnings: Vec<String>,
 }
@@ -221,6 +228,7 @@ pub(crate) fn conclude(
         bytes: metadata.total.bytes,
         beside,
         metadata,
+        extras: Vec::new(),
         warnings: Vec::new(),
     })
 }

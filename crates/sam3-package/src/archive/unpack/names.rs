@@ -1,7 +1,9 @@
-//! What the entries of an archive are, by their names: the package, its metadata, what a desktop adds unasked.
+//! What the entries of an archive are, by their names: the package, its metadata, the program and licences, what a
+//! desktop adds unasked.
 
 use std::path::Path;
 
+use super::super::extras::Extra;
 use crate::{
     Error, Result,
     package::{is_metadata_name, is_package_name, metadata_path},
@@ -9,16 +11,17 @@ use crate::{
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::archive) enum Role {
     Package,
     Metadata,
+    Extra(Extra),
     /// Of a file or folder, for the desktop that wrote it: passed over, never extracted.
     Companion,
     Other,
 }
 
 /// What an entry of this name is.
-pub(super) fn role(name: &Path) -> Role {
+pub(in crate::archive) fn role(name: &Path) -> Role {
     let file = name.file_name().unwrap_or_default();
     let is_companion = [".DS_Store", "Thumbs.db", "desktop.ini"]
         .iter()
@@ -31,27 +34,39 @@ pub(super) fn role(name: &Path) -> Role {
     } else if is_package_name(name) {
         Role::Package
     } else {
-        Role::Other
+        Extra::of(name).map_or(Role::Other, Role::Extra)
     }
 }
 
-/// Refuses a file that is neither the package nor its metadata; `before` are those that stand before it. `name` is where
-/// `entry` would be extracted.
-pub(super) fn refuse_third(archive: &Path, entry: &str, name: &Path, before: &[&Path]) -> Result<()> {
+/// Refuses a file that has no place in an archive beside those that stand `before` it. `name` is where `entry` would be
+/// extracted.
+pub(super) fn refuse_other(archive: &Path, entry: &str, name: &Path, before: &[&Path]) -> Result<()> {
     // Lower case, as FAT and macOS would take them for one file.
     let lower = |path: &Path| path.to_string_lossy().to_lowercase();
-    let is_it = |other: &&Path| lower(other) == lower(name);
-    let what = match before {
-        _ if role(name) == Role::Other => "is neither a package nor its metadata".to_owned(),
-        [] => return Ok(()),
-        _ if before.iter().any(is_it) => "is there twice".to_owned(),
-        [other] if is_metadata_of(other, name) || is_metadata_of(name, other) => return Ok(()),
-        [other] => format!("does not belong to {other:?}"),
-        _ => "is a third file".to_owned(),
+    let folder = |path: &Path| path.parent().map(lower);
+    let is_extra = |path: &Path| matches!(role(path), Role::Extra(_));
+    let of_package: Vec<&Path> = before.iter().copied().filter(|other| !is_extra(other)).collect();
+    let what = if role(name) == Role::Other {
+        "is neither a package nor its metadata".to_owned()
+    } else if before.iter().any(|other| lower(other) == lower(name)) {
+        "is there twice".to_owned()
+    } else if let Some(other) = before
+        .iter()
+        .find(|other| (is_extra(name) || is_extra(other)) && folder(other) != folder(name))
+    {
+        format!("does not lie beside {other:?}")
+    } else {
+        match of_package[..] {
+            _ if is_extra(name) => return Ok(()),
+            [] => return Ok(()),
+            [other] if is_metadata_of(other, name) || is_metadata_of(name, other) => return Ok(()),
+            [other] => format!("does not belong to {other:?}"),
+            _ => "is a third file".to_owned(),
+        }
     };
     let reason = format!(
-        "entry {entry:?} {what}: an archive holds one package and its metadata, and nothing tells whether more of it is \
-         right; not extracted, tar would"
+        "entry {entry:?} {what}: an archive holds one package and its metadata, and at most sam3, licences and \
+         SHA256SUMS beside them; nothing tells whether more of it is right; not extracted, tar would"
     );
     Err(Error::invalid(archive, reason))
 }
@@ -80,6 +95,10 @@ mod tests {
             ("__MACOSX/x.pth", Role::Companion),
             ("Thumbs.db", Role::Companion),
             ("._", Role::Companion),
+            ("._sam3", Role::Companion),
+            ("sam3", Role::Extra(Extra::Program)),
+            ("models/SHA256SUMS", Role::Extra(Extra::Sums)),
+            ("sam3.pth", Role::Package),
             ("x.json", Role::Other),
             ("_.pth.txt", Role::Other),
             ("authorized_keys", Role::Other),
@@ -89,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_file_is_refused_whatever_its_name() {
+    fn what_has_no_place_is_refused_whatever_its_name() {
         for (before, name, word) in [
             (&["x_metadata.json", "x.pth"][..], "y_metadata.json", "third"),
             (&["x.pth", "x_metadata.json"], "y.pth", "third"),
@@ -104,9 +123,17 @@ mod tests {
             (&["hält.pth"], "HÄLT.PTH", "twice"),
             (&["x_metadata.json"], "X_metadata.json", "twice"),
             (&["mër.pth"], "MËR.pth", "twice"),
+            (&["x.pth", "sam3"], "sam3", "twice"),
+            (&["SAM3"], "sam3", "twice"),
+            (&["x.pth"], "bin/sam3", "beside"),
+            (&["bin/sam3"], "x_metadata.json", "beside"),
+            (&["sam3"], "a/SHA256SUMS", "beside"),
+            (&["sam3", "x.pth", "x_metadata.json"], "y.pth", "third"),
+            (&["sam3", "x.pth"], "y_metadata.json", "does not belong"),
+            (&["sam3"], "sam3.exe", "neither"),
         ] {
             let before: Vec<&Path> = before.iter().map(Path::new).collect();
-            let error = refuse_third(Path::new("a.tar.gz"), name, Path::new(name), &before).unwrap_err();
+            let error = refuse_other(Path::new("a.tar.gz"), name, Path::new(name), &before).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
         for (before, name) in [
@@ -115,9 +142,11 @@ mod tests {
             (&["x.safetensors"], "x_metadata.json"),
             (&["SAM3.PTH"], "SAM3_METADATA.JSON"),
             (&["m/x_metadata.json"], "m/x.pt"),
+            (&["x_metadata.json", "sam3", "SHA256SUMS"], "x.pth"),
+            (&["m/x.pth", "m/x_metadata.json"], "m/sam3"),
         ] {
             let before: Vec<&Path> = before.iter().map(Path::new).collect();
-            refuse_third(Path::new("a.tar.gz"), name, Path::new(name), &before).unwrap();
+            refuse_other(Path::new("a.tar.gz"), name, Path::new(name), &before).unwrap();
         }
     }
 }

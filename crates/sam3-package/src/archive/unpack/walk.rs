@@ -8,17 +8,22 @@ use std::{
     thread,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{
     super::{
         ahead::Trailing,
+        elf,
+        extras::Extra,
         layers::tar_in,
         tar::{self, Kind, Stop},
         volumes::Volumes,
     },
-    names::{Role, refuse_third, role},
+    names::{Role, refuse_other, role},
 };
 use crate::{
     Error, Progress, Result,
+    digest::{self, hex},
     package::{MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed},
 };
 
@@ -26,7 +31,7 @@ use crate::{
 const PIECE: usize = 256 << 10;
 const WAITING: usize = 8;
 /// More files and folders than this no package archive has.
-pub(super) const MAX_ENTRIES: usize = 1000;
+pub(in crate::archive) const MAX_ENTRIES: usize = 1000;
 /// More than any SAM 3 and its package could have, whatever the metadata promises.
 const MAX_SIZE: u64 = 64 << 30;
 /// What a package may hold beyond its tensors, and a file of unknown content beyond eight times the archive.
@@ -43,20 +48,24 @@ pub(super) struct Found {
 pub(super) struct FoundFile {
     pub name: PathBuf,
     pub size: u64,
+    /// Of all its bytes; none of a package of which no list can say that.
+    pub sha256: Option<String>,
     pub content: Content,
 }
 
 pub(super) enum Content {
     Package(Streamed),
     Metadata(Vec<u8>),
+    /// With as many of its first bytes as tell what it is; of [`Extra::Sums`] all.
+    Extra(Extra, Vec<u8>),
 }
 
 /// The most bytes that a file of unknown content can have in an archive of so many.
-pub(super) fn most(archive: u64) -> u64 {
+pub(in crate::archive) fn most(archive: u64) -> u64 {
     archive.saturating_mul(8).saturating_add(SPARE)
 }
 
-pub(super) fn check_claim(path: &Path, entry: &tar::Entry, limit: u64) -> Result<()> {
+pub(in crate::archive) fn check_claim(path: &Path, entry: &tar::Entry, limit: u64) -> Result<()> {
     if entry.size <= limit {
         return Ok(());
     }
@@ -91,6 +100,7 @@ pub(super) fn walk(
         let role = role(&name);
         let limit = match (role, promised) {
             (Role::Metadata, _) => MAX_METADATA_BYTES,
+            (Role::Extra(extra), _) => extra.limit(),
             (_, Some(promised)) => promised,
             (_, None) => most(size),
         };
@@ -104,25 +114,36 @@ pub(super) fn walk(
         }
         if entry.kind == Kind::File {
             let before: Vec<&Path> = found.files.iter().map(|file| &*file.name).collect();
-            refuse_third(path, &entry.name, &name, &before)?;
+            refuse_other(path, &entry.name, &name, &before)?;
         }
         let mut output = open(&name, entry.kind, entry.size)?.map(|file| (file, name.clone()));
         if entry.kind == Kind::Folder {
             continue;
         }
-        let content = if role == Role::Metadata {
-            let mut text = Vec::with_capacity(entry.size as usize);
-            copy(&mut reader, entry.size, path, &mut output, |piece| text.extend(piece))?;
-            // What it promises only bounds sizes; whether it is right is compared later.
-            promised = Metadata::from_json(&text).ok().map(|metadata| {
-                let overhead = metadata.total.tensors.saturating_mul(4096).saturating_add(SPARE);
-                metadata.total.bytes.saturating_add(overhead).min(MAX_SIZE)
-            });
-            Content::Metadata(text)
-        } else {
-            let streamed = copy_and_hash(&mut reader, entry.size, path, &mut output)?
-                .map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?;
-            Content::Package(streamed)
+        let (content, sha256) = match role {
+            Role::Metadata => {
+                let (text, sha256) = copy(&mut reader, entry.size, path, &mut output, usize::MAX)?;
+                // What it promises only bounds sizes; whether it is right is compared later.
+                promised = Metadata::from_json(&text).ok().map(|metadata| {
+                    let overhead = metadata.total.tensors.saturating_mul(4096).saturating_add(SPARE);
+                    metadata.total.bytes.saturating_add(overhead).min(MAX_SIZE)
+                });
+                (Content::Metadata(text), Some(sha256))
+            }
+            Role::Extra(extra) => {
+                let keep = if extra == Extra::Sums { usize::MAX } else { elf::HEADER };
+                let (head, sha256) = copy(&mut reader, entry.size, path, &mut output, keep)?;
+                (Content::Extra(extra, head), Some(sha256))
+            }
+            _ => {
+                let is_listed = found
+                    .files
+                    .iter()
+                    .any(|file| matches!(file.content, Content::Extra(..)));
+                let (streamed, sha256) = copy_and_hash(&mut reader, entry.size, path, &mut output, is_listed)?
+                    .map_err(|reason| Error::invalid(path, format!("{}: {reason}", entry.name)))?;
+                (Content::Package(streamed), sha256)
+            }
         };
         let padding = (entry.size.next_multiple_of(tar::BLOCK as u64) - entry.size) as usize;
         reader
@@ -131,25 +152,53 @@ pub(super) fn walk(
         found.files.push(FoundFile {
             name,
             size: entry.size,
+            sha256,
             content,
         });
     }
     found.warnings.extend(read_rest(&mut reader, path)?);
+    if found
+        .files
+        .iter()
+        .any(|file| matches!(file.content, Content::Extra(..)))
+    {
+        for file in found.files.iter_mut().filter(|file| file.sha256.is_none()) {
+            file.sha256 = Some(hash_again(path, volumes, &file.name)?);
+        }
+    }
     Ok(found)
 }
 
+/// The digest of a package that stands before what lists it: others' tools order files by name. It takes a second pass,
+/// so that the many packages that nothing lists are not hashed twice.
+fn hash_again(path: &Path, volumes: &Volumes, wanted: &Path) -> Result<String> {
+    let mut reader = tar_in(volumes.open(&())?).map_err(|error| unreadable(path, error))?;
+    while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
+        if safe_name(path, &entry.name)? == wanted {
+            let bytes = (&mut reader).take(entry.size);
+            return digest::hash(bytes, |_| Ok(())).map_err(|error| unreadable(path, error));
+        }
+        pass_over(&mut reader, path, &entry)?;
+    }
+    Err(unreadable(path, io::ErrorKind::UnexpectedEof.into()))
+}
+
 /// Skips an entry's bytes and their padding.
-pub(super) fn pass_over(reader: &mut impl Read, path: &Path, entry: &tar::Entry) -> Result<()> {
-    let padded = entry.size.next_multiple_of(tar::BLOCK as u64);
-    let passed = io::copy(&mut reader.take(padded), &mut io::sink()).map_err(|error| unreadable(path, error))?;
-    if passed < padded {
+pub(in crate::archive) fn pass_over(reader: &mut impl Read, path: &Path, entry: &tar::Entry) -> Result<()> {
+    pass_bytes(reader, path, entry.size.next_multiple_of(tar::BLOCK as u64))
+}
+
+/// Skips so many bytes.
+pub(super) fn pass_bytes(reader: &mut impl Read, path: &Path, count: u64) -> Result<()> {
+    let passed = io::copy(&mut reader.take(count), &mut io::sink()).map_err(|error| unreadable(path, error))?;
+    if passed < count {
         return Err(unreadable(path, io::ErrorKind::UnexpectedEof.into()));
     }
     Ok(())
 }
 
 /// Reads what stands behind the tar: gzip's checksum is there, behind the last byte. Returns what the user should know.
-fn read_rest(reader: &mut impl Read, path: &Path) -> Result<Option<String>> {
+pub(in crate::archive) fn read_rest(reader: &mut impl Read, path: &Path) -> Result<Option<String>> {
     match io::copy(&mut reader.take(SPARE), &mut io::sink()) {
         Ok(SPARE) => Err(Error::invalid(
             path,
@@ -165,7 +214,7 @@ fn read_rest(reader: &mut impl Read, path: &Path) -> Result<Option<String>> {
 }
 
 /// A relative path of plain names.
-fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
+pub(in crate::archive) fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
     if name.chars().any(char::is_control) {
         let reason =
             format!("entry {name:?} has control characters in its name: not extracted, do not trust this archive");
@@ -185,46 +234,52 @@ fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
     Ok(safe)
 }
 
-/// Copies `size` bytes to the output and shows them to `see`.
+/// Copies `size` bytes to the output; returns the first `keep` of them and the digest of all.
 fn copy(
     reader: &mut impl Read,
     size: u64,
     archive: &Path,
     output: &mut Option<(File, PathBuf)>,
-    mut see: impl FnMut(&[u8]),
-) -> Result<()> {
-    let mut left = size;
+    keep: usize,
+) -> Result<(Vec<u8>, String)> {
+    let (mut left, mut kept, mut sha) = (size, Vec::new(), Sha256::new());
     let mut buffer = vec![0; PIECE];
     while left > 0 {
         let take = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        reader
-            .read_exact(&mut buffer[..take])
-            .map_err(|error| unreadable(archive, error))?;
-        write(output, &buffer[..take])?;
-        see(&buffer[..take]);
+        let piece = &mut buffer[..take];
+        reader.read_exact(piece).map_err(|error| unreadable(archive, error))?;
+        write(output, piece)?;
+        sha.update(&*piece);
+        kept.extend(&piece[..take.min(keep - kept.len())]);
         left -= take as u64;
     }
-    Ok(())
+    Ok((kept, hex(&sha.finalize())))
 }
 
-/// Copies `size` bytes while another thread hashes them. The inner error is the hasher's.
+/// Copies `size` bytes while another thread hashes the tensors in them and, where it `is_listed`, the whole. The inner
+/// error is the hasher's.
 fn copy_and_hash(
     reader: &mut impl Read,
     size: u64,
     archive: &Path,
     output: &mut Option<(File, PathBuf)>,
-) -> Result<Result<Streamed, String>> {
+    is_listed: bool,
+) -> Result<Result<(Streamed, Option<String>), String>> {
     let (full, filled) = mpsc::sync_channel::<Vec<u8>>(WAITING);
     let (empty, emptied) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
         let hashing = scope.spawn(move || {
             let mut hasher = PackageHasher::new(size)?;
+            let mut whole = is_listed.then(Sha256::new);
             for piece in filled {
                 hasher.update(&piece)?;
+                if let Some(whole) = &mut whole {
+                    whole.update(&piece);
+                }
                 // The other side is gone once it has read everything.
                 let _ = empty.send(piece);
             }
-            hasher.finish()
+            Ok((hasher.finish()?, whole.map(|whole| hex(&whole.finalize()))))
         });
         let mut left = size;
         while left > 0 {
@@ -254,7 +309,7 @@ fn write(output: &mut Option<(File, PathBuf)>, bytes: &[u8]) -> Result<()> {
     }
 }
 
-pub(super) fn stopped(path: &Path, stop: Stop) -> Error {
+pub(in crate::archive) fn stopped(path: &Path, stop: Stop) -> Error {
     match stop {
         Stop::Refused(reason) => Error::invalid(path, reason),
         Stop::Io(error) => unreadable(path, error),
@@ -262,7 +317,7 @@ pub(super) fn stopped(path: &Path, stop: Stop) -> Error {
 }
 
 /// Says what a failing decompressor means.
-pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
+pub(in crate::archive) fn unreadable(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => Error::invalid(
             path,
