@@ -1,6 +1,6 @@
 //! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
 
-mod components;
+pub(crate) mod components;
 mod id_map;
 mod label;
 mod overlap;
@@ -13,7 +13,6 @@ mod rle;
 
 use std::ops::Range;
 
-pub(crate) use components::components;
 pub use id_map::IdMap;
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;

@@ -5,46 +5,27 @@ use super::{Mask, components};
 /// The mask without holes of fewer than `least` pixels, then without islands of fewer; of small islands alone, the
 /// largest stays.
 pub fn remove_small_regions(mask: &Mask, least: usize) -> Mask {
-    let Some([left, top, right, bottom]) = mask.bounding_box() else {
+    if mask.area() == 0 {
         return mask.clone();
-    };
-    // A pixel more on each side, where there is one: what touches that is no hole, but a part of what is around.
-    let (x, y) = (left.saturating_sub(1), top.saturating_sub(1));
-    let (end_x, end_y) = ((right + 1).min(mask.width()), (bottom + 1).min(mask.height()));
-    let (width, height) = ((end_x - x) as usize, (end_y - y) as usize);
-    let mut inside = vec![false; width * height];
-    for row in top..bottom {
-        for run in mask.row_runs(row) {
-            let start = (row - y) as usize * width;
-            inside[start + (run.start - x) as usize..start + (run.end - x) as usize].fill(true);
+    }
+    let is_small = |area: u32| (area as usize) < least;
+    let mut filled = mask.clone();
+    let outside = components::outside(mask);
+    for (run, area) in outside.iter().zip(components::component_areas(&outside)) {
+        if is_small(area) {
+            filled.insert_run(run.y, run.x.clone());
         }
     }
-    let goes_on = |cell: usize| {
-        let (row, column) = (cell / width, cell % width);
-        let at_cut =
-            |at: usize, last: usize, is_first: bool, is_last: bool| (at == 0 && !is_first) || (at == last && !is_last);
-        at_cut(column, width - 1, x == 0, end_x == mask.width())
-            || at_cut(row, height - 1, y == 0, end_y == mask.height())
-    };
-    let outside: Vec<bool> = inside.iter().map(|inside| !inside).collect();
-    components(&outside, width, |part| {
-        if part.len() < least && !part.iter().any(|&cell| goes_on(cell)) {
-            part.iter().for_each(|&cell| inside[cell] = true);
-        }
-    });
-    let mut islands: Vec<Vec<usize>> = Vec::new();
-    components(&inside, width, |part| islands.push(part.to_vec()));
-    let largest = islands.iter().map(Vec::len).max().unwrap_or(0);
-    for island in islands {
-        if island.len() < least && island.len() < largest {
-            island.into_iter().for_each(|cell| inside[cell] = false);
+    let inside = components::inside(&filled);
+    let areas = components::component_areas(&inside);
+    let largest = areas.iter().copied().max();
+    let mut kept = Mask::new(mask.width(), mask.height());
+    for (run, area) in inside.iter().zip(areas) {
+        if !is_small(area) || Some(area) == largest {
+            kept.insert_run(run.y, run.x.clone());
         }
     }
-    Mask::from_fn(mask.width(), mask.height(), |column, row| {
-        (x..end_x).contains(&column)
-            && (y..end_y).contains(&row)
-            && inside[(row - y) as usize * width + (column - x) as usize]
-    })
+    kept.trimmed()
 }
 
 #[cfg(test)]

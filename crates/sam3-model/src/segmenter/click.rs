@@ -23,7 +23,7 @@ const CLAMP: f32 = 32.0;
 const STABILITY_THRESHOLD: f32 = 0.98;
 const STABILITY_DELTA: f32 = 0.05;
 /// Holes of at most so many low-resolution pixels are filled.
-const MOST_HOLE: usize = 256;
+const MOST_HOLE: u32 = 256;
 /// The logits of what is filled.
 const FILLING: f32 = 10.0;
 
@@ -314,13 +314,15 @@ impl Answer {
 
 /// The same logits with those of small holes, which corners connect, replaced.
 fn fill_holes(logits: &[f32], side: usize) -> Vec<f32> {
-    let outside: Vec<bool> = logits.iter().map(|logit| *logit <= 0.0).collect();
+    let extent = side as u32;
+    let mask = Mask::from_fn(extent, extent, |x, y| logits[y as usize * side + x as usize] > 0.0);
+    let outside = components::outside(&mask);
     let mut filled = logits.to_vec();
-    components(&outside, side, |hole| {
-        if hole.len() <= MOST_HOLE {
-            hole.iter().for_each(|&cell| filled[cell] = FILLING);
+    for (run, area) in outside.iter().zip(components::component_areas(&outside)) {
+        if area <= MOST_HOLE {
+            filled[run.y as usize * side..][run.x.start as usize..run.x.end as usize].fill(FILLING);
         }
-    });
+    }
     filled
 }
 

@@ -1,10 +1,7 @@
 //! Cleaning of low-resolution masks: small holes are filled, then small sprinkles are taken out.
 
-use super::{
-    binary_mask::BinaryMask,
-    components::{self, Run},
-    thresholds::FILL_HOLE_AREA,
-};
+use super::{binary_mask::BinaryMask, thresholds::FILL_HOLE_AREA};
+use crate::masks::components::{self, Run};
 
 /// What a pixel of a hole becomes.
 const FILLED: f32 = 0.1;

@@ -5,7 +5,7 @@
 //! remembered and how, in the official order of operations (`Sam3VideoBase`, text prompts):
 //!
 //! 1. `detection` drops what was found twice (mask NMS);
-//! 2. tracks are propagated, and their masks freed of holes and sprinkles by `cleaning`, over `components`;
+//! 2. tracks are propagated, and their masks freed of holes and sprinkles by `cleaning`;
 //! 3. `association` tells which detection is which track;
 //! 4. `hot_start` counts unmatched tracks and `duplicates`, and tells who is removed;
 //! 5. every sixteenth frame, confident detections recondition their tracks;
@@ -21,7 +21,6 @@
 mod association;
 mod binary_mask;
 mod cleaning;
-mod components;
 mod decisions;
 mod detection;
 mod duplicates;
