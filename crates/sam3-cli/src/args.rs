@@ -4,7 +4,7 @@ mod device;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, parse_image_size};
+pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size};
 use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.

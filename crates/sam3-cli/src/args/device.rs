@@ -18,18 +18,34 @@ pub struct ModelFlags {
     /// takes less than half the time and misses small things
     #[arg(long, value_name = "N", value_parser = parse_image_size, allow_hyphen_values = true)]
     pub image_size: Option<usize>,
-    /// Where texts are encoded, each of them once: auto is the CPU where the GPU's memory is the machine's, as a Jetson's, and
-    /// else where the model runs; the CPU keeps nearly half of the weights in the mapped file
-    #[arg(long, value_enum, value_name = "DEVICE", default_value_t = TextDevice::Auto)]
-    pub text_device: TextDevice,
     /// Where.
     #[command(flatten)]
     pub device: DeviceFlags,
 }
 
+/// How a model of texts runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TextFlags {
+    /// Where texts are encoded, each of them once: auto is the CPU where the GPU's memory is the machine's, as a Jetson's, and
+    /// else where the model runs; the CPU keeps nearly half of the weights in the mapped file
+    #[arg(long, value_enum, value_name = "DEVICE", default_value_t = TextDevice::Auto)]
+    text_device: TextDevice,
+}
+
+impl TextFlags {
+    /// The same options with what the flags mean for a model that runs on this device.
+    pub fn of(&self, options: Options, device: &Device) -> Options {
+        match self.text_device {
+            TextDevice::Auto => options,
+            TextDevice::Cpu => options.text_device(&Device::Cpu),
+            TextDevice::Gpu => options.text_device(device),
+        }
+    }
+}
+
 /// What `--text-device` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TextDevice {
+enum TextDevice {
     /// As the library chooses.
     #[value(help = None)]
     Auto,
@@ -44,11 +60,6 @@ impl ModelFlags {
     /// What they mean for this checkpoint on this device.
     pub fn options(&self, dict: &StateDict, device: &Device) -> Options {
         let options = Options::new(device).compute(self.compute.compute(dict, device));
-        let options = match self.text_device {
-            TextDevice::Auto => options,
-            TextDevice::Cpu => options.text_device(&Device::Cpu),
-            TextDevice::Gpu => options.text_device(device),
-        };
         match self.image_size {
             Some(image_size) => options.image_size(image_size),
             None => options,

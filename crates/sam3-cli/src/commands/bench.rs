@@ -14,7 +14,11 @@ use sam3_model::{Prompt, Segmenter, StageTimes, image::Image};
 use sam3_package::StateDict;
 use serde_json::{Value, json};
 
-use crate::{args::ModelFlags, commands::prompts, output::Output};
+use crate::{
+    args::{ModelFlags, TextFlags},
+    commands::prompts,
+    output::Output,
+};
 
 /// One image and one prompt, again and again.
 #[derive(Debug, clap::Args)]
@@ -39,6 +43,8 @@ pub struct Args {
     rounds: u32,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    texts: TextFlags,
 }
 
 /// Runs the command.
@@ -84,6 +90,7 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
     let options = args.model.options(&dict, &device).without_clicks();
+    let options = args.texts.of(options, &device);
     let segmenter = Segmenter::load(dict, &options)?;
     let (compute, image_size) = (segmenter.compute(), segmenter.image_size());
     segmenter.synchronize()?;
@@ -185,6 +192,9 @@ impl Round {
     }
 }
 
+/// One of the times of [`Uninterrupted`].
+type Seconds = fn(&Uninterrupted) -> f64;
+
 /// Seconds, each the median of all rounds.
 struct Medians {
     stages: Vec<(&'static str, f64)>,
@@ -206,11 +216,11 @@ impl Medians {
             let seconds = median(&|round: &Round| Some(round.stages.named()[index].1.as_secs_f64()));
             (name, seconds.unwrap_or_default())
         };
-        let part = |(name, of): (_, fn(&Uninterrupted) -> f64)| {
+        let part = |(name, of): (_, Seconds)| {
             let seconds = median(&|round: &Round| round.uninterrupted.as_ref().map(of));
             seconds.map(|seconds| (name, seconds))
         };
-        let parts: [(_, fn(&Uninterrupted) -> f64); 3] = [
+        let parts: [(_, Seconds); 3] = [
             ("encode", |times| times.encode),
             ("prompt", |times| times.prompt),
             ("end to end", |times| times.end_to_end),

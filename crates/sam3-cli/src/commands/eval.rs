@@ -16,7 +16,7 @@ use serde::Serialize;
 use self::score::{Answer, Score};
 use super::segment::{Loaded, ModelRecord};
 use crate::{
-    args::{ComputeFlag, DeviceFlag, ModelFlags, parse_image_size},
+    args::{ComputeFlag, DeviceFlag, ModelFlags, TextFlags, parse_image_size},
     failure::Failure,
     output::{Output, table},
 };
@@ -29,6 +29,8 @@ pub struct Args {
     checkpoint_path: PathBuf,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    texts: TextFlags,
     /// Reference to compare with: the same model in another package, or with the next three flags
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
@@ -75,12 +77,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 
 impl Args {
     fn open(&self, output: &Output) -> anyhow::Result<Loaded> {
-        open(
-            &self.checkpoint_path,
-            &self.model,
-            &self.model.device.open(output)?,
-            output,
-        )
+        let device = self.model.device.open(output)?;
+        self.load(&self.checkpoint_path, &self.model, &device, output)
     }
 
     fn open_reference(&self, path: &Path, output: &Output) -> anyhow::Result<Loaded> {
@@ -91,22 +89,21 @@ impl Args {
         let model = ModelFlags {
             compute: self.against_compute.unwrap_or(self.model.compute),
             image_size: self.against_image_size.or(self.model.image_size),
-            text_device: self.model.text_device,
             device: self.model.device.clone(),
         };
-        open(path, &model, &device, output)
+        self.load(path, &model, &device, output)
     }
-}
 
-fn open(path: &Path, flags: &ModelFlags, device: &Device, output: &Output) -> anyhow::Result<Loaded> {
-    let dict = Arc::new(StateDict::open(path)?);
-    let options = flags.options(&dict, device).without_clicks();
-    let loaded = Loaded::load(dict, &options)?;
-    output.note(loaded.sentence());
-    for warning in loaded.warnings() {
-        output.warn(warning);
+    fn load(&self, path: &Path, flags: &ModelFlags, device: &Device, output: &Output) -> anyhow::Result<Loaded> {
+        let dict = Arc::new(StateDict::open(path)?);
+        let options = self.texts.of(flags.options(&dict, device).without_clicks(), device);
+        let loaded = Loaded::load(dict, &options)?;
+        output.note(loaded.sentence());
+        for warning in loaded.warnings() {
+            output.warn(warning);
+        }
+        Ok(loaded)
     }
-    Ok(loaded)
 }
 
 #[derive(Serialize)]

@@ -35,7 +35,12 @@ pub use self::{
     report::{ImageRecord, InstanceRecord, Report, Results, instance_rows},
 };
 use super::prompts;
-use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
+use crate::{
+    args::{ModelFlags, TextFlags},
+    failure::Failure,
+    output::Output,
+    signals,
+};
 
 /// Each image is encoded once and each text once, whatever the number of both.
 #[derive(Debug, clap::Args)]
@@ -60,6 +65,8 @@ pub struct Args {
     weights: Option<String>,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    texts: TextFlags,
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
@@ -129,7 +136,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let mut options = args.model.options(&dict, &device);
+    let mut options = args.texts.of(args.model.options(&dict, &device), &device);
     if !args.refine {
         options = options.without_clicks();
     }

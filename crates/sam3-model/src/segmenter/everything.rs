@@ -4,6 +4,8 @@
 
 use std::ops::ControlFlow;
 
+use rayon::prelude::*;
+
 use super::{Clicks, Encoded, Segmenter, click::Answer};
 use crate::{
     error::{Error, Result},
@@ -87,12 +89,13 @@ impl Segmenter {
             let mut found = Vec::new();
             let of = everything.grid;
             for row in 0..of {
-                for column in 0..of {
+                // Side by side: what a single point asks for is too little to keep all cores at work.
+                let of_row = (0..of).into_par_iter().map(|column| {
                     let point = encoded.grid_point([column, row], of);
                     let decoded = self.decode(encoded, &tracker, &features, &Clicks::new().point(point))?;
-                    let answer = Answer::of(&decoded)?;
-                    found.extend(encoded.kept(&answer, point, everything)?);
-                }
+                    encoded.kept(&Answer::of(&decoded)?, point, everything)
+                });
+                found.extend(of_row.collect::<Result<Vec<_>>>()?.into_iter().flatten());
                 let (stage, done) = ("grid of points", row + 1);
                 if watch(Progress { stage, done, of }).is_break() {
                     return Err(Error::Stopped { stage, done, of });
