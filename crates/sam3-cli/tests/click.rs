@@ -8,7 +8,7 @@ use sam3_model::{image::Image, masks::Mask};
 use serde_json::{Value, json};
 use support::{
     Folder, check,
-    clicks::{clicked, close, golden, refused, tensors},
+    clicks::{click, clicked, close, golden, refused, tensors},
     text, write_checkpoint,
 };
 
@@ -170,6 +170,16 @@ fn a_mask_is_a_picture_of_the_image_s_size() {
         &["expected a mask of the image's 301 x 227 pixels, found 300 x 227"],
     );
     refused("--mask nowhere.png", &[], 1, &["nowhere.png"]);
+    // An id map, or a mask of 0 and 1, has no pixel inside.
+    let dark = folder.path("dark.png");
+    let pixels = vec![2; 3 * 301 * 227];
+    fs::write(&dark, Image::new(301, 227, pixels).unwrap().to_png()).unwrap();
+    refused(
+        "--mask",
+        &[text(&dark)],
+        1,
+        &["128 and above", "found none above 2", "hint:"],
+    );
 }
 
 #[test]
@@ -212,6 +222,50 @@ fn files_that_sam3_did_not_write_stay() {
     refused("--point 50,60", &flags, 2, &["sam3 did not write it", "--force"]);
     assert_eq!(fs::read(&logits).unwrap(), b"notes");
     clicked(&out, "--point 50,60 --force", &flags);
+}
+
+/// By whatever way a file is named.
+#[test]
+fn files_of_flags_are_apart_from_the_results() {
+    let folder = Folder::new();
+    let out = folder.path("out");
+    fs::create_dir(&out).unwrap();
+    let refused = |flags: &[&str], words: &[&str]| {
+        let flags = click(&out, "--point 50,60 --masks", flags);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        check(&flags, 2, words);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "{words:?}: nothing is written");
+    };
+    let [by_way, json, mask] = [
+        "./../out/a.safetensors",
+        "../out/PICTURE.json",
+        "picture_masks/object_1_001.png",
+    ];
+    let [by_way, json, mask] = [by_way, json, mask].map(|path| out.join(path));
+    let twice = [
+        "--save-logits",
+        text(&out.join("A.safetensors")),
+        "--dump-tensors",
+        text(&by_way),
+    ]
+    .map(str::to_owned);
+    refused(
+        &twice.each_ref().map(String::as_str),
+        &["A.safetensors: a result of this run has that name"],
+    );
+    refused(
+        &["--save-logits", text(&json)],
+        &["--save-logits", "a result of this run has that name"],
+    );
+    refused(
+        &["--dump-tensors", text(&mask)],
+        &["--dump-tensors", "a result of this run has that name"],
+    );
+    let none = folder.path("none");
+    let flags = click(&none, "--point 50,60", &["--dump-tensors", text(&none)]);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    check(&flags, 2, &["it is the folder of --output"]);
+    assert!(!none.exists());
 }
 
 #[test]

@@ -33,6 +33,17 @@ pub struct TextFlags {
 }
 
 impl TextFlags {
+    /// Refuses texts on a GPU for a model that runs on the CPU.
+    pub fn check(&self, device: &Device) -> anyhow::Result<()> {
+        if self.text_device == TextDevice::Gpu && device.is_cpu() {
+            return Err(Failure::usage(
+                "--text-device gpu: the model runs on the CPU",
+                "--device cuda:0 runs it on a GPU, or says why not",
+            ));
+        }
+        Ok(())
+    }
+
     /// The same options with what the flags mean for a model that runs on this device.
     pub fn of(&self, options: Options, device: &Device) -> Options {
         match self.text_device {

@@ -87,6 +87,7 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     let phrase = &prompts::one("--prompt", &args.prompt)?;
     let before = memory::available();
     let device = args.model.device.open(output)?;
+    args.texts.check(&device)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
     let options = args.model.options(&dict, &device).without_clicks();

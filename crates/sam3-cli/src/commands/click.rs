@@ -136,7 +136,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         guard: &guard,
         wanted: &wanted,
     };
-    let written = writer.write(&place, &image, &report)?;
+    let mut written = writer.write(&place, &image, &report)?;
+    written.extend([&args.dump_tensors, &args.save_logits].into_iter().flatten().cloned());
     drop(spinner);
     output.record(&report.to_json(args.polygons), &report.to_text(&written))
 }
@@ -206,17 +207,19 @@ impl Args {
             ("--save-logits", &self.save_logits),
         ];
         for (flag, file) in others.iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?))) {
-            if targets.contains(file) {
-                return Err(Failure::usage(
-                    format!("{flag} {}: a result of this run has that name", file.display()),
-                    "choose another name for it",
-                ));
-            }
+            places::check_apart(flag, file, &targets)?;
             targets.push(file.clone());
         }
         guard.check(targets.iter().map(PathBuf::as_path))?;
-        for (_, file) in others {
+        for (flag, file) in others {
             if let Some(file) = file {
+                places::check_apart(flag, file, &[place.masks()])?;
+                if self.output == *file {
+                    return Err(Failure::usage(
+                        format!("{flag} {}: it is the folder of --output", file.display()),
+                        "choose another name for it",
+                    ));
+                }
                 drop(Staged::create(file, true)?);
             }
         }

@@ -78,6 +78,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 impl Args {
     fn open(&self, output: &Output) -> anyhow::Result<Loaded> {
         let device = self.model.device.open(output)?;
+        self.texts.check(&device)?;
         self.load(&self.checkpoint_path, &self.model, &device, output)
     }
 

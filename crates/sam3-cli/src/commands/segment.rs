@@ -117,6 +117,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let wanted = args.wanted(&prompts);
     let device = args.model.device.open(output)?;
+    args.texts.check(&device)?;
     let walk = Walk {
         recursive: args.recursive,
         except: &args.output,
@@ -247,12 +248,7 @@ impl Args {
         }
         *jobs = kept;
         if let Some(dump) = &self.dump_tensors {
-            if targets.iter().any(|target| target == dump) {
-                return Err(Failure::usage(
-                    format!("--dump-tensors {}: a result of this run has that name", dump.display()),
-                    "choose another name for the raw outputs",
-                ));
-            }
+            places::check_apart("--dump-tensors", dump, &targets)?;
             targets.push(dump.clone());
         }
         guard.check(targets.iter().map(PathBuf::as_path))?;

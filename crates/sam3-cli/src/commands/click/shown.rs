@@ -64,7 +64,12 @@ fn read_mask(file: &Path, index: usize, extents: (u32, u32), side: usize) -> any
     if !is_safetensors(file) {
         return Ok(LowResMask::from_mask(&read_picture(file, extents)?, side));
     }
-    let mut masks = LowResMask::read_all(file)?;
+    let mut masks = LowResMask::read_all(file).map_err(|error| {
+        Failure::input(
+            format!("--mask {error}"),
+            "save the logits of the step before again, by --save-logits, or give the mask as a picture",
+        )
+    })?;
     // The step before had the same objects, or one.
     let place = if masks.len() == 1 { 0 } else { index };
     if place >= masks.len() {
@@ -105,16 +110,23 @@ fn read_picture(file: &Path, (width, height): (u32, u32)) -> anyhow::Result<Mask
             "a mask has a pixel for each of the upright image",
         ));
     }
-    let rgb = image.rgb();
-    let is_inside = |x: u32, y: u32| {
-        let pixel = &rgb[3 * (y as usize * width as usize + x as usize)..][..3];
-        // Grey as Pillow's `convert("L")` makes it.
-        let grey = pixel
-            .iter()
-            .zip([19_595, 38_470, 7_471])
-            .map(|(value, share)| u32::from(*value) * share);
-        (grey.sum::<u32>() + 0x8000) >> 16 >= INSIDE
+    // Grey as Pillow's `convert("L")` makes it.
+    let grey = |pixel: &[u8]| {
+        let parts = pixel.iter().zip([19_595, 38_470, 7_471]);
+        (parts.map(|(value, share)| u32::from(*value) * share).sum::<u32>() + 0x8000) >> 16
     };
+    let greys: Vec<u32> = image.rgb().chunks_exact(3).map(grey).collect();
+    let largest = greys.iter().copied().max().unwrap_or(0);
+    if largest < INSIDE {
+        return Err(Failure::input(
+            format!(
+                "--mask {}: expected grey values of {INSIDE} and above where the object is, found none above {largest}",
+                file.display()
+            ),
+            "make it white inside and black outside; ids, palettes' indices and transparency are not looked at",
+        ));
+    }
+    let is_inside = |x: u32, y: u32| greys[y as usize * width as usize + x as usize] >= INSIDE;
     Ok(Mask::from_fn(width, height, is_inside))
 }
 

@@ -159,6 +159,11 @@ impl Along {
             extras.push((Extra::ProgramLicense, own));
             license = license.or_else(|| Some(license_beside(checkpoint, output)));
         }
+        if let Some(text) = &license
+            && !is_sam_license(text)
+        {
+            output.warn("--license-file: it does not call itself the SAM License, under which the weights are");
+        }
         extras.extend(license.map(|text| (Extra::WeightsLicense, text.into())));
         extras
     }
@@ -166,9 +171,9 @@ impl Along {
 
 /// True where a copy of the weights' licence is among the extras, and not only where to read it.
 pub fn has_license(extras: &[(Extra, Arc<[u8]>)]) -> bool {
-    extras
-        .iter()
-        .any(|(extra, text)| *extra == Extra::WeightsLicense && **text != *WHERE_TO_READ.as_bytes())
+    extras.iter().any(|(extra, text)| {
+        *extra == Extra::WeightsLicense && **text != *WHERE_TO_READ.as_bytes() && is_sam_license(text)
+    })
 }
 
 /// The machine's form of what the archive holds beside the package.

@@ -251,6 +251,28 @@ pub fn targets(place: &Place, wanted: &Wanted, folders: &mut Folders) -> Result<
     Ok(targets)
 }
 
+/// Refuses a file of `flag` that is one of `targets`, results of this run and files of other flags, or lies in a folder that is:
+/// that of the masks. Nothing of it need be there yet.
+pub fn check_apart(flag: &str, file: &Path, targets: &[PathBuf]) -> anyhow::Result<()> {
+    let is_target = |path: &Path| targets.iter().any(|target| location(target) == location(path));
+    if !(is_target(file) || file.parent().is_some_and(is_target)) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("{flag} {}: a result of this run has that name", file.display()),
+        "choose another name for it",
+    ))
+}
+
+/// A path's folder, by whatever way it was named, and its name, on a drive that takes upper and lower case for the same.
+fn location(path: &Path) -> (PathBuf, String) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new("."));
+    let resolved = folder.canonicalize().or_else(|_| std::path::absolute(folder));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (resolved.unwrap_or_else(|_| folder.to_owned()), fold(&name))
+}
+
 /// The name of a prompt's mask; `number` counts from 1.
 pub fn mask_name(prefix: &str, number: usize) -> String {
     format!("{prefix}_{number:03}.png")
