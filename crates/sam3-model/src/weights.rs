@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// Loading goes on after a missing key, so that one error can list them all: what a missing key yields is
 /// never run, because [`Weights::finish`] fails.
+#[derive(Clone)]
 pub struct Weights {
     dict: Arc<StateDict>,
     device: Device,
@@ -43,33 +44,24 @@ impl Weights {
     /// One step down: a module's name, or a layer's number.
     pub fn pp(&self, step: impl std::fmt::Display) -> Self {
         Self {
-            dict: self.dict.clone(),
-            device: self.device.clone(),
             prefix: format!("{}{step}.", self.prefix),
-            compute: self.compute,
-            seen: self.seen.clone(),
+            ..self.clone()
         }
     }
 
     /// The same place, with what lies from here down on another device.
     pub fn on(&self, device: &Device) -> Self {
         Self {
-            dict: self.dict.clone(),
             device: device.clone(),
-            prefix: self.prefix.clone(),
-            compute: self.compute,
-            seen: self.seen.clone(),
+            ..self.clone()
         }
     }
 
     /// The same place, with large products of this precision from here down.
     pub fn with_compute(&self, compute: Compute) -> Self {
         Self {
-            dict: self.dict.clone(),
-            device: self.device.clone(),
-            prefix: self.prefix.clone(),
             compute,
-            seen: self.seen.clone(),
+            ..self.clone()
         }
     }
 

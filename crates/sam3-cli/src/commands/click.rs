@@ -207,21 +207,19 @@ impl Args {
             ("--save-logits", &self.save_logits),
         ];
         for (flag, file) in others.iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?))) {
+            if places::is_one_file(&self.output, file) {
+                return Err(Failure::usage(
+                    format!("{flag} {}: it is the folder of --output", file.display()),
+                    "choose another name for it",
+                ));
+            }
             places::check_apart(flag, file, &targets)?;
+            places::check_apart(flag, file, &[place.masks()])?;
             targets.push(file.clone());
         }
         guard.check(targets.iter().map(PathBuf::as_path))?;
-        for (flag, file) in others {
-            if let Some(file) = file {
-                places::check_apart(flag, file, &[place.masks()])?;
-                if self.output == *file {
-                    return Err(Failure::usage(
-                        format!("{flag} {}: it is the folder of --output", file.display()),
-                        "choose another name for it",
-                    ));
-                }
-                drop(Staged::create(file, true)?);
-            }
+        for file in others.into_iter().filter_map(|(_, file)| file.as_ref()) {
+            drop(Staged::create(file, true)?);
         }
         Ok(())
     }

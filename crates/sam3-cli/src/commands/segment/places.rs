@@ -254,7 +254,7 @@ pub fn targets(place: &Place, wanted: &Wanted, folders: &mut Folders) -> Result<
 /// Refuses a file of `flag` that is one of `targets`, results of this run and files of other flags, or lies in a folder that is:
 /// that of the masks. Nothing of it need be there yet.
 pub fn check_apart(flag: &str, file: &Path, targets: &[PathBuf]) -> anyhow::Result<()> {
-    let is_target = |path: &Path| targets.iter().any(|target| location(target) == location(path));
+    let is_target = |path: &Path| targets.iter().any(|target| is_one_file(target, path));
     if !(is_target(file) || file.parent().is_some_and(is_target)) {
         return Ok(());
     }
@@ -262,6 +262,11 @@ pub fn check_apart(flag: &str, file: &Path, targets: &[PathBuf]) -> anyhow::Resu
         format!("{flag} {}: a result of this run has that name", file.display()),
         "choose another name for it",
     ))
+}
+
+/// Whether two paths lead to one place, which may be empty yet.
+pub fn is_one_file(one: &Path, other: &Path) -> bool {
+    location(one) == location(other)
 }
 
 /// A path's folder, by whatever way it was named, and its name, on a drive that takes upper and lower case for the same.
