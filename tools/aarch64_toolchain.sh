@@ -22,26 +22,13 @@ die() {
     exit 1
 }
 
-# apt with the machine's sources, but lists of its own that have the other machine's packages too.
-configure_apt() {
+. "$(dirname "$0")/apt.bash"
+
+# What this machine installs Debian's packages from.
+sources() {
     local sources=/etc/apt/sources.list.d/debian.sources
     [ -e "$sources" ] || sources=/etc/apt/sources.list
-    mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
-    : >"$1/status"
-    cat >"$1/apt.conf" <<CONF
-APT::Architectures { "amd64"; "arm64"; };
-APT::Sandbox::User "";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::Languages "none";
-Dir::Etc::sourcelist "$sources";
-Dir::Etc::sourceparts "-";
-Dir::State "$1";
-Dir::State::lists "$1/lists";
-Dir::State::status "$1/status";
-Dir::Cache "$1/cache";
-CONF
-    export APT_CONFIG=$1/apt.conf
-    apt-get -q update >&2
+    echo "$sources"
 }
 
 # The names that carry versions are found by following what is depended on. The host's C library, compiler and linker are those installed.
@@ -105,7 +92,7 @@ if ! cmp -s "$0" "$stamp"; then
     fresh=$home.$$
     trap 'rm -rf "$fresh"' EXIT
     mkdir -p "$fresh"
-    configure_apt "$fresh/apt"
+    configure_apt "$fresh/apt" "$(sources)"
     fetch "$fresh"
     wrap "$fresh"
     verify "$fresh"

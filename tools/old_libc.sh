@@ -24,6 +24,8 @@ die() {
     exit 1
 }
 
+. "$here/apt.bash"
+
 # The mirror that this machine installs Debian from.
 mirror() {
     local sources=/etc/apt/sources.list.d/debian.sources
@@ -38,23 +40,9 @@ fetch() {
     local uri package machine deb
     uri=$(mirror)
     [ -n "$uri" ] || die "no mirror of Debian is among apt's sources"
-    mkdir -p "$1/apt/lists/partial" "$1/apt/cache/archives/partial" "$1/debs"
-    : >"$1/apt/status"
+    mkdir -p "$1/apt" "$1/debs"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main" >"$1/apt/sources.list"
-    cat >"$1/apt/apt.conf" <<CONF
-APT::Architectures { "amd64"; "arm64"; };
-APT::Sandbox::User "";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::Languages "none";
-Dir::Etc::sourcelist "$1/apt/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State "$1/apt";
-Dir::State::lists "$1/apt/lists";
-Dir::State::status "$1/apt/status";
-Dir::Cache "$1/apt/cache";
-CONF
-    export APT_CONFIG=$1/apt/apt.conf
-    apt-get -q update >&2
+    configure_apt "$1/apt" "$1/apt/sources.list"
     for machine in amd64 arm64; do
         (cd "$1/debs" && printf "%s:$machine\n" "${packages[@]}" | xargs apt-get -q download >&2)
         for deb in "$1"/debs/*_"$machine".deb; do

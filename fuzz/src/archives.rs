@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use sam3_package::{
     Precision, StateDict,
-    archive::{self, Compression, Extra},
+    archive::{Compression, Extra},
     package::{self, Options},
 };
 
@@ -26,7 +26,7 @@ pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 3] {
     ];
     package::write(&source, &options, &()).expect("the checkpoint is packaged");
     let packed = folder.join("x.tar.zst");
-    archive::unpack(&packed, &folder, true, &()).expect("the archive is right");
+    sam3_package::unpack(&packed, &folder, true, &()).expect("the archive is right");
     let package = ["x_metadata.json", "x.pth"];
     let with = ["x_metadata.json", "sam3", "LICENSE-weights.txt", "SHA256SUMS", "x.pth"];
     let seeds = [
@@ -114,9 +114,9 @@ pub fn try_open(path: &Path) -> bool {
     let around = path.with_extension("around");
     let folder = around.join("in/side");
     fs::create_dir_all(&folder).expect("a folder to unpack into");
-    archive::contents(path).ok();
-    let checked = archive::verify(path, &()).is_ok();
-    let unpacked = archive::unpack(path, &folder, true, &()).is_ok();
+    sam3_package::contents(path).ok();
+    let checked = sam3_package::verify(path, &()).is_ok();
+    let unpacked = sam3_package::unpack(path, &folder, true, &()).is_ok();
     assert_eq!(checked, unpacked, "verify and unpack differ");
     let names = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
     assert_eq!(

@@ -3,6 +3,7 @@
 mod device;
 
 use clap::{ArgAction, Parser, Subcommand};
+use sam3_package::StateDict;
 
 pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size};
 use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, unpack, verify};
@@ -40,6 +41,16 @@ pub struct Global {
     pub threads: Option<usize>,
 }
 
+/// What the user should know of a checkpoint, and the flag that takes other weights of it.
+pub fn warnings(source: &StateDict) -> Vec<String> {
+    let mut warnings = source.warnings().to_vec();
+    if let [first, rest @ ..] = source.other_weights() {
+        let which = if rest.is_empty() { "the other" } else { "that one" };
+        warnings.push(format!("--weights {first} takes {which}"));
+    }
+    warnings
+}
+
 /// No machine has more cores; each thread takes memory.
 const MOST_THREADS: usize = 1024;
 
@@ -71,10 +82,6 @@ pub enum Command {
     Bench(bench::Args),
     /// Score a package on scenes with known answers, or against another package
     Eval(eval::Args),
-    /// Write man pages and completions of shells
-    #[cfg(feature = "manual")]
-    #[command(hide = true)]
-    Manual(crate::commands::manual::Args),
 }
 
 #[cfg(test)]

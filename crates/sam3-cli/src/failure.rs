@@ -1,5 +1,7 @@
 //! From an error to what the user reads and the shell gets: the message, the next step, the exit code.
 
+mod hub;
+
 use std::{
     fmt, fs,
     io::{self, ErrorKind},
@@ -105,12 +107,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NameTooLong { .. }
             | Error::OutputIsInput { .. }
             | Error::MetadataOfAnother { .. }
+            | Error::PackageName { .. }
             | Error::TooManyParts { .. } => USAGE,
             error if error.is_input() => INPUT,
             _ => ENVIRONMENT,
         },
         Some(Known::Model(
             sam3_model::Error::Prompt(_)
+            | sam3_model::Error::NotBaked(_)
             | sam3_model::Error::Clicks(_)
             | sam3_model::Error::Precision(_)
             | sam3_model::Error::ImageSize { .. },
@@ -165,6 +169,9 @@ fn no_content(path: &Path) -> Option<&'static str> {
 
 fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
     match error {
+        sam3_model::Error::NotBaked(_) => Some(
+            "`sam3 package --bake-prompts` takes the prompts that a package knows, from the checkpoint that it was made of",
+        ),
         sam3_model::Error::Precision(_) => Some("--compute auto takes what the device has"),
         sam3_model::Error::NotFinite(_) => Some(
             "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole",
@@ -198,11 +205,20 @@ fn nearest_size(found: usize, vit: &VitConfig) -> Option<String> {
 fn package_hint(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::Exists { .. } => "pass --force to replace it, or choose another name or folder",
+        Error::LinkInTheWay { .. } => "remove the link, or choose another folder with -C",
+        Error::ProgramAlone { .. } => {
+            "`sha256sum -c SHA256SUMS` checks a release, `tar -xzf` unpacks it, and `sam3 package --with-program` puts it beside a package"
+        }
         Error::NameTooLong { .. } => {
             "choose a shorter one: most file systems take 255 bytes, also for X_metadata.json and X.tar.gz.sha256"
         }
         Error::MetadataOfAnother { .. } => "choose another folder, or move that package away",
+        Error::PackageName { .. } => "--output tells the format: sam3_fp16.pth, for example",
         Error::TooManyParts { .. } => "pass a larger --split",
+        Error::TooLargeForFat { .. } => "package again with --split fat32, or format the drive as exFAT",
+        Error::NoSuchWeights { sets, .. } if sets.is_empty() => "leave --weights away",
+        Error::NoSuchWeights { .. } => "pass one of these names to --weights, or leave it away for the model's own",
+        Error::Hub { fault, .. } => hub::hint(*fault)?,
         Error::Mismatch { .. } => {
             "the file is damaged or was changed: copy it again from where it was packaged, or package it again"
         }
@@ -236,7 +252,6 @@ fn broken_link(path: &Path, error: &io::Error) -> Option<String> {
     ))
 }
 
-/// As the driver and cuBLAS say it.
 /// What to do about an input that the system does not hand over.
 fn input_hint(error: &io::Error) -> Option<&'static str> {
     match error.kind() {

@@ -17,6 +17,14 @@ use clap::Parser;
 fn main() -> ExitCode {
     signals::install();
     memory::keep_buffers();
+    #[cfg(feature = "manual")]
+    if let Some(args) = commands::manual::Args::of_process() {
+        let output = output::Output::new(&args.global);
+        return match commands::manual::run(&args, &output) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => output.fail(&error),
+        };
+    }
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
     let done = threads(args.global.threads).and_then(|()| commands::run(args.command, &output));

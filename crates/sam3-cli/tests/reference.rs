@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use support::{Folder, check, sam3, text, trained};
@@ -183,4 +187,20 @@ fn the_json_of_click_is_as_documented() {
         paths(&example[part], "", &mut documented);
         assert_eq!(of_run, documented);
     }
+}
+
+/// The example of README.md is compiled where it stands in the README of `sam3-model`, which is a doctest.
+#[test]
+fn the_library_example_is_the_one_that_is_compiled() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let examples = |path: PathBuf| -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        let blocks = text.split("```rust").skip(1);
+        blocks
+            .map(|block| block.split("```").next().unwrap().to_owned())
+            .collect()
+    };
+    let own = examples(crates.join("../README.md"));
+    assert_eq!(own.len(), 1, "README.md has one example in Rust");
+    assert_eq!(own, examples(crates.join("sam3-model/README.md")));
 }

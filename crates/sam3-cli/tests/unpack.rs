@@ -89,9 +89,32 @@ fn nothing_is_written_through_a_link_in_the_folder() {
     check(
         &["unpack", text(&archive), "-C", text(&folder.path("out"))],
         1,
-        &["d/x_metadata.json", "link"],
+        &[
+            "d/x_metadata.json",
+            "link",
+            "hint: remove the link, or choose another folder",
+        ],
     );
     assert!(elsewhere.names().is_empty());
+}
+
+/// Folders that were made for an archive go with it, others stay.
+#[test]
+fn an_archive_that_is_refused_leaves_no_folder() {
+    let folder = Folder::new();
+    let archive = archive(
+        &folder,
+        &[
+            Entry("d/x_metadata.json", b'0', "", 1, b"x"),
+            Entry("y", b'0', "", 1, b"x"),
+        ],
+    );
+    let out = folder.path("a/b");
+    check(&["unpack", text(&archive), "-C", text(&out)], 1, &["entry \"y\""]);
+    assert_eq!(folder.names(), ["evil.tar.gz"]);
+    fs::create_dir(folder.path("a")).unwrap();
+    check(&["unpack", text(&archive), "-C", text(&out)], 1, &["entry \"y\""]);
+    assert!(folder.path("a").exists() && !out.exists());
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub fn not_baked(baked: &[String], text: &str) -> String {
     if known.is_empty() {
         return format!(
             "the prompt {text:?} is not baked into this package, which has no text encoder; it knows: {}. \
-             Ask for one of these, or package the checkpoint again with {text:?} in --bake-prompts",
+             Ask for one of these, or package the checkpoint again with {text:?} among the prompts that are baked",
             baked.iter().map(|prompt| plain(prompt)).collect::<Vec<_>>().join(", ")
         );
     }
@@ -130,7 +130,7 @@ pub fn not_baked(baked: &[String], text: &str) -> String {
     format!(
         "{text:?} is one prompt. Of its parts, this package, which has no text encoder, knows {known}, \
          and does not know {}: ask for each part by itself, \
-         or package the checkpoint again with all of them in --bake-prompts",
+         or package the checkpoint again with all of them baked",
         list(missing)
     )
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// The prompt asks for something that cannot be.
     #[error("{0}")]
     Prompt(String),
+    /// The prompt is none of those that a package without a text encoder knows.
+    #[error("{0}")]
+    NotBaked(String),
     /// There is no such GPU, or none at all.
     #[error(transparent)]
     Gpu(#[from] sam3_tensor::gpu::GpuError),

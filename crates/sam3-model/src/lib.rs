@@ -34,3 +34,7 @@ pub use segmenter::{
     Segment, Segmenter,
 };
 pub use weights::Weights;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,8 +2,10 @@
 
 pub(crate) mod components;
 mod id_map;
+#[cfg(feature = "draw")]
 mod label;
 mod overlap;
+#[cfg(feature = "draw")]
 mod overlay;
 mod parts;
 mod polygons;
@@ -14,6 +16,7 @@ mod rle;
 use std::ops::Range;
 
 pub use id_map::IdMap;
+#[cfg(feature = "draw")]
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;
 pub(crate) use regions::remove_small_regions;

@@ -19,16 +19,16 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error, FileId, Progress, Result, archive,
     checkpoint::foreign,
-    digest::{self, hex},
+    digest::{hash_of, hex},
     drive,
-    package::{is_package_name, metadata_path},
+    naming::{is_package_name, metadata_path},
     regular,
     staged::{check_name, is_at, lock_patiently, rename_new, sync_folder},
 };
 
 /// Bytes read and written at a time.
 const PIECE: u64 = 1 << 20;
-/// Bytes written between two syncs: the progress then tells what the drive has, not what the memory holds.
+/// Bytes written between two syncs, so that the progress shows what is on the drive and not what is in memory.
 const SYNC_EVERY: u64 = 64 << 20;
 
 /// A file that arrived.
@@ -67,8 +67,8 @@ pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progre
     Ok(copied)
 }
 
-/// The copies match their sources. The list of parts, where there is one, also tells whether the sources are as they
-/// were made, and their digests are known by now.
+/// The copies match their sources. If there is a list of the parts' digests, it also shows whether the sources are still
+/// as they were written; this costs nothing, as the digests of the sources are known by now.
 fn refuse_damaged(jobs: &[Job], copied: &[Copied]) -> Result<()> {
     for job in jobs {
         let Some(lines) = archive::damaged_parts(&job.source, |part| {
@@ -162,23 +162,16 @@ fn partial_name(name: &OsStr) -> OsString {
 
 fn refuse_beyond_fat(jobs: &[Job]) -> Result<()> {
     match jobs.iter().find(|job| job.bytes > drive::FAT_LIMIT) {
-        Some(job) => {
-            let reason = format!(
-                "{} bytes, and the drive is formatted as FAT, which holds files of at most {}: package again \
-                 with --split fat32, or format the drive as exFAT",
-                job.bytes,
-                drive::FAT_LIMIT
-            );
-            Err(Error::Drive {
-                path: job.source.clone(),
-                reason,
-            })
-        }
+        Some(job) => Err(Error::TooLargeForFat {
+            path: job.source.clone(),
+            bytes: job.bytes,
+            limit: drive::FAT_LIMIT,
+        }),
         None => Ok(()),
     }
 }
 
-/// The file, and what is of no use without it or it without.
+/// The file, and the files that belong to it: the other parts of an archive, the metadata of a package.
 fn belonging(file: &Path) -> Result<Vec<PathBuf>> {
     let parts = archive::files(file)?;
     refuse_foreign(&parts[0])?;
@@ -200,13 +193,13 @@ fn refuse_foreign(file: &Path) -> Result<()> {
         return Ok(());
     }
     match foreign(&regular::head(file, ENOUGH)) {
-        Some(foreign) => Err(Error::invalid(file, foreign.to_string())),
+        Some(foreign) => Err(foreign.error(file)),
         None => Ok(()),
     }
 }
 
 impl Job {
-    /// Refuses the source itself, and another file of the name where its length tells already, before the first is copied.
+    /// Refuses to copy a file onto itself or over another file. Called before the first copy, so it compares lengths only.
     fn refuse_another(&self, force: bool) -> Result<()> {
         if FileId::is_same(&self.source, &self.target) {
             return Err(Error::OutputIsInput {
@@ -256,10 +249,10 @@ impl Job {
         };
         if there.is_file() && there.len() == self.bytes {
             progress.stage("comparing", 2 * self.bytes);
-            let source = hash(regular::open(&self.source)?, &self.source, progress)?;
+            let source = hash_of(regular::open(&self.source)?, &self.source, progress)?;
             let target = regular::open(&self.target)?;
             let is_from_drive = drive::forget_cached(&target);
-            if hash(target, &self.target, progress)? == source {
+            if hash_of(target, &self.target, progress)? == source {
                 // Of a copy that was interrupted before the file came some other way.
                 let _ = fs::remove_file(&self.partial);
                 return Ok(Some(self.copied(source, self.bytes, is_from_drive)));
@@ -284,7 +277,7 @@ impl Job {
             let is_from_drive = drive::forget_cached(&file);
             progress.stage("reading back", self.bytes);
             file.rewind().map_err(refused)?;
-            let found = hash(file.try_clone().map_err(refused)?, &self.partial, progress)?;
+            let found = hash_of(file.try_clone().map_err(refused)?, &self.partial, progress)?;
             if found == sha256 {
                 self.keep_executable(&file);
                 // Locked still, so that a run that waits sees that it has another name.
@@ -431,15 +424,6 @@ impl Job {
 fn state(file: &File, path: &Path) -> Result<(u64, Option<SystemTime>)> {
     let metadata = file.metadata().map_err(|source| Error::io("read", path, source))?;
     Ok((metadata.len(), metadata.modified().ok()))
-}
-
-/// Hashes from where the file stands to its end.
-fn hash(file: File, path: &Path, progress: &dyn Progress) -> Result<String> {
-    let advance = |bytes| {
-        progress.advance(bytes);
-        Ok(())
-    };
-    digest::hash(file, advance).map_err(|source| Error::io("read", path, source))
 }
 
 #[cfg(test)]

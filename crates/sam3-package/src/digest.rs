@@ -1,8 +1,13 @@
 //! SHA-256 of files, and digests as text.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    path::Path,
+};
 
 use sha2::{Digest, Sha256};
+
+use crate::{Error, Progress, Result};
 
 /// Bytes read and hashed at a time.
 const PIECE: usize = 1 << 20;
@@ -23,6 +28,15 @@ pub(crate) fn hash(mut source: impl Read, mut seen: impl FnMut(u64) -> io::Resul
         sha.update(&buffer[..read]);
         seen(read as u64)?;
     }
+}
+
+/// Hashes to the end and reports progress; `path` is what an error names.
+pub(crate) fn hash_of(source: impl Read, path: &Path, progress: &dyn Progress) -> Result<String> {
+    let advance = |bytes| {
+        progress.advance(bytes);
+        Ok(())
+    };
+    hash(source, advance).map_err(|source| Error::io("read", path, source))
 }
 
 /// The SHA-256 of all that `source` holds, in lower-case hexadecimal.

@@ -1,5 +1,5 @@
-//! What a drive can take, where the system tells: free space, FAT's limit on a file's size; and reading from the drive
-//! what memory holds, too.
+//! What a drive can take, as far as the system says it: free space, and FAT's limit on a file's size. And how to read a
+//! file from the drive itself although the system has it in memory.
 //!
 //! Free space is known on Unix. The rest is Linux's: elsewhere a file too large for FAT fails while it is written, and
 //! [`forget_cached`] says that it did nothing.
@@ -52,8 +52,8 @@ pub(crate) fn is_fat(_: &Path) -> bool {
     false
 }
 
-/// Lets go of what memory holds of a file that is on disk, so that reading it asks the drive. False where the system
-/// was not asked or refused: what is read then may come from memory.
+/// Drops the cached pages of a file that is on disk, so that the next read comes from the drive. False where the system
+/// cannot do this: then the next read may come from memory.
 pub(crate) fn forget_cached(file: &File) -> bool {
     #[cfg(test)]
     tests::FORGOTTEN.set(tests::FORGOTTEN.get() + 1);

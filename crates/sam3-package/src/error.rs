@@ -1,4 +1,4 @@
-//! The ways a file can be wrong, by who must act.
+//! What can go wrong, sorted by what has to be done about it.
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,32 @@ pub enum Error {
         /// What was expected, what was found, and the next step.
         reason: String,
     },
+    /// The file is of a kind that has nothing to do with packages: a picture, another framework's model.
+    #[error("{}: it is {what}: {next}", path.display())]
+    AnotherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article: "a JPEG picture".
+        what: &'static str,
+        /// What to do about it.
+        next: &'static str,
+    },
+    /// The file has no weights of the name that was asked for.
+    #[error("{}: no weights of that name, {wanted:?}; {}", path.display(), sets_of(sets))]
+    NoSuchWeights {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name that was asked for.
+        wanted: String,
+        /// The names of the weights that it holds; empty where it holds one set without a name.
+        sets: Vec<String>,
+    },
+    /// A new package's name does not tell its format.
+    #[error("{}: a package's name ends in .pth, .pt or .safetensors", path.display())]
+    PackageName {
+        /// The output.
+        path: PathBuf,
+    },
     /// An output cannot be written: disk full, no permission, no such folder.
     #[error("cannot write {}: {source}", path.display())]
     Output {
@@ -40,6 +66,16 @@ pub enum Error {
         /// What was expected, what was found, and the next step.
         reason: String,
     },
+    /// A file is larger than a drive formatted as FAT can hold.
+    #[error("{}: {bytes} bytes, and the drive is formatted as FAT, which holds files of at most {limit}", path.display())]
+    TooLargeForFat {
+        /// The file that is to be carried.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The size of FAT's largest file.
+        limit: u64,
+    },
     /// A drive has less room than what is to be written takes.
     #[error("{}: {needed} bytes are needed, {free} are free", path.display())]
     NoRoom {
@@ -55,10 +91,12 @@ pub enum Error {
     Hub {
         /// The address, or the repository.
         place: String,
-        /// What was expected, what was found, and the next step.
+        /// What was expected and what was found.
         reason: String,
+        /// Of which kind it is, where the caller can do something about it.
+        fault: HubFault,
     },
-    /// What is to be written is what is to be read: the command line names one file twice.
+    /// What is to be written is what is to be read.
     #[error("{}: {reason}", path.display())]
     OutputIsInput {
         /// The output.
@@ -99,12 +137,28 @@ pub enum Error {
     Unrepresentable {
         /// The checkpoint.
         path: PathBuf,
-        /// The precision asked for, as on the command line.
+        /// The precision that was asked for: `fp16`.
         precision: &'static str,
         /// One line a tensor: its name, how many values, the first one and where it stands.
         tensors: Vec<String>,
         /// Some are infinite or no numbers: no precision would keep them.
         not_finite: bool,
+    },
+    /// The archive is a released program's, with no package in it.
+    #[error("{}: it is the archive of the program sam3, with no package in it", path.display())]
+    ProgramAlone {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// A file of an archive would be written through a link, to wherever that leads.
+    #[error("{}: entry {entry:?} would be written through the link {}", path.display(), link.display())]
+    LinkInTheWay {
+        /// The archive.
+        path: PathBuf,
+        /// The file or folder in it.
+        entry: PathBuf,
+        /// The link.
+        link: PathBuf,
     },
     /// The file is sound but carries no digests to check.
     #[error("{}: not a sam3 package, so it carries no digests to check", path.display())]
@@ -120,6 +174,30 @@ pub enum Error {
         /// One line a mismatch: the tensor, expected, found.
         mismatches: Vec<String>,
     },
+}
+
+/// Why a fetch from the Hub failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HubFault {
+    /// The Hub has no such repository.
+    NoRepository,
+    /// The repository has no such revision.
+    NoRevision,
+    /// The Hub wants a token, or the one that was sent has no access.
+    Denied,
+    /// A server that the endpoint redirects to wants a token, and none was given.
+    DeniedElsewhere,
+    /// Nobody answers.
+    Unreachable,
+    /// Nobody answers, and the cache has what an earlier run fetched.
+    UnreachableButCached,
+    /// The cache has no such file, and the Hub must not be asked.
+    NotCached,
+    /// This processor lacks instructions that encryption needs here.
+    NoEncryption,
+    /// Another one: the reason says what to do.
+    Other,
 }
 
 impl Error {
@@ -142,11 +220,18 @@ impl Error {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Io { source, .. } => is_wrong_path(source),
-            Self::Invalid { .. } | Self::Unrepresentable { .. } | Self::NotAPackage { .. } | Self::Mismatch { .. } => {
-                true
-            }
+            Self::Invalid { .. }
+            | Self::AnotherKind { .. }
+            | Self::NoSuchWeights { .. }
+            | Self::Unrepresentable { .. }
+            | Self::ProgramAlone { .. }
+            | Self::LinkInTheWay { .. }
+            | Self::NotAPackage { .. }
+            | Self::Mismatch { .. } => true,
             Self::Output { .. }
             | Self::Drive { .. }
+            | Self::TooLargeForFat { .. }
+            | Self::PackageName { .. }
             | Self::NoRoom { .. }
             | Self::Hub { .. }
             | Self::OutputIsInput { .. }
@@ -170,6 +255,24 @@ pub fn is_wrong_path(error: &std::io::Error) -> bool {
 /// A link that leads to itself, which has no kind of its own yet.
 fn is_loop(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// What a checkpoint holds, where something else was asked for.
+fn sets_of(sets: &[String]) -> String {
+    match sets {
+        [] => "it holds one set of weights, which has no name".to_owned(),
+        sets => format!("it holds those called {}", list_of(sets)),
+    }
+}
+
+/// Some of many words, as a list.
+pub(crate) fn list_of(words: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = words[..words.len().min(SHOWN)].join(", ");
+    if let Some(more @ 1..) = words.len().checked_sub(SHOWN) {
+        text += &format!(" and {more} more");
+    }
+    text
 }
 
 fn plural(count: usize, one: &str, many: &str) -> String {

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Progress, Result, drive, staged::folder_of};
+use crate::{Error, HubFault, Progress, Result, drive, staged::folder_of};
 use answer::Described;
 use cache::Repository;
 use http::Client;
@@ -79,20 +79,18 @@ impl Hub {
         };
         if let Some((link, blob)) = needed.iter().find_map(|name| repository.find_broken(revision, name)) {
             let reason = format!(
-                "{} is a link to {}, which is gone: the cache was cleaned or moved in part. Run this once with a \
-                 network, without --offline and HF_HUB_OFFLINE, to fetch it again, or pass --checkpoint-path",
+                "{} is a link to {}, which is gone: the cache was cleaned or moved in part",
                 link.display(),
                 blob.display()
             );
-            return Err(error(repo, reason));
+            return Err(fault(repo, reason, HubFault::NotCached));
         }
         found.ok_or_else(|| {
             let reason = format!(
-                "no checkpoint of {repo} at {revision} in {}, and --offline or HF_HUB_OFFLINE forbids to fetch it: run this once with a \
-                 network, or pass --checkpoint-path",
+                "no checkpoint of {repo} at {revision} in {}, and the Hub must not be asked for it",
                 self.cache.display()
             );
-            error(repo, reason)
+            fault(repo, reason, HubFault::NotCached)
         })
     }
 
@@ -112,11 +110,14 @@ impl Hub {
         );
         let page = format!("{}/{repo}", self.endpoint.trim_end_matches('/'));
         let described = self.patiently(|| client.describe(&url)).map_err(|failure| {
-            let mut reason = failure.to_string();
-            if let (http::Failure::Passing { .. }, Some(path)) = (failure, repository.find(revision, name)) {
-                reason += &format!("; it was fetched before: --offline takes {}", path.display());
+            let reason = failure.to_string();
+            match (&failure, repository.find(revision, name)) {
+                (http::Failure::Passing { .. }, Some(path)) => {
+                    let reason = format!("{reason}; it was fetched before, to {}", path.display());
+                    fault(&page, reason, HubFault::UnreachableButCached)
+                }
+                _ => fault(&page, reason, failure.fault()),
             }
-            error(&page, reason)
         })?;
         let Some(described) = described else {
             return Ok(None);
@@ -167,7 +168,7 @@ impl Hub {
             let failure = match receive(client, url, &mut partial, &mut size, progress) {
                 Ok(()) => http::Failure::passing("it ended early".to_owned()),
                 Err(http::Failure::Cache(error)) => return Err(error),
-                Err(http::Failure::Final(reason)) => return Err(error(page, reason)),
+                Err(http::Failure::Final(reason, kind)) => return Err(fault(page, reason, kind)),
                 Err(failure) => failure,
             };
             if size == Some(partial.at) {
@@ -209,9 +210,14 @@ impl Hub {
 }
 
 fn error(place: &str, reason: impl Into<String>) -> Error {
+    fault(place, reason, HubFault::Other)
+}
+
+fn fault(place: &str, reason: impl Into<String>, fault: HubFault) -> Error {
     Error::Hub {
         place: place.to_owned(),
         reason: reason.into(),
+        fault,
     }
 }
 

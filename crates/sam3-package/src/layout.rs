@@ -8,6 +8,7 @@ mod known;
 mod prefix;
 mod rules;
 mod settle;
+mod stated;
 mod transformers;
 mod widen;
 
@@ -17,11 +18,13 @@ use serde_json::Value;
 
 use crate::{
     Error, Result,
-    checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, TensorView, byte_len, clip, gather, list_of},
+    checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, TensorView, byte_len, clip, gather, sets::Choice},
+    error::list_of,
 };
 pub use component::{Component, Tasks, is_unused_for_clicks, is_unused_for_images};
 pub(crate) use config::MAX_BYTES as MAX_CONFIG;
 pub(crate) use known::is_part;
+pub use stated::{Backbone, Stated};
 
 /// Whose names a checkpoint uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct StateDict {
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     warnings: Vec<String>,
+    /// What was chosen by the prefixes of the names.
+    choice: Option<Choice>,
     config: Option<Value>,
 }
 
@@ -148,8 +153,9 @@ impl StateDict {
         let prefix::Stripped {
             names,
             warnings: left_out,
+            choice,
         } = prefix::strip(&unwrapped, &raw, checkpoint.wanted())
-            .map_err(|prefixes| invalid(no_such_weights(&checkpoint, &prefixes)))?;
+            .map_err(|prefixes| no_such_weights(&checkpoint, &prefixes))?;
         let mut warnings = checkpoint.warnings().to_vec();
         warnings.extend(list_unread(&checkpoint));
         warnings.extend(left_out);
@@ -180,6 +186,7 @@ impl StateDict {
             entries,
             by_name,
             warnings,
+            choice,
             config,
             checkpoint,
         })
@@ -203,6 +210,15 @@ impl StateDict {
     /// What was ignored or is incomplete, in sentences.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Of several sets of weights in the file, the names of those that were not taken, where nobody asked for one:
+    /// [`open_weights`](Self::open_weights) takes them.
+    pub fn other_weights(&self) -> &[String] {
+        match &self.choice {
+            Some(choice) => &choice.others,
+            None => self.checkpoint.other_weights(),
+        }
     }
 
     /// Why some tensors of the file are not read, a sentence each.
@@ -336,17 +352,11 @@ fn list_unread(checkpoint: &Checkpoint) -> Option<String> {
     (!unread.is_empty()).then(|| format!("not read: {}", list_of(unread)))
 }
 
-fn no_such_weights(checkpoint: &Checkpoint, prefixes: &[String]) -> String {
-    let mut names = checkpoint.sets().to_vec();
-    names.extend_from_slice(prefixes);
-    let wanted = clip(checkpoint.wanted().unwrap_or_default());
-    if names.is_empty() {
-        format!("--weights {wanted}: it holds one set of weights, without a name; leave the flag away")
-    } else {
-        format!(
-            "--weights {wanted}: it holds no weights of that name, but {}",
-            list_of(&names)
-        )
+fn no_such_weights(checkpoint: &Checkpoint, prefixes: &[String]) -> Error {
+    Error::NoSuchWeights {
+        path: checkpoint.path().to_owned(),
+        wanted: clip(checkpoint.wanted().unwrap_or_default()).to_owned(),
+        sets: [checkpoint.sets(), prefixes].concat(),
     }
 }
 

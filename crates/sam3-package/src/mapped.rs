@@ -18,7 +18,7 @@ use crate::Error;
 
 /// The first place in a list of all that ever were. They are never freed, as a signal may come at any time.
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
-/// Held by who changes the list.
+/// Locked while the list is changed.
 static CHANGING: Mutex<()> = Mutex::new(());
 
 /// Addresses, and the file that lies there; none where it was unmapped.
@@ -109,8 +109,8 @@ fn places() -> impl Iterator<Item = &'static Place> {
     std::iter::successors(first(), |place| place.next)
 }
 
-/// The name of the file whose map holds an address, where there is one: a handler of SIGBUS says by it what can no
-/// longer be read.
+/// The name of the file that is mapped at an address. A handler of SIGBUS names with it the file that can no longer be
+/// read.
 ///
 /// Takes no lock and allocates nothing, so a signal handler may call it.
 pub fn mapped_file(address: usize) -> Option<&'static str> {

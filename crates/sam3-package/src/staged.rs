@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, FileId, Result, mapped, package::is_metadata_name};
+use crate::{Error, FileId, Result, mapped, naming::is_metadata_name};
 
 const MARK: &str = ".sam3-tmp-";
 /// Bytes of the target's name that are in the temporary's: together they stay below what a name may have.
@@ -31,8 +31,10 @@ const SHOWN: usize = 64;
 /// The temporary files of this process.
 static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Removes every temporary file of this process, which must be about to end: their writers would write into nothing, and
-/// who wants to create or drop one from now on waits for ever.
+/// Removes every temporary file of this process.
+///
+/// Only for a process that is about to end: writers of these files go on writing to nothing, and a thread that creates or
+/// drops a [`Staged`] from now on blocks for ever.
 pub fn discard_staged() {
     const TRIES: u32 = 100;
     for _ in 0..TRIES {
@@ -48,7 +50,7 @@ pub fn discard_staged() {
         for path in live.iter() {
             let _ = fs::remove_file(path);
         }
-        // Locked for ever: another thread would create a file that nobody removes.
+        // Never unlocked: otherwise another thread could now create a file that nobody removes.
         mem::forget(live);
         return;
     }
@@ -100,7 +102,7 @@ impl Staged {
         let folder = folder_of(target);
         remove_stale(folder);
         let temporary = folder.join(temporary_name(name));
-        // Held meanwhile: a signal in between would find a file that nobody knows.
+        // Locked from before the file is created until it is registered: a signal in between would leave it on the disk.
         let mut live = live();
         let file = create_locked(&temporary).map_err(refused)?;
         live.insert(temporary.clone());
@@ -242,7 +244,7 @@ pub(crate) fn commit_all(files: Vec<Staged>, sync: bool, clear: impl FnOnce() ->
 
 /// Keeps other runs from naming files in these folders until it is dropped.
 fn lock_folders(folders: &BTreeSet<PathBuf>) -> Vec<File> {
-    // Where a folder cannot be opened, two runs at once may mix their files, which `sam3 verify` tells.
+    // Where a folder cannot be opened, two runs at once may mix their files. Verifying the package finds that.
     let open = folders.iter().filter_map(|folder| File::open(folder).ok());
     open.filter(lock_patiently).collect()
 }
@@ -342,7 +344,7 @@ pub(crate) fn lock_patiently(file: &File) -> bool {
     for _ in 0..TRIES {
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
-            // A file system without locks keeps nobody out.
+            // On a file system without locks, every run may write.
             Ok(()) | Err(fs::TryLockError::Error(_)) => return true,
         }
     }

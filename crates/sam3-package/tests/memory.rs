@@ -13,9 +13,9 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 use sam3_package::{
-    Precision, StateDict,
-    archive::{self, contents},
-    package::{Options, draft, verify},
+    Precision, StateDict, contents,
+    package::{Options, draft},
+    unpack, verify,
 };
 
 /// What an input may cost beyond its own size.
@@ -175,9 +175,7 @@ fn check(path: &Path, bytes: &[u8], words: &[&str]) {
         ("verify", &|| verify(path, &()).err().map(|error| error.to_string())),
         ("contents", &|| contents(path).err().map(|error| error.to_string())),
         ("unpack", &|| {
-            archive::unpack(path, &out, true, &())
-                .err()
-                .map(|error| error.to_string())
+            unpack(path, &out, true, &()).err().map(|error| error.to_string())
         }),
     ];
     let mut said = Vec::new();

@@ -15,7 +15,7 @@ use sam3_model::{
 };
 use sam3_package::{
     Error, Precision, Staged, StateDict,
-    archive::{self, Compression},
+    archive::Compression,
     package::{self, Options},
 };
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     })?;
     let tarball = package::archive_path(&package, Compression::Gzip);
     steps.run("verify", || {
-        let verified = package::verify(&tarball, &())?;
+        let verified = sam3_package::verify(&tarball, &())?;
         Ok(format!(
             "{}: {} tensors, every digest right",
             name(&tarball),
@@ -114,7 +114,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         ))
     })?;
     steps.run("unpack", || {
-        let unpacked = archive::unpack(&tarball, &device, true, &())?;
+        let unpacked = sam3_package::unpack(&tarball, &device, true, &())?;
         Ok(format!(
             "{} files into {}, verified on the way",
             unpacked.files.len(),

@@ -8,7 +8,7 @@ use std::{
 use sam3_package::{
     Component, Container, Error, Layout, StateDict, Tasks,
     archive::{self, ExtraFile},
-    package::{Metadata, Tallies, Tally},
+    package::{Metadata, Tallies, Tally, TestRun},
 };
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 }
 
 fn of_archive(path: &Path) -> anyhow::Result<Contents> {
-    let archive::Contents { metadata, extras } = archive::contents(path)?;
+    let sam3_package::Contents { metadata, extras } = sam3_package::contents(path)?;
     let tensors = metadata
         .tensors
         .iter()
@@ -123,7 +123,7 @@ fn of_checkpoint(path: &Path, weights: Option<&str>) -> anyhow::Result<Contents>
         metadata,
         extras: Vec::new(),
         synthesised: source.synthesised().map(str::to_owned).collect(),
-        warnings: source.warnings().to_vec(),
+        warnings: crate::args::warnings(&source),
         tensors: source
             .tensors()
             .map(|t| (t.name.to_owned(), t.dtype.name().to_owned(), t.shape.to_vec()))
@@ -211,11 +211,30 @@ fn about_package(metadata: &Metadata) -> String {
         size(source.bytes),
         metadata.license,
     );
+    if let Some(test) = &metadata.test {
+        text += &about_test(test);
+    }
     if !quantization.worst.is_empty() {
         text += &format!("{} tensors rounded, the five that lost most\n", quantization.changed);
         text += &table(&worst_rows(&quantization.worst));
     }
     text
+}
+
+/// What the package did to the picture that it was tried on.
+fn about_test(test: &TestRun) -> String {
+    let agreement = &test.agreement;
+    let mut text = format!(
+        "  tried on {} with \"{}\" ({}): {} found, {} by the source, {} matched",
+        test.image, test.prompt, test.device, agreement.package_instances, test.source_instances, agreement.matched,
+    );
+    if let Some(iou) = agreement.worst_mask_iou {
+        text += &format!(", lowest mask IoU {iou:.3}");
+    }
+    if let Some(difference) = agreement.largest_score_difference {
+        text += &format!(", largest difference of scores {difference:.4}");
+    }
+    text + "\n"
 }
 
 fn tally_table(tallies: &BTreeMap<String, Tally>) -> String {

@@ -1,25 +1,40 @@
 //! `sam3 manual`: man pages and completions of shells, for those who release the program.
 //!
-//! Behind a feature, so that the first build of a user compiles no crate for it.
+//! Behind a feature, so that the first build of a user compiles no crate for it. No subcommand of [`crate::args`], so
+//! that neither the pages nor the completions name it.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use sam3_package::Error;
 use serde_json::json;
 
-use crate::output::{Output, plain};
+use crate::{
+    args::Global,
+    output::{Output, plain},
+};
 
-/// Files of an earlier run are replaced.
-#[derive(Debug, clap::Args)]
+/// Write man pages and completions of shells. Files of an earlier run are replaced.
+#[derive(Debug, Parser)]
+#[command(name = "sam3 manual")]
 pub struct Args {
     /// The folder to write man/ and completions/ into, made if it is not there
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+impl Args {
+    /// Those of `sam3 manual`; `None` for any other command.
+    pub fn of_process() -> Option<Self> {
+        let words = || env::args_os().skip(1);
+        (words().next()? == "manual").then(|| Self::parse_from(words()))
+    }
 }
 
 /// Runs the command.

@@ -31,7 +31,5 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
-        #[cfg(feature = "manual")]
-        Command::Manual(args) => manual::run(&args, output),
     }
 }

@@ -203,13 +203,13 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     };
     let source = Arc::new(StateDict::open_weights(&checkpoint, args.weights.as_deref())?);
     package::check_outputs(Some(&source), &options)?;
-    for warning in source.warnings() {
+    for warning in &crate::args::warnings(&source) {
         output.warn(warning);
     }
     options.extras = along.extras(&checkpoint, output);
     if source.metadata_json().is_some() {
         // Its damage would get digests of its own.
-        package::verify(&checkpoint, &output.progress())?;
+        sam3_package::verify(&checkpoint, &output.progress())?;
     }
     // A package that can do nothing must not be made: this lists what is missing and reads next to nothing.
     let device = test.as_ref().map_or(Device::Cpu, |test| test.device.clone());

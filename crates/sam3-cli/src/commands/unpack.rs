@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use sam3_package::archive;
 use serde_json::json;
 
 use super::verify::{report, sentence};
@@ -26,7 +25,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let start = Instant::now();
     let progress = output.progress();
-    let unpacked = archive::unpack(&args.archive, &args.directory, args.force, &progress)?;
+    let unpacked = sam3_package::unpack(&args.archive, &args.directory, args.force, &progress)?;
     drop(progress);
     let seconds = start.elapsed().as_secs_f64();
     let files: Vec<_> = unpacked

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use sam3_package::{
     archive::{ExtraFile, Machine},
-    package::{self, Verified},
+    package::Verified,
 };
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for file in &args.files {
         let start = Instant::now();
         let progress = output.progress();
-        let verified = package::verify(file, &progress);
+        let verified = sam3_package::verify(file, &progress);
         drop(progress);
         match verified {
             Ok(verified) => {

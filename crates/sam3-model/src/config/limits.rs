@@ -1,12 +1,14 @@
 //! The largest number of each kind: far above SAM 3's, which stands behind each, and small enough that no product of
 //! them overflows, and that the tables made from them stay below two gigabytes.
 
+use sam3_package::layout::Backbone;
+
 /// Pixels in a side of the input; 1008.
-pub const IMAGE_SIZE: usize = 8192;
+pub const IMAGE_SIZE: usize = Backbone::MAX_IMAGE_SIZE;
 /// Pixels in a side of a patch; 14.
 pub const PATCH_SIZE: usize = 512;
 /// Patches in a side of the image (72), of a window (24) or of the position table (24).
-pub const GRID: usize = 512;
+pub const GRID: usize = Backbone::MAX_GRID;
 /// Width of an encoder; 1024.
 pub const WIDTH: usize = 16384;
 /// Hidden width of a block's MLP; 4736.

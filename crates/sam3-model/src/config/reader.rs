@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sam3_package::{StateDict, package::BAKED_PROMPTS};
+use sam3_package::{
+    StateDict,
+    layout::{Backbone, Stated},
+    package::BAKED_PROMPTS,
+};
 
-use super::{StackConfig, TextConfig, VitConfig, is_sam3, limits, rotary::RotaryTables, stated::Stated};
+use super::{StackConfig, TextConfig, VitConfig, is_sam3, limits, rotary::RotaryTables};
 use crate::{
     error::{Error, Result},
     weights::not_read,
@@ -43,8 +47,10 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(dict: &'a StateDict) -> Self {
-        let stated = Stated::of(dict);
-        Self { dict, stated }
+        Self {
+            dict,
+            stated: Stated::of(dict.config()),
+        }
     }
 
     pub fn vit(&self) -> Result<VitConfig> {
@@ -53,25 +59,31 @@ impl<'a> Reader<'a> {
             self.shape(PATCH_EMBED, [limits::WIDTH, 3, limits::PATCH_SIZE, limits::PATCH_SIZE])?;
         let [mlp, _] = self.shape(FC1, [limits::MLP, limits::WIDTH])?;
         let depth = self.depth(&format!("{TRUNK}blocks."))?;
-        self.stated.agrees(&key("hidden_size"), width)?;
-        self.stated.agrees(&key("num_hidden_layers"), depth)?;
+        self.agrees(&key("hidden_size"), width)?;
+        self.agrees(&key("num_hidden_layers"), depth)?;
+        // All of it is read even where the tables tell: what is wrong there is none of this model's.
+        let stated = self
+            .stated
+            .backbone(width, depth)
+            .map_err(|reason| self.fault(reason))?;
         let rotary = RotaryTables::of(self.dict, depth);
-        let window = self.stated.number(&key("window_size"), limits::GRID)?;
-        let window = window.or(rotary.window).unwrap_or(24);
-        let image_size = self.stated.side(&key("image_size"), limits::IMAGE_SIZE)?;
-        let image_size = image_size.or(rotary.grid.map(|grid| grid * patch_size)).unwrap_or(1008);
-        // Read even where the tables tell: a wrong list is none of this model's.
-        let stated = self.stated.indices(&key("global_attn_indexes"), depth)?;
+        let window = stated.window.or(rotary.window).unwrap_or(Backbone::WINDOW);
+        let of_tables = rotary.grid.map(|grid| grid * patch_size);
+        let image_size = stated.image_size.or(of_tables).unwrap_or(Backbone::IMAGE_SIZE);
         let global_blocks = rotary.global_blocks(window, image_size / patch_size);
         let global_blocks = match global_blocks.map_err(|reason| self.fault(reason))? {
             Some(blocks) => blocks,
-            None => stated.unwrap_or_else(|| [7, 15, 23, 31].into_iter().filter(|&block| block < depth).collect()),
+            None => stated.global_blocks.unwrap_or_else(|| {
+                let blocks = Backbone::GLOBAL_BLOCKS.into_iter();
+                blocks.filter(|&block| block < depth).collect()
+            }),
         };
-        let heads = self.heads("vision_config.backbone_config", width)?;
-        let heads = heads.or(rotary.head_dim.map(|dim| width / dim)).unwrap_or(16);
+        let of_tables = rotary.head_dim.map(|dim| width / dim);
+        let heads = stated.heads.or(of_tables).unwrap_or(Backbone::HEADS);
         rotary.agree(width, heads).map_err(|reason| self.fault(reason))?;
         // SAM 3's own code builds its ViT with 1e-5; the 1e-6 of the published config.json is a slip.
-        let eps = self.stated.fraction(&key("layer_norm_eps"))?;
+        let eps = self.stated.fraction(&key("layer_norm_eps"));
+        let eps = eps.map_err(|reason| self.fault(reason))?;
         Ok(VitConfig {
             heads,
             image_size,
@@ -100,8 +112,8 @@ impl<'a> Reader<'a> {
         let [vocab, width] = self.shape(TOKEN_EMBEDDING, [limits::VOCABULARY, limits::WIDTH])?;
         let [context, _] = self.shape(POSITIONAL_EMBEDDING, [limits::CONTEXT, limits::WIDTH])?;
         let depth = self.depth(&format!("{TEXT}transformer.resblocks."))?;
-        self.stated.agrees("text_config.hidden_size", width)?;
-        self.stated.agrees("text_config.num_hidden_layers", depth)?;
+        self.agrees("text_config.hidden_size", width)?;
+        self.agrees("text_config.num_hidden_layers", depth)?;
         Ok(TextConfig {
             vocab,
             width,
@@ -114,8 +126,8 @@ impl<'a> Reader<'a> {
     /// The layers whose names begin with `prefix`, and the part `config` of the config that is about them.
     pub fn stack(&self, prefix: &str, config: &str) -> Result<StackConfig> {
         let depth = self.depth(prefix)?;
-        self.stated.agrees(&format!("{config}.hidden_size"), self.d_model()?)?;
-        self.stated.agrees(&format!("{config}.num_layers"), depth)?;
+        self.agrees(&format!("{config}.hidden_size"), self.d_model()?)?;
+        self.agrees(&format!("{config}.num_layers"), depth)?;
         Ok(StackConfig {
             depth,
             heads: self.heads(config, limits::D_MODEL)?.unwrap_or(8),
@@ -124,7 +136,13 @@ impl<'a> Reader<'a> {
 
     /// The stated number of attention heads, of which there are no more than channels.
     pub fn heads(&self, config: &str, most: usize) -> Result<Option<usize>> {
-        self.stated.number(&format!("{config}.num_attention_heads"), most)
+        let heads = self.stated.number(&format!("{config}.num_attention_heads"), most);
+        heads.map_err(|reason| self.fault(reason))
+    }
+
+    /// An error where the config states another number than the tensors have.
+    fn agrees(&self, path: &str, found: usize) -> Result<()> {
+        self.stated.agrees(path, found).map_err(|reason| self.fault(reason))
     }
 
     pub fn d_model(&self) -> Result<usize> {

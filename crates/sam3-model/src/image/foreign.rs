@@ -67,7 +67,7 @@ fn by_start(bytes: &[u8]) -> Option<&'static str> {
         (b"SIMPLE  =", "a FITS file; convert it: magick FILE out.png"),
         (
             b"PK\x03\x04",
-            "a zip archive or a PyTorch checkpoint; unpack the one, or give the other to --checkpoint-path",
+            "a zip archive or a PyTorch checkpoint; neither is a picture: unpack the one, take the other as the model",
         ),
     ];
     let found = STARTS
@@ -140,7 +140,7 @@ fn of_text(bytes: &[u8]) -> Option<&'static str> {
 /// Checkpoints and archives.
 fn of_archive(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
-        [_, _, _, _, _, _, 0, 0, b'{', ..] => Some("a safetensors checkpoint; give it to --checkpoint-path"),
+        [_, _, _, _, _, _, 0, 0, b'{', ..] => Some("a safetensors checkpoint, which is a model and no picture"),
         [0x1f, 0x8b, ..]
         | [0x28, 0xb5, 0x2f, 0xfd, ..]
         | [b'7', b'z', 0xbc, 0xaf, ..]
@@ -202,7 +202,7 @@ mod tests {
             (b"P6\n2 2\n255\n", "PBM, PGM or PPM"),
             (b"8BPS\0\x01", "Photoshop"),
             (b"\x93NUMPY\x01\0", "NumPy"),
-            (b"PK\x03\x04\0\0", "--checkpoint-path"),
+            (b"PK\x03\x04\0\0", "a PyTorch checkpoint"),
             (b"\x08\0\0\0\0\0\0\0{\"a\":{}}", "a safetensors checkpoint"),
             (b"\x1f\x8b\x08\0", "an archive"),
             (b"\x28\xb5\x2f\xfd", "an archive"),

@@ -86,7 +86,7 @@ impl<R: Read> BufRead for Ahead<R> {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
-            // Who is told of an interruption may lose its place, as a decoder does: it is no failure here either.
+            // Retried here: a decoder that gets the error would lose its place in the stream.
             let read = loop {
                 match self.source.read(&mut self.buffer) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

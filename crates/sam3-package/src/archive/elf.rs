@@ -1,7 +1,7 @@
 //! The head of an ELF file: which machine a program for Linux is for.
 
 /// Bytes of the header.
-pub(super) const HEADER: usize = 64;
+pub(crate) const HEADER: usize = 64;
 /// Bytes of an entry of the program header table.
 const SEGMENT: usize = 56;
 
@@ -24,7 +24,7 @@ impl Machine {
     }
 
     /// What a file that begins with `head` runs on; else what it is instead, as a clause of a sentence.
-    pub(super) fn of(head: &[u8]) -> Result<Self, String> {
+    pub(crate) fn of(head: &[u8]) -> Result<Self, String> {
         let Some(head) = head.first_chunk::<HEADER>().filter(|head| head.starts_with(b"\x7fELF")) else {
             return Err(format!("is {}, not a program for Linux", other_than_elf(head)));
         };

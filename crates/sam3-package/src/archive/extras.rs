@@ -47,7 +47,7 @@ impl Extra {
     }
 
     /// The most bytes that it may have.
-    pub(super) fn limit(self) -> u64 {
+    pub(crate) fn limit(self) -> u64 {
         match self {
             Self::Program => MAX_PROGRAM,
             Self::ProgramLicense | Self::WeightsLicense => MAX_LICENSE,

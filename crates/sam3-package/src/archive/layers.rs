@@ -16,7 +16,7 @@ const MAX_LAYERS: usize = 2;
 
 /// What a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Compressed(Compression),
     Tar,
 }
@@ -48,7 +48,7 @@ impl Form {
 }
 
 /// The tar in a stream.
-pub(super) fn tar_in<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn tar_in<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut stream: Ahead<Box<dyn Read + 'a>> = Ahead::new(Box::new(source));
     for _ in 0..MAX_LAYERS {
         stream = match Form::of(stream.peek(tar::BLOCK)?) {

@@ -3,19 +3,20 @@
 mod ahead;
 mod bits;
 mod deflate;
-mod elf;
-mod extras;
+pub(crate) mod elf;
+pub(crate) mod entries;
+pub(crate) mod extras;
 mod gzip;
 mod huffman;
-mod layers;
+pub(crate) mod layers;
+pub(crate) mod names;
 mod pieces;
 mod program;
-mod sums;
-mod tar;
+pub(crate) mod sums;
+pub(crate) mod tar;
 #[cfg(test)]
 mod testing;
-mod unpack;
-mod volumes;
+pub(crate) mod volumes;
 mod zstd;
 
 use std::{
@@ -26,11 +27,10 @@ use std::{
 use layers::Form;
 use pieces::Pieces;
 
-use crate::{Error, Progress, Result, checkpoint::foreign, digest, regular};
+use crate::{Error, Progress, Result, checkpoint::foreign, digest::hash_of, regular};
 pub use elf::Machine;
 pub use extras::{Extra, ExtraFile, read_license};
 pub use program::Program;
-pub use unpack::{Contents, Unpacked, contents, unpack, verify};
 use volumes::Volumes;
 pub(crate) use volumes::{Output, first_part, is_archive_name, remove_superseded};
 
@@ -90,15 +90,12 @@ impl<'a> Entry<'a> {
     }
 
     fn sha256(&self, progress: &dyn Progress) -> Result<String> {
-        let advance = |bytes| {
-            progress.advance(bytes);
-            Ok(())
-        };
         match self.content {
-            Content::Memory(bytes) => Ok(digest::hash(bytes, advance).expect("memory is read")),
-            Content::File(path) => File::open(path)
-                .and_then(|file| digest::hash(file, advance))
-                .map_err(|source| Error::io("read", path, source)),
+            Content::Memory(bytes) => hash_of(bytes, Path::new(&self.name), progress),
+            Content::File(path) => {
+                let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
+                hash_of(file, path, progress)
+            }
         }
     }
 
@@ -163,8 +160,8 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(Volumes::find(path)?.files())
 }
 
-/// Of the list of parts at `path`: a line for each part whose SHA-256, as `digest` knows it, is another; `None` where all are right, and for
-/// what is no list.
+/// Compares the list of parts at `path` with the digests that `digest` knows, and returns a line for each part that
+/// differs. `None` where all are right, and where the file is no list of parts.
 ///
 /// # Errors
 /// As [`files`].
@@ -197,18 +194,18 @@ pub fn is_archive(path: &Path) -> bool {
     Form::of_file(volumes.first()).is_some()
 }
 
-/// Names a file that is no archive by its content, with the next step.
-fn what_it_is(path: &Path) -> String {
-    let head = regular::head(path, tar::BLOCK);
+/// Names by its content the `file` that was taken for the archive at `path`, with the next step.
+pub(crate) fn no_archive(path: &Path, file: &Path) -> Error {
+    let head = regular::head(file, tar::BLOCK);
     if let Some(foreign) = foreign(&head) {
-        return foreign.to_string();
+        return foreign.error(path);
     }
-    if head.is_empty() {
+    let reason = if head.is_empty() {
         "it is empty: copy or download it again"
     } else if head.iter().all(|byte| *byte == 0) {
         "it begins with zeros: the copy or download was interrupted"
     } else {
         "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks what is unpacked already"
-    }
-    .to_owned()
+    };
+    Error::invalid(path, reason)
 }

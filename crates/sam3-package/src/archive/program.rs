@@ -9,13 +9,11 @@ use std::{
 
 use super::{
     elf::Machine,
+    entries::{MAX_ENTRIES, check_claim, most, pass_over, read_rest, safe_name, stopped, unreadable},
     extras::{Extra, MAX_PROGRAM, read_license},
     layers::{Form, tar_in},
+    names::{Role, role},
     tar::{self, Kind},
-    unpack::{
-        names::{Role, role},
-        walk::{MAX_ENTRIES, check_claim, most, pass_over, read_rest, safe_name, stopped, unreadable},
-    },
 };
 use crate::{Error, Result, checkpoint::foreign, regular};
 

@@ -32,7 +32,7 @@ fn parse(line: &str) -> Option<(String, String)> {
 ///
 /// # Errors
 /// A clause of a sentence, where the list is not one of exactly these files.
-pub(super) fn compare(list: &[u8], files: &[(&str, &str)]) -> Result<Vec<String>, String> {
+pub(crate) fn compare(list: &[u8], files: &[(&str, &str)]) -> Result<Vec<String>, String> {
     let list = std::str::from_utf8(list).map_err(|_| "is not UTF-8".to_owned())?;
     let mut expected: Vec<Option<String>> = vec![None; files.len()];
     for line in list.lines().filter(|line| !line.trim().is_empty()) {

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 /// Unit of the format.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Longest name taken from a GNU or pax header, and most bytes of a pax header: macOS puts a file's attributes there.
 const MAX_NAME: u64 = 4096;
 const MAX_PAX: u64 = 1 << 20;
@@ -68,14 +68,14 @@ fn number(field: &mut [u8], value: u64) {
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     Folder,
 }
 
 /// One entry's head; its bytes follow in the reader.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub name: String,
     pub kind: Kind,
     pub size: u64,
@@ -83,7 +83,7 @@ pub(super) struct Entry {
 
 /// Why reading stopped: the stream below failed, or what it gave is no archive that this program extracts.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Io(io::Error),
     Refused(String),
 }
@@ -104,7 +104,7 @@ pub(super) fn is_tar(head: &[u8]) -> bool {
         return false;
     };
     const PYTORCH: [&[u8]; 4] = [b"sys_info", b"pickle", b"storages", b"tensors"];
-    // Before POSIX's magic the checksum alone told; of nothing but zeros it is one, too.
+    // Older tars have no magic, only the checksum; a block of zeros has a right checksum, too.
     let is_header = &head[257..262] == b"ustar" || (head[0] != 0 && has_checksum(head));
     is_header && !PYTORCH.contains(&until_zero(&head[..100]))
 }
@@ -117,7 +117,7 @@ fn has_checksum(head: &[u8; BLOCK]) -> bool {
 }
 
 /// Reads the next entry's head, or `None` at the end. The caller has read the previous entry and its padding.
-pub(super) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> {
+pub(crate) fn next_entry(reader: &mut impl Read) -> Result<Option<Entry>, Stop> {
     let (mut long_name, mut long_size) = (None, None);
     for _ in 0..=MAX_EXTENSIONS {
         let mut head = [0; BLOCK];

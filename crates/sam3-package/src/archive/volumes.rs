@@ -17,11 +17,13 @@ use rayon::prelude::*;
 
 use super::{Compression, zstd};
 use crate::{
-    Error, Progress, Result, digest,
+    Error, Progress, Result,
+    digest::hash_of,
     staged::{Staged, check_name, remove_old},
 };
+pub(crate) use read::Volumes;
 pub(crate) use read::is_archive_name;
-pub(super) use read::{Volumes, is_part};
+pub(super) use read::is_part;
 
 /// Three digits count them.
 const MAX_PARTS: usize = 1000;
@@ -157,13 +159,9 @@ fn framed(compression: Compression, lines: &str) -> Vec<u8> {
 }
 
 fn hash(file: &Staged, progress: &dyn Progress) -> Result<String> {
-    let advance = |bytes| {
-        progress.advance(bytes);
-        Ok(())
-    };
-    File::open(file.temporary())
-        .and_then(|open| digest::hash(open, advance))
-        .map_err(|source| Error::io("read", file.temporary(), source))
+    let path = file.temporary();
+    let open = File::open(path).map_err(|source| Error::io("read", path, source))?;
+    hash_of(open, path, progress)
 }
 
 /// Removes the parts of an earlier archive of this name and their list: joined with new ones, they would spoil them.

@@ -1,6 +1,8 @@
 //! Kinds of file that people name where a checkpoint or an archive belongs, told by their first bytes.
 
-use std::fmt;
+use std::path::Path;
+
+use crate::Error;
 
 /// A file of another kind: what it is, and the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +13,14 @@ pub(crate) struct Foreign {
     pub next: &'static str,
 }
 
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it is {}: {}", self.what, self.next)
+impl Foreign {
+    /// Refuses the file.
+    pub fn error(self, path: &Path) -> Error {
+        Error::AnotherKind {
+            path: path.to_owned(),
+            what: self.what,
+            next: self.next,
+        }
     }
 }
 
@@ -116,8 +123,21 @@ fn is_bmp(head: &[u8]) -> bool {
         && matches!(head.get(14), Some(12 | 40..=64 | 108 | 124))
 }
 
+/// As `sha256sum` writes it: a digest, two characters, a name.
+fn is_list_of_digests(text: &[u8]) -> bool {
+    let is_digest = |digest: &[u8]| digest.iter().all(u8::is_ascii_hexdigit);
+    text.split_at_checked(64)
+        .is_some_and(|(digest, rest)| is_digest(digest) && (rest.starts_with(b"  ") || rest.starts_with(b" *")))
+}
+
 fn of_text(head: &[u8]) -> Option<(&'static str, &'static str)> {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    if is_list_of_digests(text) {
+        return Some((
+            "a list of SHA-256 digests",
+            "`sha256sum -c` checks the files that it names",
+        ));
+    }
     let has = |words: &[u8]| text.windows(words.len()).any(|w| w.eq_ignore_ascii_case(words));
     if !text.starts_with(b"<") {
         return None;
@@ -177,6 +197,10 @@ mod tests {
             (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
             (b"\x93NUMPY\x01\0", "a NumPy array (.npy)"),
             (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+            (
+                b"2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  x.tar.gz\n",
+                "a list of SHA-256 digests",
+            ),
         ] {
             let found = foreign(head).unwrap_or_else(|| panic!("expected {what} for {head:?}"));
             assert_eq!(found.what, what, "{head:?}");
@@ -194,6 +218,7 @@ mod tests {
             b"{\"weight_map\": {}}",
             b"\x40\0\0\0\0\0\0\0{\"a\":{}}",
             b"what is this",
+            b"2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
             b"\x08\x03\x12\x05\0\0\0\0\0",
             b"\x08",
             b"BM",

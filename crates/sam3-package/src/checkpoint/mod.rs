@@ -21,6 +21,7 @@ use std::{
 
 use crate::{Error, Result, mapped::Mapped};
 pub(crate) use foreign::foreign;
+use sets::Choice;
 pub use tensor::{Dtype, TensorView};
 pub(crate) use tensor::{Stored, byte_len, gather};
 
@@ -52,6 +53,8 @@ struct Contents {
     metadata: Option<Vec<u8>>,
     /// Names of the sets of weights.
     sets: Vec<String>,
+    /// What was chosen of them, where nobody asked for one.
+    choice: Option<Choice>,
     /// True where the set that was asked for by name is the one that was taken.
     is_wanted: bool,
 }
@@ -104,6 +107,7 @@ pub struct Checkpoint {
     unread: Vec<String>,
     metadata: Option<Vec<u8>>,
     sets: Vec<String>,
+    choice: Option<Choice>,
     wanted: Option<String>,
 }
 
@@ -136,7 +140,7 @@ impl Checkpoint {
     }
 
     fn read(path: &Path, map: Mapped, wanted: Option<&str>) -> Result<Self> {
-        let kind = sniff::sniff(&map).map_err(|reason| Error::invalid(path, reason))?;
+        let kind = sniff::sniff(path, &map)?;
         if kind == sniff::Kind::Json {
             return Self::open_shards(path, map, wanted);
         }
@@ -182,7 +186,7 @@ impl Checkpoint {
         for (number, shard) in shards.iter().enumerate() {
             let shard_path = folder.join(shard);
             let map = map(&shard_path)?;
-            let kind = sniff::sniff(&map).map_err(|reason| Error::invalid(&shard_path, reason))?;
+            let kind = sniff::sniff(&shard_path, &map)?;
             let (found, contents) =
                 read_file(kind, &map, None).map_err(|reason| Error::invalid(&shard_path, reason))?;
             if number > 0 && found != container {
@@ -266,6 +270,7 @@ impl Checkpoint {
             unread: contents.unread.iter().map(sentence).collect(),
             metadata: contents.metadata,
             sets: contents.sets,
+            choice: contents.choice,
             wanted: wanted.filter(|_| !contents.is_wanted).map(str::to_owned),
         }
     }
@@ -293,6 +298,11 @@ impl Checkpoint {
     /// Why some of its tensors are not read, a sentence each; a model that needs none of them runs.
     pub fn unread(&self) -> &[String] {
         &self.unread
+    }
+
+    /// Names of the whole sets of weights that were not taken, where nobody asked for one.
+    pub(crate) fn other_weights(&self) -> &[String] {
+        self.choice.as_ref().map_or(&[], |choice| &choice.others)
     }
 
     /// Names of the sets of weights that the file keeps apart, as `model` and `ema`.
@@ -375,16 +385,6 @@ fn read_file(kind: sniff::Kind, file: &[u8], wanted: Option<&str>) -> Result<(Co
         sniff::Kind::Safetensors => Ok((Container::Safetensors, safetensors::read(file)?)),
         sniff::Kind::Json => Err("it is JSON, where its index names a file of tensors".into()),
     }
-}
-
-/// Some of many words, as a list.
-pub(crate) fn list_of(words: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = words[..words.len().min(SHOWN)].join(", ");
-    if let Some(more @ 1..) = words.len().checked_sub(SHOWN) {
-        text += &format!(" and {more} more");
-    }
-    text
 }
 
 /// Refuses names that would flood or forge a message.

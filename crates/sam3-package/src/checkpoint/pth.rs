@@ -1,7 +1,7 @@
 //! `.pt`/`.pth`: a zip of one pickle (`ARCHIVE/data.pkl`) and one raw entry a storage (`ARCHIVE/data/KEY`).
 //!
-//! The pickle is read as data ([`super::pickle`]); the few calls that mean a tensor are recognised by name. Whatever
-//! else lies beside the tensors is told and left where it is.
+//! The pickle is read as data ([`super::pickle`]); the few calls that mean a tensor are recognised by name.
+//! Everything else beside the tensors is ignored, with a warning that lists it.
 
 mod foreign_zip;
 mod rebuild;
@@ -14,15 +14,15 @@ use std::{
 };
 
 use super::{
-    Contents, MAX_TENSORS, check_name, clip, list_of,
+    Contents, MAX_TENSORS, check_name, clip,
     pickle::{Node, Pickle, Value},
     tensor::Stored,
     zip,
 };
-use crate::package::MAX_METADATA_BYTES;
-
-/// Where our packages keep their metadata, after the archive's name.
-const METADATA: &str = "sam3_metadata.json";
+use crate::{
+    error::list_of,
+    naming::{MAX_METADATA_BYTES, RECORD},
+};
 
 /// Lists the tensors of a mapped PyTorch zip.
 ///
@@ -61,10 +61,10 @@ pub(super) fn read(file: &[u8], wanted: Option<&str>) -> Result<Contents, String
             ));
         }
     }
-    let metadata = by_name.get(METADATA).cloned();
+    let metadata = by_name.get(RECORD).cloned();
     if let Some(large) = metadata.clone().filter(|range| range.len() as u64 > MAX_METADATA_BYTES) {
         return Err(format!(
-            "its {METADATA} has {} bytes; at most {MAX_METADATA_BYTES} are read",
+            "its {RECORD} has {} bytes; at most {MAX_METADATA_BYTES} are read",
             large.len()
         ));
     }
@@ -72,10 +72,11 @@ pub(super) fn read(file: &[u8], wanted: Option<&str>) -> Result<Contents, String
     let reader = Reader::new(&parsed, Some(&by_name), file.len());
     let chosen = reader.weights(wanted)?;
     let mut listed = reader.tensors(chosen.entries)?;
-    listed.warnings.extend(chosen.note);
+    listed.warnings.extend(chosen.choice.as_ref().map(ToString::to_string));
     Ok(Contents {
         metadata: metadata.map(|range| file[range].to_vec()),
         sets: chosen.sets,
+        choice: chosen.choice,
         is_wanted: chosen.is_wanted,
         ..listed
     })
@@ -119,7 +120,7 @@ struct Reader<'p, 'f> {
 
 /// Why a tensor is not listed.
 enum Fault {
-    /// It is of a kind that is not read: told, and left out.
+    /// It is of a kind that is not read: it is left out, with a warning.
     Unread(String),
     /// It says what cannot be so: the file is damaged, or lies.
     Lie(String),

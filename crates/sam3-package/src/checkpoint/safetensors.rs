@@ -4,18 +4,19 @@
 //! name it keeps the last without a word, and it loses the order of the file. Everything its documentation promises
 //! about offsets is checked here too. Format: <https://github.com/huggingface/safetensors#format>.
 
-use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::{
     Contents, MAX_RANK, MAX_TENSORS, check_name, clip,
     tensor::{Dtype, Stored, byte_len},
 };
-use crate::package::FORMAT;
+use crate::naming::FORMAT;
 
 /// A header of 1797 tensors takes 0.25 MB, that of a package twice as much.
 pub(crate) const MAX_HEADER: u64 = 12 << 20;
@@ -90,12 +91,21 @@ struct Listed {
 
 /// Parses a header; the tensors' bytes, which begin at `start`, must follow each other without a gap.
 fn list(header: &[u8], start: usize) -> Result<Listed, String> {
-    let header: Header = serde_json::from_slice(header)
-        .map_err(|e| format!("its header is malformed ({e}): copy or download it again"))?;
-    let mut tensors = Vec::with_capacity(header.tensors.len());
+    let malformed = |e: serde_json::Error| format!("its header is malformed ({e}): copy or download it again");
+    // Their values are of two kinds, by their names.
+    let header: ByName<&RawValue> = serde_json::from_slice(header).map_err(malformed)?;
+    let mut metadata = None;
+    let mut tensors = Vec::with_capacity(header.0.len());
     let mut unread = Vec::new();
-    let mut places = Vec::with_capacity(header.tensors.len());
-    for (name, info) in header.tensors {
+    let mut places = Vec::with_capacity(header.0.len());
+    for (name, value) in header.0 {
+        if name == "__metadata__" {
+            metadata = serde_json::from_str::<Metadata>(value.get())
+                .map_err(malformed)?
+                .sam3_metadata;
+            continue;
+        }
+        let info: Info = serde_json::from_str(value.get()).map_err(malformed)?;
         let [begin, end] = info.data_offsets;
         let shape = info.shape.0;
         let Some(dtype) = Dtype::from_safetensors(&info.dtype) else {
@@ -141,7 +151,7 @@ fn list(header: &[u8], start: usize) -> Result<Listed, String> {
         tensors,
         unread,
         places: places.into_iter().map(|(place, _)| place).collect(),
-        metadata: header.metadata,
+        metadata,
         end: at,
     })
 }
@@ -183,12 +193,6 @@ pub(super) fn read_index(text: &[u8]) -> Result<Vec<(String, String)>, String> {
     Ok(index.weight_map.0)
 }
 
-struct Header {
-    tensors: Vec<(String, Info)>,
-    /// `__metadata__["sam3_metadata"]`
-    metadata: Option<String>,
-}
-
 #[derive(Deserialize)]
 struct Info {
     dtype: String,
@@ -201,60 +205,32 @@ struct Shape(Vec<usize>);
 
 impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Shape;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of at most {MAX_RANK} sizes")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
-                let mut shape = Vec::new();
-                while let Some(extent) = seq.next_element()? {
-                    if shape.len() == MAX_RANK {
-                        return Err(de::Error::custom(format_args!("a shape has more than {MAX_RANK} axes")));
-                    }
-                    shape.push(extent);
-                }
-                Ok(Shape(shape))
-            }
-        }
-        deserializer.deserialize_seq(V)
+        deserializer.deserialize_seq(ShapeVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Header;
+struct ShapeVisitor;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut header = Header {
-                    tensors: Vec::new(),
-                    metadata: None,
-                };
-                let mut names = HashSet::new();
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    next_name(&name, &mut names)?;
-                    if name == "__metadata__" {
-                        header.metadata = map.next_value::<Metadata>()?.sam3_metadata;
-                    } else {
-                        header.tensors.push((name.into_owned(), map.next_value()?));
-                    }
-                }
-                Ok(header)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_RANK} sizes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+        let mut shape = Vec::new();
+        while let Some(extent) = seq.next_element()? {
+            if shape.len() == MAX_RANK {
+                return Err(de::Error::custom(format_args!("a shape has more than {MAX_RANK} axes")));
             }
+            shape.push(extent);
         }
-        deserializer.deserialize_map(V)
+        Ok(Shape(shape))
     }
 }
 
+/// The value of `__metadata__`.
 #[derive(Deserialize)]
 struct Metadata {
     sam3_metadata: Option<String>,
@@ -262,32 +238,35 @@ struct Metadata {
 
 #[derive(Deserialize)]
 struct Index {
-    weight_map: WeightMap,
+    weight_map: ByName<String>,
 }
 
-struct WeightMap(Vec<(String, String)>);
+/// An object whose keys are names of tensors, each once and in the file's order.
+struct ByName<V>(Vec<(String, V)>);
 
-impl<'de> Deserialize<'de> for WeightMap {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for ByName<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = WeightMap;
+        deserializer.deserialize_map(NamesVisitor(PhantomData))
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensor names and file names")
-            }
+struct NamesVisitor<V>(PhantomData<V>);
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WeightMap, A::Error> {
-                let mut entries = Vec::new();
-                let mut names = HashSet::new();
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    next_name(&name, &mut names)?;
-                    entries.push((name.into_owned(), map.next_value()?));
-                }
-                Ok(WeightMap(entries))
-            }
+impl<'de, V: Deserialize<'de>> Visitor<'de> for NamesVisitor<V> {
+    type Value = ByName<V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the names of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            next_name(&name, &mut names)?;
+            entries.push((name.into_owned(), map.next_value()?));
         }
-        deserializer.deserialize_map(V)
+        Ok(ByName(entries))
     }
 }
 

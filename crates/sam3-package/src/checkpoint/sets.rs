@@ -1,6 +1,8 @@
 //! Which of several sets of weights in one file is taken: the model's own, its moving average, a teacher's.
 
-use super::list_of;
+use std::fmt;
+
+use crate::error::list_of;
 
 /// Names of the model's own weights, the most usual first.
 const OWN: [&str; 7] = [
@@ -54,21 +56,37 @@ pub(crate) fn others(sets: &[Set], taken: usize) -> Vec<&str> {
         .collect()
 }
 
-/// What to tell where one of several was taken and nobody asked for it.
-pub(crate) fn note(sets: &[Set], taken: usize) -> Option<String> {
-    let others = others(sets, taken);
-    let first = *others.first()?;
-    let taken = match sets[taken].name.as_str() {
-        "" => "those without a name were".to_owned(),
-        name => format!("\"{name}\" was"),
-    };
-    let quoted: Vec<String> = others.iter().map(|name| format!("\"{name}\"")).collect();
-    Some(format!(
-        "it holds {} sets of weights: {taken} taken, not {} (--weights {first} takes {})",
-        others.len() + 1,
-        list_of(&quoted),
-        if others.len() == 1 { "the other" } else { "that one" }
-    ))
+/// What was chosen where there were several sets and nobody asked for one.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    taken: String,
+    /// Names of the whole sets that were left.
+    pub others: Vec<String>,
+}
+
+impl Choice {
+    /// None where there was nothing else to take.
+    pub fn of(sets: &[Set], taken: usize) -> Option<Self> {
+        let others: Vec<String> = others(sets, taken).into_iter().map(str::to_owned).collect();
+        let taken = sets[taken].name.clone();
+        (!others.is_empty()).then_some(Self { taken, others })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = match self.taken.as_str() {
+            "" => "those without a name were".to_owned(),
+            name => format!("\"{name}\" was"),
+        };
+        let quoted: Vec<String> = self.others.iter().map(|name| format!("\"{name}\"")).collect();
+        let count = self.others.len() + 1;
+        write!(
+            f,
+            "it holds {count} sets of weights: {taken} taken, not {}",
+            list_of(&quoted)
+        )
+    }
 }
 
 fn rank(name: &str) -> usize {
@@ -132,7 +150,12 @@ mod tests {
             assert_eq!(choose(&sets, Some(wanted)), index, "{wanted}");
         }
         assert_eq!(others(&sets, 0), ["ema.module", "callbacks.swa"]);
-        assert!(note(&sets, 0).unwrap().contains("--weights ema.module"));
-        assert_eq!(note(&sets[..1], 0), None);
+        let choice = Choice::of(&sets, 0).unwrap();
+        assert_eq!(choice.others, ["ema.module", "callbacks.swa"]);
+        assert_eq!(
+            choice.to_string(),
+            "it holds 3 sets of weights: \"model\" was taken, not \"ema.module\", \"callbacks.swa\""
+        );
+        assert!(Choice::of(&sets[..1], 0).is_none());
     }
 }

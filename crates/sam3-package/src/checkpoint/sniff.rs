@@ -1,6 +1,9 @@
 //! What a file is, from its first bytes; and, where it is something else, what to do about it.
 
+use std::path::Path;
+
 use super::{clip, foreign, safetensors};
+use crate::{Error, Result};
 
 /// The forms a checkpoint comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +20,7 @@ const LEGACY: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 const RESAVE: &str = "open it in Python with a current torch and torch.save its state dict again";
 
 /// Decides by content alone.
-pub(super) fn sniff(file: &[u8]) -> Result<Kind, String> {
+pub(super) fn sniff(path: &Path, file: &[u8]) -> Result<Kind> {
     if file.starts_with(b"PK\x03\x04") {
         return Ok(Kind::Zip);
     }
@@ -27,7 +30,11 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, String> {
     if file.trim_ascii_start().starts_with(b"{") {
         return Ok(Kind::Json);
     }
-    Err(what_it_is(file))
+    let head = &file[..file.len().min(512)];
+    Err(match foreign(head) {
+        Some(foreign) if !is_tar(file) => foreign.error(path),
+        _ => Error::invalid(path, what_it_is(file)),
+    })
 }
 
 fn what_it_is(file: &[u8]) -> String {
@@ -37,7 +44,7 @@ fn what_it_is(file: &[u8]) -> String {
     if file.starts_with(&[0x80]) && file.get(1).is_some_and(|v| (2..=5).contains(v)) {
         return format!("it is a bare Python pickle, which is not read: {RESAVE}");
     }
-    if file.get(257..262) == Some(b"ustar") {
+    if is_tar(file) {
         return if legacy_tar(file) {
             format!("it is a PyTorch file of the tar form used before torch 0.2, which is not read: {RESAVE}")
         } else {
@@ -46,9 +53,6 @@ fn what_it_is(file: &[u8]) -> String {
     }
     if file.starts_with(&[0x1f, 0x8b]) || file.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         return "it is a compressed archive: unpack it first (sam3 unpack) and name the checkpoint in it".into();
-    }
-    if let Some(foreign) = foreign(&file[..file.len().min(512)]) {
-        return foreign.to_string();
     }
     let head = &file[..file.len().min(4096)];
     if head.iter().all(|&b| b == 0) {
@@ -71,6 +75,10 @@ fn text_of(head: &[u8]) -> Option<&str> {
         .ok()
         .filter(|text| text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace()))?;
     text.lines().map(str::trim).find(|line| !line.is_empty()).map(clip)
+}
+
+fn is_tar(file: &[u8]) -> bool {
+    file.get(257..262) == Some(b"ustar")
 }
 
 fn legacy_tar(file: &[u8]) -> bool {

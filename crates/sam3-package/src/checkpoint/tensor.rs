@@ -35,65 +35,98 @@ pub enum Dtype {
     C32,
 }
 
-/// Dtype, bytes per element, safetensors' name, PyTorch's name, PyTorch's typed storage.
-#[rustfmt::skip]
-const DTYPES: [(Dtype, usize, &str, &str, &str); 18] = [
-    (Dtype::F32,     4, "F32",     "float32",        "FloatStorage"),
-    (Dtype::F16,     2, "F16",     "float16",        "HalfStorage"),
-    (Dtype::BF16,    2, "BF16",    "bfloat16",       "BFloat16Storage"),
-    (Dtype::I8,      1, "I8",      "int8",           "CharStorage"),
-    (Dtype::C64,     8, "C64",     "complex64",      "ComplexFloatStorage"),
-    (Dtype::F64,     8, "F64",     "float64",        "DoubleStorage"),
-    (Dtype::I64,     8, "I64",     "int64",          "LongStorage"),
-    (Dtype::I32,     4, "I32",     "int32",          "IntStorage"),
-    (Dtype::I16,     2, "I16",     "int16",          "ShortStorage"),
-    (Dtype::U8,      1, "U8",      "uint8",          "ByteStorage"),
-    (Dtype::U16,     2, "U16",     "uint16",         ""),
-    (Dtype::U32,     4, "U32",     "uint32",         ""),
-    (Dtype::U64,     8, "U64",     "uint64",         ""),
-    (Dtype::Bool,    1, "BOOL",    "bool",           "BoolStorage"),
-    (Dtype::C128,   16, "C128",    "complex128",     "ComplexDoubleStorage"),
-    (Dtype::F8E4M3,  1, "F8_E4M3", "float8_e4m3fn",  ""),
-    (Dtype::F8E5M2,  1, "F8_E5M2", "float8_e5m2",    ""),
-    (Dtype::C32,     4, "C32",     "complex32",      ""),
-];
+/// What an element type is called, and how large it is.
+struct Names {
+    size: usize,
+    safetensors: &'static str,
+    torch: &'static str,
+    /// PyTorch's typed storage; newer types have none.
+    storage: Option<&'static str>,
+}
+
+/// One row of the table below.
+const fn row(size: usize, safetensors: &'static str, torch: &'static str, storage: Option<&'static str>) -> Names {
+    Names {
+        size,
+        safetensors,
+        torch,
+        storage,
+    }
+}
 
 impl Dtype {
-    fn row(self) -> &'static (Dtype, usize, &'static str, &'static str, &'static str) {
-        // The table lists the variants in declaration order; a test holds it to that.
-        &DTYPES[self as usize]
+    const ALL: [Self; 18] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::I8,
+        Self::C64,
+        Self::F64,
+        Self::I64,
+        Self::I32,
+        Self::I16,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::Bool,
+        Self::C128,
+        Self::F8E4M3,
+        Self::F8E5M2,
+        Self::C32,
+    ];
+
+    #[rustfmt::skip]
+    const fn names(self) -> Names {
+        match self {
+            Self::F32 =>   row(4,  "F32",     "float32",       Some("FloatStorage")),
+            Self::F16 =>   row(2,  "F16",     "float16",       Some("HalfStorage")),
+            Self::BF16 =>  row(2,  "BF16",    "bfloat16",      Some("BFloat16Storage")),
+            Self::I8 =>    row(1,  "I8",      "int8",          Some("CharStorage")),
+            Self::C64 =>   row(8,  "C64",     "complex64",     Some("ComplexFloatStorage")),
+            Self::F64 =>   row(8,  "F64",     "float64",       Some("DoubleStorage")),
+            Self::I64 =>   row(8,  "I64",     "int64",         Some("LongStorage")),
+            Self::I32 =>   row(4,  "I32",     "int32",         Some("IntStorage")),
+            Self::I16 =>   row(2,  "I16",     "int16",         Some("ShortStorage")),
+            Self::U8 =>    row(1,  "U8",      "uint8",         Some("ByteStorage")),
+            Self::U16 =>   row(2,  "U16",     "uint16",        None),
+            Self::U32 =>   row(4,  "U32",     "uint32",        None),
+            Self::U64 =>   row(8,  "U64",     "uint64",        None),
+            Self::Bool =>  row(1,  "BOOL",    "bool",          Some("BoolStorage")),
+            Self::C128 =>  row(16, "C128",    "complex128",    Some("ComplexDoubleStorage")),
+            Self::F8E4M3 =>row(1,  "F8_E4M3", "float8_e4m3fn", None),
+            Self::F8E5M2 =>row(1,  "F8_E5M2", "float8_e5m2",   None),
+            Self::C32 =>   row(4,  "C32",     "complex32",     None),
+        }
     }
 
     /// Bytes of one element.
     pub fn size(self) -> usize {
-        self.row().1
+        self.names().size
     }
 
     /// The name safetensors and our metadata use: `F32`, `BF16`, `C64`.
     pub fn name(self) -> &'static str {
-        self.row().2
+        self.names().safetensors
     }
 
     pub(super) fn from_safetensors(name: &str) -> Option<Self> {
-        DTYPES.iter().find(|row| row.2 == name).map(|row| row.0)
+        Self::ALL.into_iter().find(|dtype| dtype.names().safetensors == name)
     }
 
     /// From `torch.float32`'s last part.
     pub(super) fn from_torch(name: &str) -> Option<Self> {
-        DTYPES.iter().find(|row| row.3 == name).map(|row| row.0)
+        Self::ALL.into_iter().find(|dtype| dtype.names().torch == name)
     }
 
     /// The typed storage whose class tells PyTorch the type; `None` for a type that has none.
     pub(crate) fn storage(self) -> Option<&'static str> {
-        Some(self.row().4).filter(|class| !class.is_empty())
+        self.names().storage
     }
 
     /// From the class of a typed storage, `FloatStorage`.
     pub(super) fn from_storage(class: &str) -> Option<Self> {
-        DTYPES
-            .iter()
-            .find(|row| !row.4.is_empty() && row.4 == class)
-            .map(|row| row.0)
+        Self::ALL.into_iter().find(|dtype| dtype.names().storage == Some(class))
     }
 }
 
@@ -208,10 +241,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dtype_table_is_in_declaration_order() {
-        for (i, row) in DTYPES.iter().enumerate() {
-            assert_eq!(row.0 as usize, i, "{:?}", row.0);
+    fn every_type_is_found_by_each_of_its_names() {
+        for dtype in Dtype::ALL {
+            let names = dtype.names();
+            assert_eq!(Dtype::from_safetensors(names.safetensors), Some(dtype));
+            assert_eq!(Dtype::from_torch(names.torch), Some(dtype));
+            if let Some(class) = names.storage {
+                assert_eq!(Dtype::from_storage(class), Some(dtype));
+            }
         }
+        assert_eq!(Dtype::from_storage(""), None);
     }
 
     #[test]

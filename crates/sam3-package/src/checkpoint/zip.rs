@@ -115,6 +115,12 @@ fn find_directory(file: &[u8]) -> Result<Directory, String> {
         .rev()
         .find(|&i| file[i..].starts_with(END))
         .ok_or("the zip directory at its end is missing: the file is cut off")?;
+    let comment = usize::from(u16_at(file, end + 20).unwrap_or(0));
+    if let Some(more @ 1..) = file.len().checked_sub(end + 22 + comment) {
+        return Err(format!(
+            "it has {more} bytes after the end of its zip: bytes were added in copying, so copy or download it again"
+        ));
+    }
     let mut disks = (
         u32::from(u16_at(file, end + 4).unwrap_or(0)),
         u32::from(u16_at(file, end + 6).unwrap_or(0)),

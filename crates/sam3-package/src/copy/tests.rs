@@ -196,7 +196,7 @@ fn what_fat_cannot_hold_is_named_with_the_way_out() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("big.tar.gz") && error.contains("--split fat32"),
+        error.contains("big.tar.gz") && error.contains("formatted as FAT"),
         "{error}"
     );
 }

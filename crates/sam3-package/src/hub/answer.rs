@@ -21,8 +21,8 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// Reads the headers of an answer to `HEAD`. `commit` was told on the way to this answer; `from_hub` is false for
-    /// one from a place that the Hub redirects to, whose `ETag` may be anything.
+    /// Reads the headers of an answer to `HEAD`. `commit` is what an earlier answer said, before a redirect. `from_hub` is
+    /// false for an answer of another server that the Hub redirects to: its `ETag` may be anything.
     ///
     /// # Errors
     /// A sentence about the header that is missing.
@@ -49,7 +49,7 @@ impl Described {
             sha256: Some(key.to_ascii_lowercase()).filter(|key| is_promise && is_sha256(key)),
             key,
             size: number(headers, "x-linked-size").or_else(|| {
-                // That of a redirect is the length of its own text, a compressed one is not the file's.
+                // A redirect states the length of its own text, and a compressed answer that of the compressed bytes.
                 let is_length = !is_redirect && !headers.contains_key("content-encoding");
                 number(headers, "content-length").filter(|_| is_length)
             }),

@@ -15,25 +15,30 @@ use super::{
     tls,
     uri::{self, Origin},
 };
-use crate::{Error, Result};
+use crate::{Error, HubFault, Result};
 
-/// The longest wait that a server is granted; the Hub's limits are counted by five minutes.
+/// The longest time that a server may ask to wait. The Hub counts its limits in windows of five minutes.
 const MAX_WAIT: Duration = Duration::from_secs(300);
-/// A request is sent on so many times, and then leads in circles.
+/// More redirects than this are taken for a circle.
 const MAX_REDIRECTS: u32 = 10;
-/// Besides the endpoint, these may be told the token: it is theirs, and a mirror may redirect to them.
+/// The Hub's own addresses, which get the token as the endpoint does: the token is theirs, and a mirror may redirect to
+/// them.
 const HUBS: [&str; 2] = ["https://huggingface.co", "https://hf.co"];
 
 const NO_TLS: &str = "this processor lacks the instructions that TLS needs here (on x86-64 AES, AVX2 and ADX, on \
-                      ARM AES and SHA2): fetch the checkpoint on another machine and pass --checkpoint-path";
+                      ARM AES and SHA2)";
 
 /// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Trying again may help, after a while where the server says so.
-    Passing { reason: String, after: Option<Duration> },
+    Passing {
+        reason: String,
+        fault: HubFault,
+        after: Option<Duration>,
+    },
     /// It will not.
-    Final(String),
+    Final(String, HubFault),
     /// The cache cannot be written.
     Cache(Error),
 }
@@ -41,7 +46,7 @@ pub(super) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Passing { reason, .. } | Self::Final(reason) => f.write_str(reason),
+            Self::Passing { reason, .. } | Self::Final(reason, _) => f.write_str(reason),
             Self::Cache(error) => error.fmt(f),
         }
     }
@@ -49,7 +54,24 @@ impl fmt::Display for Failure {
 
 impl Failure {
     pub fn passing(reason: String) -> Self {
-        Self::Passing { reason, after: None }
+        Self::Passing {
+            reason,
+            fault: HubFault::Other,
+            after: None,
+        }
+    }
+
+    /// One that lasts, and whose reason says what to do.
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Self::Final(reason.into(), HubFault::Other)
+    }
+
+    /// Of which kind it is.
+    pub fn fault(&self) -> HubFault {
+        match self {
+            Self::Passing { fault, .. } | Self::Final(_, fault) => *fault,
+            Self::Cache(_) => HubFault::Other,
+        }
     }
 
     /// How long to wait before trying again, where one would wait `usual` of one's own accord.
@@ -82,13 +104,15 @@ pub(super) struct Client {
 
 impl Client {
     pub fn new(hub: &Hub) -> Result<Self> {
-        let refused = |reason: &str| Error::Hub {
+        let refused = |reason: &str, fault| Error::Hub {
             place: hub.endpoint.clone(),
             reason: reason.to_owned(),
+            fault,
         };
         let Some(endpoint) = Origin::of(&hub.endpoint) else {
             return Err(refused(
                 "expected an address that begins with https://, such as https://huggingface.co",
+                HubFault::Other,
             ));
         };
         let roots = match &hub.certificates {
@@ -97,7 +121,7 @@ impl Client {
         };
         let tls = tls::config(roots);
         if endpoint.is_encrypted() && tls.is_none() {
-            return Err(refused(NO_TLS));
+            return Err(refused(NO_TLS, HubFault::NoEncryption));
         }
         let encrypts = tls.is_some();
         let agent = Agent::config_builder()
@@ -139,8 +163,8 @@ impl Client {
                 continue;
             }
             if next.is_none() && status == StatusCode::NOT_FOUND && url != asked && self.may_know_token(&url) {
-                let reason = format!("it redirects to {url}, which does not exist: check HF_ENDPOINT and --repo");
-                return Err(Failure::Final(reason));
+                let reason = format!("it redirects to {url}, which does not exist: check HF_ENDPOINT");
+                return Err(Failure::Final(reason, HubFault::NoRepository));
             }
             if next.is_none() && !status.is_success() {
                 return Err(self.refusal(&response, &url));
@@ -148,7 +172,7 @@ impl Client {
             let described = Described::of(headers, commit, next.is_some(), self.may_know_token(&url));
             return described.map(Some).map_err(|reason| {
                 let place = Origin::of(&url).map_or(url, |origin| origin.to_string());
-                Failure::Final(format!("the answer of {place} is not a Hub's: {reason}"))
+                Failure::lasting(format!("the answer of {place} is not a Hub's: {reason}"))
             });
         }
         Err(circle(&url))
@@ -200,7 +224,7 @@ impl Client {
             .is_some_and(|encoding| encoding != "identity")
         {
             let reason = "the bytes came compressed, which was not asked for: check HF_ENDPOINT and the proxy";
-            return Err(Failure::Final(reason.to_owned()));
+            return Err(Failure::lasting(reason));
         }
         Ok(Bytes {
             reader: Box::new(response.into_body().into_reader()),
@@ -209,10 +233,10 @@ impl Client {
         })
     }
 
-    /// Sends a request, with the token to whom it is for.
+    /// Sends a request; adds the token for the servers that may know it.
     fn ask(&self, mut request: RequestBuilder<WithoutBody>, url: &str) -> Result<Response<Body>, Failure> {
         if !self.encrypts && Origin::of(url).is_some_and(|origin| origin.is_encrypted()) {
-            return Err(Failure::Final(NO_TLS.to_owned()));
+            return Err(Failure::Final(NO_TLS.to_owned(), HubFault::NoEncryption));
         }
         if let Some(value) = self.authorization.as_ref().filter(|_| self.may_know_token(url)) {
             request = request.header("Authorization", value);
@@ -240,48 +264,53 @@ impl Client {
         } else {
             "no token was sent"
         };
-        let login = "then pass --token, set HF_TOKEN or run `hf auth login`";
         match (status.as_u16(), code) {
-            (_, Some("GatedRepo")) => {
-                Failure::Final(format!("it is gated and {token}: ask for access on that page, {login}"))
+            (_, Some("GatedRepo")) => Failure::Final(format!("it is gated and {token}"), HubFault::Denied),
+            (401 | 403, _) => {
+                let reason = format!("access was denied ({status}; {token}), or there is nothing of that name");
+                Failure::Final(reason, HubFault::Denied)
             }
-            (401 | 403, _) => Failure::Final(format!(
-                "access was denied ({status}; {token}): check the name, ask for access on that page, {login}"
-            )),
-            (404, Some("RevisionNotFound")) => Failure::Final("it has no such revision: check --revision".to_owned()),
-            (404, _) => Failure::Final("it does not exist: check --repo and --revision".to_owned()),
+            (404, Some("RevisionNotFound")) => {
+                Failure::Final("it has no such revision".to_owned(), HubFault::NoRevision)
+            }
+            (404, _) => Failure::Final("it does not exist".to_owned(), HubFault::NoRepository),
             (408 | 425 | 429 | 500..=599, _) => {
                 // In seconds; the other form, a date, is left to the usual wait.
                 let after = answer::number(response.headers(), "retry-after");
                 let reason = format!("the server answered {status}");
                 match after.map(Duration::from_secs) {
-                    Some(after) if after > MAX_WAIT => Failure::Final(format!(
+                    Some(after) if after > MAX_WAIT => Failure::lasting(format!(
                         "{reason} and asks to wait {} s: run this again then",
                         after.as_secs()
                     )),
-                    after => Failure::Passing { reason, after },
+                    after => Failure::Passing {
+                        reason,
+                        fault: HubFault::Other,
+                        after,
+                    },
                 }
             }
-            _ => Failure::Final(format!("the server answered {status}")),
+            _ => Failure::lasting(format!("the server answered {status}")),
         }
     }
 
-    /// A refusal by a server that the endpoint redirects to, and that was not told the token.
+    /// A refusal by a server that the endpoint redirects to. It did not get the token.
     fn denied_elsewhere(&self, status: StatusCode, url: &str) -> Failure {
         let (endpoint, place) = (
             &self.endpoint,
             Origin::of(url).map_or(url.to_owned(), |o| o.to_string()),
         );
-        Failure::Final(match self.authorization {
-            Some(_) => format!(
+        match self.authorization {
+            Some(_) => Failure::lasting(format!(
                 "{endpoint} redirects to {place}, which answered {status}; the token was not sent there, as it is for \
                  {endpoint} alone: set HF_ENDPOINT to {place} if the token is meant for it"
-            ),
-            None => format!(
-                "{endpoint} redirects to {place}, which answered {status}; no token was sent: check --repo and \
-                 --revision, or set HF_ENDPOINT to {place} and pass --token"
-            ),
-        })
+            )),
+            None => {
+                let reason =
+                    format!("{endpoint} redirects to {place}, which answered {status}; no token was sent to {place}");
+                Failure::Final(reason, HubFault::DeniedElsewhere)
+            }
+        }
     }
 }
 
@@ -292,21 +321,21 @@ fn redirection(response: &Response<Body>, url: &str) -> Result<Option<String>, F
         return Ok(None);
     }
     let Some(location) = response.headers().get("location") else {
-        return Err(Failure::Final(format!(
+        return Err(Failure::lasting(format!(
             "the server answered {status} and no place to go to"
         )));
     };
     let next = uri::resolve(url, &uri::encoded(location.as_bytes()));
     match Origin::of(&next) {
         Some(_) => Ok(Some(next)),
-        None => Err(Failure::Final(format!(
+        None => Err(Failure::lasting(format!(
             "the server redirects to {next}: expected an address that begins with https://"
         ))),
     }
 }
 
 fn circle(url: &str) -> Failure {
-    Failure::Final(format!("redirected more than {MAX_REDIRECTS} times, at last to {url}"))
+    Failure::lasting(format!("redirected more than {MAX_REDIRECTS} times, at last to {url}"))
 }
 
 /// `bytes 100-199/200`: the first byte and the size of the whole.
@@ -332,6 +361,7 @@ fn trusted(path: &Path) -> Result<RootCerts> {
             reason:
                 "SSL_CERT_FILE names it, but it holds no certificate: expected PEM, \"-----BEGIN CERTIFICATE-----\""
                     .to_owned(),
+            fault: HubFault::Other,
         });
     }
     Ok(RootCerts::new_with_certs(&certificates))
@@ -339,22 +369,22 @@ fn trusted(path: &Path) -> Result<RootCerts> {
 
 fn failed(error: ureq::Error) -> Failure {
     match error {
-        ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl | ureq::Error::TooManyRedirects => {
-            Failure::Final(error.to_string())
-        }
+        ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => Failure::lasting(error.to_string()),
         // A wrong certificate stays wrong.
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => untrusted(&error),
         // It may also come wrapped.
         ureq::Error::Io(ref inner) if inner.to_string().contains("invalid peer certificate") => untrusted(&error),
-        ureq::Error::Http(_) => Failure::Final(format!("the request cannot be made ({error}): check the token")),
-        error => Failure::passing(format!(
-            "no answer ({error}): check the network, or pass --checkpoint-path"
-        )),
+        ureq::Error::Http(_) => Failure::lasting(format!("the request cannot be made ({error}): check the token")),
+        error => Failure::Passing {
+            reason: format!("no answer ({error})"),
+            fault: HubFault::Unreachable,
+            after: None,
+        },
     }
 }
 
 fn untrusted(error: &ureq::Error) -> Failure {
-    Failure::Final(format!(
+    Failure::lasting(format!(
         "{error}: a proxy with certificates of its own needs SSL_CERT_FILE to name them"
     ))
 }

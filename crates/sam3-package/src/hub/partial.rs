@@ -42,7 +42,8 @@ impl Partial {
             if !lock_patiently(&file) {
                 return Ok(None);
             }
-            // The run that had the lock may have made it the blob, which nobody writes any more.
+            // While this run waited for the lock, the other one may have finished the file and renamed it to the blob. Then
+            // the open file must not be written to any more.
             if is_at(&file, &path) {
                 let (sha, at) = (Sha256::new(), 0);
                 return Ok(Some(Self { path, file, sha, at }));
@@ -92,7 +93,7 @@ impl Partial {
                 Err(error) => return Err(http::Failure::passing(format!("the connection broke ({error})"))),
             };
             if let Some(size) = size.filter(|size| self.at + read as u64 > *size) {
-                return Err(http::Failure::Final(format!(
+                return Err(http::Failure::lasting(format!(
                     "more than the announced {size} bytes came"
                 )));
             }

@@ -228,6 +228,14 @@ fn habits() -> Habits {
     }
 }
 
+/// Of which kind a refusal is.
+fn fault(error: &Error) -> HubFault {
+    match error {
+        Error::Hub { fault, .. } => *fault,
+        other => panic!("{other}"),
+    }
+}
+
 /// Token, redirect, busy server and broken connections; then the cache, without a socket.
 #[test]
 fn a_checkpoint_arrives_whole_and_is_found_again() {
@@ -254,11 +262,8 @@ fn a_checkpoint_arrives_whole_and_is_found_again() {
     for revision in ["main", COMMIT] {
         assert_eq!(nowhere.fetch("facebook/sam3", revision, &()).unwrap(), path);
     }
-    let error = nowhere.fetch("facebook/sam3", "v2", &()).unwrap_err().to_string();
-    assert!(
-        error.contains("--offline") && error.contains("--checkpoint-path"),
-        "{error}"
-    );
+    let error = nowhere.fetch("facebook/sam3", "v2", &()).unwrap_err();
+    assert_eq!(fault(&error), HubFault::NotCached, "{error}");
 }
 
 #[test]
@@ -297,27 +302,31 @@ fn a_wrong_digest_is_refused_and_removed() {
 }
 
 #[test]
-fn refusals_say_what_to_do() {
+fn refusals_are_told_apart() {
     let server = Server::start("denied", habits());
     for (token, words) in [
-        (None, ["gated and no token was sent", "--token"]),
+        (None, ["gated and no token was sent", "/facebook/sam3"]),
         (Some("wrong"), ["the token sent has no access", "/facebook/sam3"]),
     ] {
         let hub = Hub {
             token: token.map(str::to_owned),
             ..server.hub.clone()
         };
-        let error = hub.fetch("facebook/sam3", "main", &()).unwrap_err().to_string();
+        let error = hub.fetch("facebook/sam3", "main", &()).unwrap_err();
+        assert_eq!(fault(&error), HubFault::Denied);
+        let error = error.to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
-    let error = server.hub.fetch("face/book", "main", &()).unwrap_err().to_string();
-    assert!(error.contains("/face/book: it does not exist"), "{error}");
+    let error = server.hub.fetch("face/book", "main", &()).unwrap_err();
+    assert_eq!(fault(&error), HubFault::NoRepository);
+    assert!(error.to_string().contains("/face/book: it does not exist"), "{error}");
     let closed = Hub {
         endpoint: "http://127.0.0.1:1".to_owned(),
         ..server.hub.clone()
     };
-    let error = closed.fetch("facebook/sam3", "main", &()).unwrap_err().to_string();
-    assert!(error.contains("no answer"), "{error}");
+    let error = closed.fetch("facebook/sam3", "main", &()).unwrap_err();
+    assert_eq!(fault(&error), HubFault::Unreachable);
+    assert!(error.to_string().contains("no answer"), "{error}");
     let stubborn = Server::start(
         "stubborn",
         Habits {
@@ -342,9 +351,11 @@ fn any_revision_is_found_and_found_again_without_a_network() {
         endpoint: "http://127.0.0.1:1".to_owned(),
         ..server.hub.clone()
     };
-    let error = closed.fetch("facebook/sam3", "refs/pr/7", &()).unwrap_err().to_string();
+    let error = closed.fetch("facebook/sam3", "refs/pr/7", &()).unwrap_err();
+    assert_eq!(fault(&error), HubFault::UnreachableButCached);
+    let error = error.to_string();
     assert!(
-        error.contains("no answer") && error.contains("--offline takes"),
+        error.contains("no answer") && error.contains(path.to_str().unwrap()),
         "{error}"
     );
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Entry, Source};
-use crate::checkpoint::{Dtype, list_of};
+use crate::{checkpoint::Dtype, error::list_of};
 
 /// How the name of a table ends, and of its halves where real and imaginary parts lie apart.
 const TABLE: &str = ".attn.freqs_cis";
@@ -11,7 +11,7 @@ const PARTS: [&str; 2] = ["_real", "_imag"];
 
 /// Presents every spelling of the stored tables as complex numbers `[positions, pairs]`: `view_as_real`
 /// `[positions, pairs, 2]`, complex numbers of another precision, real and imaginary parts apart. No run reads a
-/// table's values, so one of any other form is left out, and told.
+/// table's values, so a table of any other form is left out, with a warning.
 pub(super) fn adapt(entries: &mut Vec<Entry>) -> Option<String> {
     join(entries);
     let mut odd = Vec::new();

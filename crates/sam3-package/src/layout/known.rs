@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use super::{
     Component, official_name,
-    rules::{Op, sections},
+    rules::{Op, PROJECTIONS, sections},
     transformers,
 };
 
@@ -27,11 +27,10 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         let (official, theirs) = (fill(section.official), fill(section.transformers));
         for &(to, from, op) in section.rules {
             let (to_ends, from_ends) = ends(op);
-            let whole = |name: &str, ends: &[&str]| ends.iter().map(|end| numbered(&format!("{name}{end}"))).collect();
-            let ours: Vec<String> = whole(&format!("{official}{to}"), to_ends);
-            let others: Vec<String> = whole(&format!("{theirs}{from}"), from_ends);
-            names.official.extend(ours);
-            names.transformers.extend(others);
+            let whole =
+                |name: String, ends: Vec<String>| ends.into_iter().map(move |end| numbered(&format!("{name}{end}")));
+            names.official.extend(whole(format!("{official}{to}"), to_ends));
+            names.transformers.extend(whole(format!("{theirs}{from}"), from_ends));
             if let Op::Duplicate(copy) = op {
                 names.transformers.insert(numbered(&format!("{theirs}{copy}")));
             }
@@ -41,45 +40,22 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
 });
 
 /// What follows the names of a rule: the official one, transformers'.
-fn ends(op: Op) -> (&'static [&'static str], &'static [&'static str]) {
-    const PAIR: &[&str] = &[".weight", ".bias"];
-    const QKV: &[&str] = &[
-        "q_proj.weight",
-        "q_proj.bias",
-        "k_proj.weight",
-        "k_proj.bias",
-        "v_proj.weight",
-        "v_proj.bias",
-    ];
+fn ends(op: Op) -> (Vec<String>, Vec<String>) {
+    let whole = || vec![String::new()];
+    let pairs = |modules: &[&str]| -> Vec<String> {
+        let both = |module: &&str| [format!("{module}.weight"), format!("{module}.bias")];
+        modules.iter().flat_map(both).collect()
+    };
+    let (ours, theirs) = (PROJECTIONS.map(|pair| pair.0), PROJECTIONS.map(|pair| pair.1));
+    let qkv = &theirs[..3];
     match op {
-        Op::Same | Op::Duplicate(_) | Op::ClassRow | Op::Transpose | Op::Row => (&[""], &[""]),
-        Op::Pair | Op::PairBeside(_) => (PAIR, PAIR),
-        Op::Qkv => (PAIR, QKV),
-        Op::InProj => (&["in_proj_weight", "in_proj_bias"], QKV),
-        Op::Projections => (
-            &[
-                "q_proj.weight",
-                "q_proj.bias",
-                "k_proj.weight",
-                "k_proj.bias",
-                "v_proj.weight",
-                "v_proj.bias",
-                "out_proj.weight",
-                "out_proj.bias",
-            ],
-            &[
-                "q_proj.weight",
-                "q_proj.bias",
-                "k_proj.weight",
-                "k_proj.bias",
-                "v_proj.weight",
-                "v_proj.bias",
-                "o_proj.weight",
-                "o_proj.bias",
-            ],
-        ),
-        Op::FreqsCis => (&["", "_real", "_imag"], &[]),
-        Op::Points(_) => (PAIR, &[]),
+        Op::Same | Op::Duplicate(_) | Op::ClassRow | Op::Transpose | Op::Row => (whole(), whole()),
+        Op::Pair | Op::PairBeside(_) => (pairs(&[""]), pairs(&[""])),
+        Op::Qkv => (pairs(&[""]), pairs(qkv)),
+        Op::InProj => (["in_proj_weight", "in_proj_bias"].map(str::to_owned).into(), pairs(qkv)),
+        Op::Projections => (pairs(&ours), pairs(&theirs)),
+        Op::FreqsCis => (["", "_real", "_imag"].map(str::to_owned).into(), Vec::new()),
+        Op::Points(_) => (pairs(&[""]), Vec::new()),
     }
 }
 

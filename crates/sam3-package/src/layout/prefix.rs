@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{DETECTOR_PARTS, known, official_name, transformers};
-use crate::checkpoint::{
-    list_of,
-    sets::{self, Set},
+use crate::{
+    checkpoint::sets::{self, Choice, Set},
+    error::list_of,
 };
 
 /// Parts of a name that wrappers of modules insert.
@@ -39,6 +39,8 @@ pub(super) struct Stripped {
     /// In the order of the file; `None` for a tensor that is left out.
     pub names: Vec<Option<String>>,
     pub warnings: Vec<String>,
+    /// Where nobody asked for one of several sets of weights.
+    pub choice: Option<Choice>,
 }
 
 /// A name without the parts that wrappers insert; those at its beginning are a prefix.
@@ -52,8 +54,8 @@ pub(super) fn unwrapped(name: &str) -> String {
     name.split('.').filter(keep).collect::<Vec<_>>().join(".")
 }
 
-/// Takes off the prefix that most names share, `names` being unwrapped; that of the weights called `wanted`, where they
-/// are asked for. What has other prefixes is left out where it could be taken for a part of the model.
+/// Removes the prefix that most of the unwrapped `names` share; or, where `wanted` names a set of weights, the prefix of
+/// that set. A tensor with another prefix is left out if it could be mistaken for a part of the model.
 pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Result<Stripped, Vec<String>> {
     let prefixes = prefixes(names);
     let merged = merged_wrappers(names, &prefixes);
@@ -81,15 +83,15 @@ pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Res
             None => Ok(Stripped {
                 names: names.iter().cloned().map(Some).collect(),
                 warnings: Vec::new(),
+                choice: None,
             }),
         };
     };
+    let choice = Choice::of(&sets, taken).filter(|_| wanted.is_none());
     let mut stripped = Stripped {
         names: Vec::with_capacity(names.len()),
-        warnings: sets::note(&sets, taken)
-            .filter(|_| wanted.is_none())
-            .into_iter()
-            .collect(),
+        warnings: choice.iter().map(ToString::to_string).collect(),
+        choice,
     };
     let prefix = match sets[taken].name.as_str() {
         "" => String::new(),

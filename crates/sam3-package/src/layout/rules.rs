@@ -24,7 +24,7 @@ pub(in crate::layout) enum Op {
     Qkv,
     /// `in_proj_weight`, `in_proj_bias`: the same, as torch's MultiheadAttention names it.
     InProj,
-    /// Four pairs, separate in both files: `q_proj`, `k_proj`, `v_proj`, and `out_proj` from `o_proj`.
+    /// Four pairs, separate in both files: those of [`PROJECTIONS`].
     Projections,
     /// `[1, n, c]` becomes `[1, n + 1, c]`: the class token's row, unused and dropped, is zero again.
     ClassRow,
@@ -38,6 +38,14 @@ pub(in crate::layout) enum Op {
     /// input is this wide, or as wide as the output.
     Points(Option<usize>),
 }
+
+/// The projections of an attention, as the official code and as transformers call them.
+pub(in crate::layout) const PROJECTIONS: [(&str, &str); 4] = [
+    ("q_proj", "q_proj"),
+    ("k_proj", "k_proj"),
+    ("v_proj", "v_proj"),
+    ("out_proj", "o_proj"),
+];
 
 /// Official name, transformers' name, what lies between.
 pub(in crate::layout) type Rule = (&'static str, &'static str, Op);

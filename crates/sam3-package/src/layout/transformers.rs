@@ -1,19 +1,19 @@
 //! From transformers' tensors to the official state dict: applies [`super::rules`] to the names of a checkpoint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::{
     Entry, Source, official_name,
-    rules::{Op, sections},
+    rules::{Op, PROJECTIONS, sections},
+    stated::{Backbone, Stated},
 };
-use crate::checkpoint::{Dtype, Stored, clip};
+use crate::checkpoint::{Dtype, Stored};
 
-/// What is made here and not read is small: SAM 3 has 4 kinds of point, 1024 channels, 72 patches a side.
+/// What is made here and not read is small: SAM 3 has 4 kinds of point and 1024 channels.
 const MAX_ROWS: usize = 64;
 const MAX_WIDTH: usize = 4096;
-const MAX_SIDE: usize = 512;
 
 /// What the detector's parts are called at the top of a transformers checkpoint.
 const PARTS: [&str; 8] = [
@@ -64,46 +64,25 @@ struct Rotary {
 }
 
 impl Rotary {
-    /// From the vision backbone's config, else SAM 3's.
+    /// From the config, else SAM 3's.
     fn new(config: Option<&Value>, patch: usize, layers: usize) -> Result<Self, String> {
-        let backbone = config.and_then(|c| c.pointer("/vision_config/backbone_config"));
-        let get = |key: &str| {
-            // A size is written as a number or as a pair.
-            let value = backbone?.get(key)?;
-            value
-                .as_u64()
-                .or_else(|| value.get(0)?.as_u64())
-                .and_then(|v| usize::try_from(v).ok())
-                .filter(|&v| v > 0)
-        };
+        if layers == 0 {
+            // Nothing depends on it.
+            return Ok(Self {
+                heads: Backbone::HEADS,
+                window: Backbone::WINDOW,
+                grid: 0,
+                global: Vec::new(),
+            });
+        }
+        let stated = Stated::of(config).backbone(MAX_WIDTH, layers)?;
         Ok(Self {
-            heads: get("num_attention_heads").unwrap_or(16),
-            window: get("window_size").unwrap_or(24),
-            grid: get("image_size").unwrap_or(1008) / patch.max(1),
-            global: global_layers(backbone, layers)?.unwrap_or_else(|| vec![7, 15, 23, 31]),
+            heads: stated.heads.unwrap_or(Backbone::HEADS),
+            window: stated.window.unwrap_or(Backbone::WINDOW),
+            grid: stated.image_size.unwrap_or(Backbone::IMAGE_SIZE) / patch.max(1),
+            global: stated.global_blocks.unwrap_or(Backbone::GLOBAL_BLOCKS.to_vec()),
         })
     }
-}
-
-/// The layers that attend to the whole image, where the config lists them; nothing depends on them without layers.
-fn global_layers(backbone: Option<&Value>, layers: usize) -> Result<Option<Vec<usize>>, String> {
-    let stated = backbone.and_then(|backbone| backbone.get("global_attn_indexes"));
-    let Some(stated) = stated.filter(|stated| !stated.is_null() && layers > 0) else {
-        return Ok(None);
-    };
-    let mut seen = HashSet::new();
-    let mut layer = |value: &Value| {
-        let layer = value.as_u64().and_then(|layer| usize::try_from(layer).ok());
-        layer.filter(|&layer| layer < layers && seen.insert(layer))
-    };
-    let list = stated.as_array().and_then(|list| list.iter().map(&mut layer).collect());
-    list.map(Some).ok_or_else(|| {
-        format!(
-            "vision_config.backbone_config.global_attn_indexes of its config.json: expected a list of distinct whole \
-             numbers below {layers}, found {}; put the model's own config.json beside it",
-            clip(&stated.to_string())
-        )
-    })
 }
 
 /// One more than the largest number of a layer of the image encoder.
@@ -186,15 +165,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
     fn apply(&mut self, op: Op, n: usize, to: &str, from: &str, section: &str) -> Result<(), String> {
         match op {
             Op::Same => self.same(to, from),
-            Op::Duplicate(copy) => {
-                let copy = format!("{section}{copy}");
-                if self.by_name.contains_key(from) {
-                    self.same(to, from);
-                    self.take(&copy);
-                } else {
-                    self.same(to, &copy);
-                }
-            }
+            Op::Duplicate(copy) => self.duplicate(to, from, &format!("{section}{copy}")),
             Op::Pair => self.pair(to, from),
             Op::PairBeside(sibling) => {
                 if self.by_name.contains_key(format!("{section}{sibling}").as_str()) {
@@ -210,58 +181,19 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                 self.fused(&format!("{to}in_proj_bias"), from, "bias")?;
             }
             Op::Projections => {
-                for (ours, theirs) in [
-                    ("q_proj", "q_proj"),
-                    ("k_proj", "k_proj"),
-                    ("v_proj", "v_proj"),
-                    ("out_proj", "o_proj"),
-                ] {
+                for (ours, theirs) in PROJECTIONS {
                     self.pair(&format!("{to}{ours}"), &format!("{from}{theirs}"));
                 }
             }
-            Op::ClassRow => {
-                if let Some((i, shape)) = self.shaped::<3>(from)? {
-                    if shape[0] != 1 {
-                        return Err(format!(
-                            "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
-                        ));
-                    }
-                    self.push(to, i, vec![shape[0], shape[1] + 1, shape[2]], Source::ClassRow(i));
-                }
-            }
+            Op::ClassRow => self.class_row(to, from)?,
             Op::Transpose => {
                 if let Some((i, [rows, columns])) = self.shaped::<2>(from)? {
                     self.push(to, i, vec![columns, rows], Source::Transposed(i));
                 }
             }
-            Op::Row => {
-                if let Some((i, [rows, width])) = self.shaped::<2>(from)?.filter(|(_, s)| n < s[0]) {
-                    if rows > MAX_ROWS {
-                        return Err(format!(
-                            "tensor \"{from}\" has {rows} rows, expected one for each kind of point (4)"
-                        ));
-                    }
-                    self.push(to, i, vec![1, width], Source::Row(i, n));
-                    self.taken[i] = n + 1 == rows;
-                }
-            }
+            Op::Row => self.row(to, from, n)?,
             Op::FreqsCis => self.freqs_cis(to, from, n)?,
-            Op::Points(input) => {
-                if let Some(&i) = self.by_name.get(from) {
-                    let (width, dtype) = (
-                        (self.stored)(i).shape.first().copied().unwrap_or(0),
-                        (self.stored)(i).dtype,
-                    );
-                    let shapes = [("weight", vec![width, input.unwrap_or(width)]), ("bias", vec![width])];
-                    if width > MAX_WIDTH {
-                        return Err(format!("tensor \"{from}\" is {width} wide, expected 256"));
-                    }
-                    for (leaf, shape) in shapes {
-                        self.entries
-                            .push(Entry::new(format!("{to}.{leaf}"), dtype, shape, Source::Zeros));
-                    }
-                }
-            }
+            Op::Points(input) => self.points(to, from, input)?,
         }
         Ok(())
     }
@@ -275,6 +207,16 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
     fn same(&mut self, to: &str, from: &str) {
         if let Some(i) = self.take(from) {
             self.entries.push(Entry::stored(to.to_owned(), i, (self.stored)(i)));
+        }
+    }
+
+    /// One of two equal tensors, of which the file may hold either.
+    fn duplicate(&mut self, to: &str, from: &str, copy: &str) {
+        if self.by_name.contains_key(from) {
+            self.same(to, from);
+            self.take(copy);
+        } else {
+            self.same(to, copy);
         }
     }
 
@@ -325,6 +267,53 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
         Ok(())
     }
 
+    /// A position table, with a row of zeros for the class token.
+    fn class_row(&mut self, to: &str, from: &str) -> Result<(), String> {
+        let Some((i, shape)) = self.shaped::<3>(from)? else {
+            return Ok(());
+        };
+        let [1, positions, width] = shape else {
+            return Err(format!(
+                "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
+            ));
+        };
+        self.push(to, i, vec![1, positions + 1, width], Source::ClassRow(i));
+        Ok(())
+    }
+
+    /// Row `n` of a matrix, which is taken as a whole with its last row.
+    fn row(&mut self, to: &str, from: &str, n: usize) -> Result<(), String> {
+        let Some((i, [rows, width])) = self.shaped::<2>(from)?.filter(|(_, [rows, _])| n < *rows) else {
+            return Ok(());
+        };
+        if rows > MAX_ROWS {
+            return Err(format!(
+                "tensor \"{from}\" has {rows} rows, expected one for each kind of point (4)"
+            ));
+        }
+        self.push(to, i, vec![1, width], Source::Row(i, n));
+        let is_last = n + 1 == rows;
+        self.taken[i] = is_last;
+        Ok(())
+    }
+
+    /// A projection of zeros, as wide as the tensor of boxes `from`.
+    fn points(&mut self, to: &str, from: &str, input: Option<usize>) -> Result<(), String> {
+        let Some(&i) = self.by_name.get(from) else {
+            return Ok(());
+        };
+        let sibling = (self.stored)(i);
+        let (width, dtype) = (sibling.shape.first().copied().unwrap_or(0), sibling.dtype);
+        if width > MAX_WIDTH {
+            return Err(format!("tensor \"{from}\" is {width} wide, expected 256"));
+        }
+        for (leaf, shape) in [("weight", vec![width, input.unwrap_or(width)]), ("bias", vec![width])] {
+            let zeros = Entry::new(format!("{to}.{leaf}"), dtype, shape, Source::Zeros);
+            self.entries.push(zeros);
+        }
+        Ok(())
+    }
+
     fn shaped<const N: usize>(&self, from: &str) -> Result<Option<(usize, [usize; N])>, String> {
         let Some(&i) = self.by_name.get(from) else {
             return Ok(None);
@@ -359,7 +348,13 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
         };
         // A head's width is split in pairs, half of them for x and half for y.
         let pairs = width / heads / 2;
-        if pairs == 0 || pairs % 2 != 0 || width % heads != 0 || side == 0 || side > MAX_SIDE || width > MAX_WIDTH {
+        if pairs == 0
+            || pairs % 2 != 0
+            || width % heads != 0
+            || side == 0
+            || side > Backbone::MAX_GRID
+            || width > MAX_WIDTH
+        {
             return Err(format!(
                 "a rotary table of {side}×{side} positions for width {width} and {heads} heads is impossible: is config.json \
                  the one of this checkpoint?"

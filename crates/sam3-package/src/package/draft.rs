@@ -5,24 +5,21 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Format, Metadata, Options, Report, Source, TensorRecord, TestRun, archive_path,
-    compressed_tensors::quantization_config,
-    format_of, is_package_name,
+    Metadata, Options, Report, Source, TestRun, archive_path,
+    description::Description,
     metadata::check_size,
-    metadata_path,
     plan::{Plan, Stored},
-    pth, safetensors, sharing_metadata, stem,
+    pth, safetensors,
     write::{self, Written},
 };
 use crate::{
     Error, FileId, Progress, Result, StateDict,
     archive::{self, Compression, Entry, Extra},
-    checkpoint::list_of,
-    digest::hex,
+    error::list_of,
+    naming::{Format, format_of, is_package_name, metadata_path, sharing_metadata, stem},
     precision::Precision,
     regular::existing,
     staged::{Staged, commit_all},
@@ -32,19 +29,28 @@ use crate::{
 #[derive(Debug)]
 pub struct Draft {
     options: Options,
-    package: Staged,
-    metadata_file: Staged,
-    archive_file: Option<archive::Output>,
+    outputs: Outputs,
     layout: Layout,
     written: Vec<Written>,
     metadata: Metadata,
     warnings: Vec<String>,
 }
 
+/// Where each tensor lies in the package.
 #[derive(Debug)]
 enum Layout {
     Pth(pth::Layout),
     Safetensors(safetensors::Layout),
+}
+
+impl Layout {
+    /// File offset of a tensor's first byte.
+    fn offset(&self, tensor: usize) -> u64 {
+        match self {
+            Self::Pth(layout) => layout.offset(tensor),
+            Self::Safetensors(layout) => layout.offset(tensor),
+        }
+    }
 }
 
 /// Writes the tensors of a package and its metadata, under temporary names.
@@ -56,10 +62,9 @@ enum Layout {
 pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> Result<Draft> {
     let output = &options.output;
     let Some(format) = format_of(output) else {
-        return Err(Error::invalid(
-            output,
-            "a package's name ends in .pth, .pt or .safetensors",
-        ));
+        return Err(Error::PackageName {
+            path: output.to_owned(),
+        });
     };
     refuse_to_spoil_source(source, output)?;
     let plan = Plan::new(
@@ -72,98 +77,91 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     if format == Format::Pth {
         refuse_untyped(source, &plan)?;
     }
-    let (package, metadata_file, archive_file) = create_outputs(options)?;
-    let origin = match source.metadata_json() {
-        Some(text) => Some(Metadata::from_json(text).map_err(|reason| Error::invalid(source.path(), reason))?),
-        None => None,
-    };
-    let baked_prompts = match (&options.baked, &origin) {
-        (Some(baked), _) => baked.texts.clone(),
-        (None, Some(origin)) => origin.baked_prompts.clone(),
-        (None, None) => Vec::new(),
-    };
-    let origin = origin.map(|metadata| metadata.source);
-    let mut config = options.config.clone();
-    if let Some(Value::Object(config)) = &mut config {
-        let how = quantization_config(&plan.stored);
-        config.extend(how.map(|how| ("quantization_config".to_owned(), how)));
-    }
-    let describe = |source_info: Source, written: &[Written]| {
-        let records = plan.stored.iter().zip(written).map(|(stored, written)| TensorRecord {
-            name: stored.name.clone(),
-            dtype: stored.dtype.name().to_owned(),
-            shape: stored.shape.clone(),
-            sha256: hex(&written.sha256),
-            error: written.cost.error(),
-        });
-        Metadata {
-            config: config.clone(),
-            synthesised: source.synthesised().map(str::to_owned).collect(),
-            baked_prompts: baked_prompts.clone(),
-            ..Metadata::new(
-                options.created,
-                source_info,
-                options.precision,
-                &plan.stored,
-                records.collect(),
-            )
-        }
-    };
+    let outputs = Outputs::create(options)?;
+    let description = Description::new(source, options, &plan)?;
     let files = source.checkpoint().files();
     let source_bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let stored_bytes: u64 = plan.stored.iter().map(Stored::bytes).sum();
     progress.stage("packaging", source_bytes + stored_bytes);
 
     let layout = match format {
-        Format::Pth => Layout::Pth(pth::Layout::new(&stem(&options.output), &plan.stored)),
-        Format::Safetensors => {
-            let unknown = vec![Written::default(); plan.stored.len()];
-            let mut draft = describe(Source::unread(source.path(), files, origin.clone()), &unknown);
-            draft.test = options.test.clone();
-            Layout::Safetensors(safetensors::Layout::new(&plan.stored, &draft.to_json()))
-        }
-    };
-    let offset = |tensor| match &layout {
-        Layout::Pth(layout) => layout.offset(tensor),
-        Layout::Safetensors(layout) => layout.offset(tensor),
+        Format::Pth => Layout::Pth(pth::Layout::new(&stem(output), &plan.stored)),
+        Format::Safetensors => Layout::Safetensors(safetensors::Layout::new(
+            &plan.stored,
+            &description.longest(files).to_json(),
+        )),
     };
     let stop = AtomicBool::new(false);
     let read_source = || {
-        let read = Source::read(source.path(), files, origin, progress, &stop);
+        let read = Source::read(source.path(), files, description.origin.clone(), progress, &stop);
         read.inspect_err(|_| stop.store(true, Ordering::Relaxed))
     };
-    let (source_info, written) = rayon::join(read_source, || {
-        write::tensors(source, &plan, &package, offset, progress, &stop)
-    });
+    let write_tensors = || {
+        let offset = |tensor| layout.offset(tensor);
+        write::tensors(source, &plan, &outputs.package, offset, progress, &stop)
+    };
+    let (source_info, written) = rayon::join(read_source, write_tensors);
     // In this order: a hash fails, too, where the tensors did and stopped it.
     let (written, source_info) = (written?, source_info?);
     let mut warnings = judge_losses(source, &plan, options.precision, &written)?;
-    if !plan.left_out.is_empty() {
-        warnings.push(format!(
-            "left out, as a .pth cannot store such numbers and they are no part of the model: {}; write .safetensors \
-             to keep them",
-            list_of(&plan.left_out)
-        ));
-    }
-    if let Some(other) = sharing_metadata(&metadata_path(output), output) {
-        warnings.push(format!(
-            "{} has the same name as the metadata of {}, which are replaced: keep such packages in folders of their own",
-            metadata_path(output).display(),
-            other.display()
-        ));
-    }
+    warnings.extend(left_out(&plan));
+    warnings.extend(shared_metadata(output));
     let draft = Draft {
         options: options.clone(),
-        metadata: describe(source_info, &written),
-        package,
-        metadata_file,
-        archive_file,
+        metadata: description.of(source_info, &written),
+        outputs,
         layout,
         written,
         warnings,
     };
     draft.describe()?;
     Ok(draft)
+}
+
+/// The files of a package under their temporary names.
+#[derive(Debug)]
+struct Outputs {
+    package: Staged,
+    metadata: Staged,
+    archive: Option<archive::Output>,
+}
+
+impl Outputs {
+    fn create(options: &Options) -> Result<Self> {
+        let Options {
+            output, split, force, ..
+        } = options;
+        let archive = |compression| {
+            let path = archive_path(output, compression);
+            archive::Output::create(&path, compression, *split, *force)
+        };
+        Ok(Self {
+            package: Staged::create(output, *force)?,
+            metadata: Staged::create(&metadata_path(output), *force)?,
+            archive: options.archive.map(archive).transpose()?,
+        })
+    }
+}
+
+fn left_out(plan: &Plan) -> Option<String> {
+    (!plan.left_out.is_empty()).then(|| {
+        format!(
+            "left out, as a .pth cannot store such numbers and they are no part of the model: {}; write .safetensors \
+             to keep them",
+            list_of(&plan.left_out)
+        )
+    })
+}
+
+/// Another package whose metadata will be replaced.
+fn shared_metadata(output: &Path) -> Option<String> {
+    let metadata = metadata_path(output);
+    let other = sharing_metadata(&metadata, output)?;
+    Some(format!(
+        "{} has the same name as the metadata of {}, which are replaced: keep such packages in folders of their own",
+        metadata.display(),
+        other.display()
+    ))
 }
 
 /// Says now, before a download or other long work, whether the outputs can be written; `source` must be none of them.
@@ -174,26 +172,13 @@ pub fn check_outputs(source: Option<&StateDict>, options: &Options) -> Result<()
     if let Some(source) = source {
         refuse_to_spoil_source(source, &options.output)?;
     }
-    create_outputs(options).map(drop)
-}
-
-fn create_outputs(options: &Options) -> Result<(Staged, Staged, Option<archive::Output>)> {
-    let Options {
-        output, split, force, ..
-    } = options;
-    let package = Staged::create(output, *force)?;
-    let metadata_file = Staged::create(&metadata_path(output), *force)?;
-    let archive = |compression| {
-        let path = archive_path(output, compression);
-        archive::Output::create(&path, compression, *split, *force)
-    };
-    Ok((package, metadata_file, options.archive.map(archive).transpose()?))
+    Outputs::create(options).map(drop)
 }
 
 impl Draft {
     /// Where the package is until it gets its name: it opens there as any other.
     pub fn path(&self) -> &Path {
-        self.package.temporary()
+        self.outputs.package.temporary()
     }
 
     /// Records in the metadata what trying the package gave. A `.safetensors` has room for it where [`Options::test`]
@@ -210,17 +195,17 @@ impl Draft {
     fn describe(&self) -> Result<()> {
         let json = self.metadata.to_json();
         // Nobody would read such a package.
-        check_size(&json).map_err(|reason| Error::invalid(self.package.target(), reason))?;
+        check_size(&json).map_err(|reason| Error::invalid(self.outputs.package.target(), reason))?;
         match &self.layout {
             Layout::Pth(layout) => {
                 let crcs: Vec<u32> = self.written.iter().map(|tensor| tensor.crc).collect();
-                layout.finish(&self.package, &crcs, identity(&self.written), &json)?;
+                layout.finish(&self.outputs.package, &crcs, identity(&self.written), &json)?;
             }
-            Layout::Safetensors(layout) => layout.finish(&self.package, &json)?,
+            Layout::Safetensors(layout) => layout.finish(&self.outputs.package, &json)?,
         }
         // It may have become shorter.
-        self.metadata_file.set_len(json.len() as u64)?;
-        self.metadata_file.write_at(&json, 0)
+        self.outputs.metadata.set_len(json.len() as u64)?;
+        self.outputs.metadata.write_at(&json, 0)
     }
 
     /// Writes the archive, and gives all the files their names.
@@ -230,47 +215,33 @@ impl Draft {
     pub fn finish(self, progress: &dyn Progress) -> Result<Report> {
         let Self {
             options,
-            package,
-            metadata_file,
-            archive_file,
+            outputs:
+                Outputs {
+                    package,
+                    metadata: metadata_file,
+                    archive: archive_file,
+                },
             metadata,
             mut warnings,
             ..
         } = self;
-        let lengths = [file_length(&package)?, file_length(&metadata_file)?];
-        let mut outputs: Vec<(Staged, u64)> = [package, metadata_file].into_iter().zip(lengths).collect();
-        if let Some(archive_file) = archive_file {
-            let [package, metadata] = [&outputs[0].0, &outputs[1].0].map(entry_of);
-            let list;
-            // The metadata first, so that a reader knows early what to expect; the package last, so that what else is
-            // there is known without reading it.
-            let mut entries = vec![metadata];
-            entries.extend(
-                options
-                    .extras
-                    .iter()
-                    .map(|(extra, bytes)| Entry::of_extra(*extra, bytes)),
-            );
-            if !options.extras.is_empty() {
-                let listed: Vec<&Entry<'_>> = entries.iter().chain([&package]).collect();
-                list = archive::sums_of(&listed, progress)?;
-                entries.push(Entry::of_extra(Extra::Sums, list.as_bytes()));
-            }
-            entries.push(package);
-            archive::create(&archive_file, &entries, options.created, progress)?;
-            outputs.extend(archive_file.finish(progress)?);
+        let archive = match archive_file {
+            Some(file) => write_archive(file, &package, &metadata_file, &options, progress)?,
+            None => Vec::new(),
+        };
+        let mut files = Vec::new();
+        for file in [&package, &metadata_file] {
+            files.push((file.target().to_owned(), file_length(file)?));
         }
-        let files: Vec<(PathBuf, u64)> = outputs
-            .iter()
-            .map(|(file, length)| (file.target().to_owned(), *length))
-            .collect();
+        files.extend(archive.iter().map(|(file, length)| (file.target().to_owned(), *length)));
         warnings.extend(other_archives(&options.output, &files));
-        let mut outputs: Vec<Staged> = outputs.into_iter().map(|(file, _)| file).collect();
+        let mut archive: Vec<Staged> = archive.into_iter().map(|(file, _)| file).collect();
         let is_split = options.archive.is_some() && options.split.is_some();
         if is_split {
-            // Named first, the list tells which parts a run that was killed has not named.
-            outputs[2..].rotate_right(1);
+            // Their list is the last. Named first, it tells which parts a run that was killed has not named.
+            archive.rotate_right(1);
         }
+        let outputs = [package, metadata_file].into_iter().chain(archive).collect();
         commit_all(outputs, options.sync, || match options.archive {
             Some(compression) if is_split && options.force => {
                 archive::remove_superseded(&archive_path(&options.output, compression))
@@ -283,6 +254,31 @@ impl Draft {
             warnings,
         })
     }
+}
+
+/// Writes the archive, whose files are returned with their sizes.
+fn write_archive(
+    file: archive::Output,
+    package: &Staged,
+    metadata: &Staged,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Vec<(Staged, u64)>> {
+    let [package, metadata] = [package, metadata].map(entry_of);
+    let list;
+    // The metadata first, so that a reader knows early what to expect; the package last, so that what else is there is
+    // known without reading it.
+    let mut entries = vec![metadata];
+    let extras = options.extras.iter();
+    entries.extend(extras.map(|(extra, bytes)| Entry::of_extra(*extra, bytes)));
+    if !options.extras.is_empty() {
+        let listed: Vec<&Entry<'_>> = entries.iter().chain([&package]).collect();
+        list = archive::sums_of(&listed, progress)?;
+        entries.push(Entry::of_extra(Extra::Sums, list.as_bytes()));
+    }
+    entries.push(package);
+    archive::create(&file, &entries, options.created, progress)?;
+    file.finish(progress)
 }
 
 /// A file of the package as its archive has it.

@@ -12,18 +12,13 @@ use super::{plan::Stored, source::Source};
 use crate::{
     Component, TensorInfo,
     layout::MAX_CONFIG,
+    naming::{FORMAT, MAX_METADATA_BYTES, RECORD},
     precision::{Precision, QuantisationError},
 };
 
-/// Value of `format` in every package.
-pub const FORMAT: &str = "sam3-package";
 /// Value of `format_version` that this crate writes, and the highest it reads.
 pub const FORMAT_VERSION: u32 = 1;
-/// Name of the record inside a `.pth`, and of the `__metadata__` entry inside a `.safetensors` (without `.json`).
-pub const RECORD: &str = "sam3_metadata.json";
-/// More than this is no metadata of ours: a full package's has 0.4 MB.
-pub(crate) const MAX_BYTES: u64 = 4 << 20;
-/// Values in it, which take more memory than their text; a full package's has some 20,000.
+/// Values in the metadata, which take more memory than their text; a full package's has some 20,000.
 const MAX_VALUES: usize = 400_000;
 
 const LICENSE: &str = "The weights are Meta's SAM Materials under the SAM License \
@@ -295,9 +290,11 @@ impl Metadata {
 
 /// Refuses a text that no package has, before it becomes many times its size in memory.
 pub(super) fn check_size(text: &[u8]) -> Result<(), String> {
-    if text.len() as u64 > MAX_BYTES {
+    if text.len() as u64 > MAX_METADATA_BYTES {
         let bytes = text.len();
-        return Err(format!("its {RECORD} has {bytes} bytes; at most {MAX_BYTES} are read"));
+        return Err(format!(
+            "its {RECORD} has {bytes} bytes; at most {MAX_METADATA_BYTES} are read"
+        ));
     }
     // Each value but the first of a list or object stands behind a comma.
     let values = text.iter().filter(|byte| b",[{".contains(byte)).count();

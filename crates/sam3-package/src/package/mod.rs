@@ -1,6 +1,7 @@
 //! A package: a checkpoint in the wanted precision with its metadata, inside it and beside it, and an archive of both.
 
 mod compressed_tensors;
+mod description;
 mod draft;
 mod metadata;
 mod pickle;
@@ -20,22 +21,22 @@ use std::{
 
 use serde_json::Value;
 
+pub use crate::naming::{FORMAT, RECORD, is_package_name, metadata_path};
 use crate::{
     Progress, Result, StateDict,
     archive::{Compression, Extra},
+    naming::stem,
     precision::Precision,
 };
 pub use draft::{Draft, check_outputs, draft};
-pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
-    Agreement, FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, SizedRun, Tallies, Tally, TensorRecord, TestRun,
-    WorstTensor,
+    Agreement, FORMAT_VERSION, Metadata, Quantization, SizedRun, Tallies, Tally, TensorRecord, TestRun, WorstTensor,
 };
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
 pub use source::{Shard, Source};
 pub(crate) use stream::{PackageHasher, Streamed};
-pub use verify::{Verified, verify, verify_structure};
-pub(crate) use verify::{conclude, verify_streamed};
+pub use verify::{Verified, verify_structure};
+pub(crate) use verify::{conclude, verify_file, verify_streamed};
 
 /// What to write and where.
 #[derive(Clone, Debug)]
@@ -100,53 +101,9 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// `model.pth` → `model_metadata.json`.
-pub fn metadata_path(package: &Path) -> PathBuf {
-    package.with_file_name(format!("{}_metadata.json", stem(package)))
-}
-
 /// `model.pth` → `model.tar.gz`.
 pub fn archive_path(package: &Path, compression: Compression) -> PathBuf {
     package.with_file_name(stem(package) + compression.suffix())
-}
-
-fn stem(package: &Path) -> String {
-    package.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// True for the name of a package's metadata, in any case: FAT changes it on the way.
-pub(crate) fn is_metadata_name(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.to_ascii_lowercase().ends_with("_metadata.json")
-}
-
-/// True for a name that [`write()`] knows how to write.
-pub fn is_package_name(path: &Path) -> bool {
-    format_of(path).is_some()
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Format {
-    Pth,
-    Safetensors,
-}
-
-/// What a package's name may end in.
-const PACKAGE_ENDS: [&str; 3] = ["pth", "pt", "safetensors"];
-
-fn format_of(path: &Path) -> Option<Format> {
-    let end = path.extension()?.to_str()?.to_ascii_lowercase();
-    PACKAGE_ENDS.contains(&&*end).then_some(match &*end {
-        "safetensors" => Format::Safetensors,
-        _ => Format::Pth,
-    })
-}
-
-/// `X.pth` and `X.safetensors` share the name of their metadata: the other package whose metadata would be replaced.
-pub(crate) fn sharing_metadata(metadata: &Path, package: &Path) -> Option<PathBuf> {
-    let others = PACKAGE_ENDS.map(|end| package.with_extension(end));
-    let is_another = |other: &PathBuf| other.exists() && !other.as_os_str().eq_ignore_ascii_case(package);
-    others.into_iter().find(is_another).filter(|_| metadata.exists())
 }
 
 /// Packages a checkpoint: writes all the files that `options` asks for, or none.

@@ -1,10 +1,10 @@
 //! Which tensor gets which precision, by rules on official names and shapes.
 
-use super::Format;
 use crate::{
     Error, Result, StateDict,
     checkpoint::{Dtype, TensorInfo},
     layout::{Component, is_part, is_unused_for_clicks, is_unused_for_images},
+    naming::Format,
     precision::Precision,
 };
 

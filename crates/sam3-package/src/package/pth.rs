@@ -4,8 +4,8 @@
 //! `torch.save`, so that even readers that compute offsets instead of reading them agree. Unlike there, local
 //! headers hold the sizes and checksums too, so that a package can be checked while it streams by.
 
-use super::{metadata::RECORD, pickle, plan::Stored};
-use crate::{Result, staged::Staged};
+use super::{pickle, plan::Stored};
+use crate::{Result, naming::RECORD, staged::Staged};
 
 const ALIGNMENT: u64 = 64;
 const LIMIT_32: u64 = u32::MAX as u64;

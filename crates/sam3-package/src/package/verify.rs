@@ -9,14 +9,14 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    metadata::{MAX_BYTES, Metadata, Tallies, TensorRecord},
-    metadata_path,
+    metadata::{Metadata, Tallies, TensorRecord},
     stream::Streamed,
 };
 use crate::{
     Checkpoint, Error, Progress, Result,
-    archive::{self, ExtraFile},
+    archive::ExtraFile,
     digest::hex,
+    naming::{MAX_METADATA_BYTES, metadata_path},
     regular,
 };
 
@@ -37,14 +37,8 @@ pub struct Verified {
     pub warnings: Vec<String>,
 }
 
-/// Checks every tensor of a `.pth`, `.safetensors` or `.tar.gz` package.
-///
-/// # Errors
-/// [`Error::NotAPackage`] for a checkpoint without digests; [`Error::Mismatch`] naming each tensor that differs.
-pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
-    if archive::is_archive(path) {
-        return archive::verify(path, progress);
-    }
+/// Checks every tensor of a `.pth` or `.safetensors` package.
+pub(crate) fn verify_file(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     let checkpoint = Checkpoint::open(path)?;
     // Of a folder, the package in it.
     let path = checkpoint.path();
@@ -64,7 +58,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
 /// file beside the package. `None` for a checkpoint that is no package.
 ///
 /// # Errors
-/// As [`verify`].
+/// As [`crate::verify`].
 pub fn verify_structure(checkpoint: &Checkpoint) -> Result<Option<Metadata>> {
     let Some(text) = checkpoint.metadata_json() else {
         return Ok(None);
@@ -159,7 +153,7 @@ fn differs(record: &TensorRecord, found: &str) -> Option<String> {
 /// `X_metadata.json` beside `X.pth` must hold the same bytes as the metadata inside.
 fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> Result<Option<PathBuf>> {
     let beside = regular::existing(&metadata_path(package));
-    match regular::read(&beside, MAX_BYTES)? {
+    match regular::read(&beside, MAX_METADATA_BYTES)? {
         None => Ok(None),
         Some(text) if text == inside => Ok(Some(beside)),
         Some(_) => {
@@ -172,7 +166,7 @@ fn check_beside(package: &Path, inside: &[u8], mismatches: &mut Vec<String>) -> 
     }
 }
 
-/// The check of a package that streamed by: as [`verify`] of the file at `path`, which need not be there.
+/// The check of a package that streamed by: as [`verify_file`] of the file at `path`, which need not be there.
 pub(crate) fn verify_streamed(path: &Path, streamed: Streamed) -> Result<(Metadata, Vec<u8>, Vec<String>)> {
     let Streamed { map, digests, .. } = streamed;
     let checkpoint = Checkpoint::from_map(path, map.into())?;

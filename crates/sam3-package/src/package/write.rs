@@ -172,7 +172,7 @@ fn restore(
     slot.flush(out, 0)
 }
 
-/// The parts as they are where each holds whole rows, else one part of everything.
+/// The parts unchanged if each holds whole rows; otherwise all of them joined into one.
 fn whole_rows<'a>(parts: &'a [Cow<'a, [u8]>], row_bytes: usize) -> Vec<Cow<'a, [u8]>> {
     if row_bytes == 0 || parts.iter().all(|part| part.len() % row_bytes == 0) {
         parts.iter().map(|part| Cow::Borrowed(&part[..])).collect()

@@ -45,11 +45,11 @@ const OWN_LICENSES: &str = concat!(
     "The program sam3 is under the MIT License or the Apache License 2.0, as you like. The texts of the licences of the\n",
     "crates that are linked into it come with its release, as LICENSE-program.txt; none stood beside this program.\n",
     "\n================ MIT ================\n\n",
-    include_str!("../../../../../LICENSE-MIT"),
+    include_str!("../../../LICENSE-MIT"),
     "\n================ Apache-2.0 ================\n\n",
-    include_str!("../../../../../LICENSE-APACHE"),
+    include_str!("../../../LICENSE-APACHE"),
     "\n================ THIRD_PARTY.md ================\n\n",
-    include_str!("../../../../../THIRD_PARTY.md"),
+    include_str!("../../../THIRD_PARTY.md"),
 );
 
 /// What goes along in the archive.

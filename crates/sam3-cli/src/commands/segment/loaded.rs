@@ -67,7 +67,7 @@ impl Loaded {
     pub fn load(dict: Arc<StateDict>, options: &Options) -> anyhow::Result<Self> {
         let metadata = package::verify_structure(dict.checkpoint())?;
         let segmenter = Segmenter::load(dict.clone(), options)?;
-        let mut warnings = dict.warnings().to_vec();
+        let mut warnings = crate::args::warnings(&dict);
         if let keys @ [_, ..] = segmenter.unexpected_keys() {
             warnings.push(format!(
                 "{} keys that the image model does not know: {}",

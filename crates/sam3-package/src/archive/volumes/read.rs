@@ -16,7 +16,7 @@ const AGAIN: &str = "copy it again from where it was made";
 
 /// An archive's files, in order.
 #[derive(Debug)]
-pub(in crate::archive) struct Volumes {
+pub(crate) struct Volumes {
     paths: Vec<PathBuf>,
     /// The number of the first, where they are parts: 0 in ours, 1 in 7-Zip's.
     first: usize,
@@ -265,7 +265,7 @@ fn hash(path: &Path) -> Option<String> {
 }
 
 /// One file after the other; the progress hears of every byte.
-pub(in crate::archive) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     file: File,
     rest: &'a [PathBuf],
     progress: &'a dyn Progress,

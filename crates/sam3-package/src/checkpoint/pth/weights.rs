@@ -6,7 +6,7 @@ use super::Reader;
 use crate::checkpoint::{
     clip,
     pickle::{Node, Value},
-    sets::{self, Set},
+    sets::{self, Choice, Set},
 };
 
 /// `checkpoint["callbacks"]["ema"]["module"]["state_dict"]` is as deep as anyone goes.
@@ -20,7 +20,8 @@ const TRAINING: [&str; 5] = ["optim", "scheduler", "scaler", "grad", "exp_avg"];
 /// The state dict that was chosen, and what there was to choose from.
 pub(super) struct Chosen<'p> {
     pub entries: &'p [(Value, Value)],
-    pub note: Option<String>,
+    /// Where nobody asked for one of several.
+    pub choice: Option<Choice>,
     /// Names of all sets.
     pub sets: Vec<String>,
     /// True where the set that was asked for is one of them.
@@ -46,7 +47,7 @@ impl<'p> Reader<'p, '_> {
         };
         Ok(Chosen {
             entries: found[taken].1,
-            note: sets::note(&sets, taken).filter(|_| wanted.is_none()),
+            choice: Choice::of(&sets, taken).filter(|_| wanted.is_none()),
             sets: sets
                 .into_iter()
                 .map(|set| set.name)

@@ -181,10 +181,8 @@ fn one_of_several_sets_is_taken_and_named() {
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(first(&checkpoint), "model's");
     let warning = &checkpoint.warnings()[0];
-    assert!(
-        warning.contains("\"model\" was taken") && warning.contains("--weights ema"),
-        "{warning}"
-    );
+    assert!(warning.contains("\"model\" was taken, not \"ema.module\""), "{warning}");
+    assert_eq!(checkpoint.other_weights(), ["ema.module"]);
     for (wanted, taken) in [("model", "model's"), ("ema", "ema's"), ("ema.module", "ema's")] {
         let checkpoint = Checkpoint::open_weights(&path, Some(wanted)).unwrap();
         assert_eq!(

@@ -114,13 +114,10 @@ fn a_link_whose_bytes_are_gone_is_fetched_again_or_told() {
         ..server.hub.clone()
     };
     for revision in ["main", COMMIT] {
-        let error = offline.fetch("facebook/sam3", revision, &()).unwrap_err().to_string();
-        for words in [
-            path.to_str().unwrap(),
-            blob.to_str().unwrap(),
-            "which is gone",
-            "--offline",
-        ] {
+        let error = offline.fetch("facebook/sam3", revision, &()).unwrap_err();
+        assert_eq!(fault(&error), HubFault::NotCached);
+        let error = error.to_string();
+        for words in [path.to_str().unwrap(), blob.to_str().unwrap(), "which is gone"] {
             assert!(error.contains(words), "expected {words:?} in {error}");
         }
     }

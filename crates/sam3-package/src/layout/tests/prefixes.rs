@@ -26,7 +26,9 @@ fn a_prefix_may_be_a_word_of_sam3() {
             "detector_model.",
         ] {
             let prefixed: Vec<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
-            let prefix::Stripped { names: found, warnings } = stripped(&prefixed);
+            let prefix::Stripped {
+                names: found, warnings, ..
+            } = stripped(&prefixed);
             assert_eq!(warnings, [] as [String; 0], "{prefix} before {}", names[0]);
             for (found, name) in found.iter().zip(&names) {
                 let full = if is_theirs {
@@ -54,7 +56,9 @@ fn prefixes_of_wrappers_alone_are_one_set() {
                 .enumerate()
                 .map(|(i, name)| format!("{}{name}", wrappers[i % 2]))
                 .collect();
-            let prefix::Stripped { names: found, warnings } = stripped(&wrapped);
+            let prefix::Stripped {
+                names: found, warnings, ..
+            } = stripped(&wrapped);
             assert_eq!(warnings, [] as [String; 0], "{wrappers:?}");
             assert!(found.iter().flatten().eq(&names), "{wrappers:?}");
         }
@@ -149,23 +153,24 @@ fn of_two_prefixes_the_models_own_is_taken_or_the_one_asked_for() {
     };
     let (own, len, warning) = shape(None);
     assert_eq!((own, len), (vec![3], 2));
-    assert!(
-        warning.contains("\"model\" was taken") && warning.contains("--weights ema_model"),
-        "{warning}"
-    );
+    assert!(warning.contains("\"model\" was taken, not \"ema_model\""), "{warning}");
+    assert_eq!(StateDict::open(&path).unwrap().other_weights(), ["ema_model"]);
     let (average, len, warning) = shape(Some("ema_model"));
     assert_eq!((average, len, warning.as_str()), (vec![1], 3, ""));
-    let error = StateDict::open_weights(&path, Some("teacher")).unwrap_err().to_string();
-    assert!(
-        error.contains("--weights teacher") && error.contains("ema_model, model"),
-        "{error}"
+    let error = StateDict::open_weights(&path, Some("teacher")).unwrap_err();
+    let Error::NoSuchWeights { wanted, sets, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        (wanted.as_str(), &sets[..]),
+        ("teacher", &["ema_model".to_owned(), "model".to_owned()][..])
     );
 
     // Without a prefix, another copy is left out all the same.
     let tensors: &[(&str, &[usize])] = &[("backbone.x", &[1]), ("teacher.backbone.x", &[1])];
     let state = StateDict::open(&file("copy", tensors, None)).unwrap();
     assert_eq!(names(&state), ["detector.backbone.x"]);
-    assert!(state.warnings()[0].contains("--weights teacher"));
+    assert_eq!(state.other_weights(), ["teacher"]);
     let lone = file("lone", &[("backbone.x", &[1])], None);
     let error = StateDict::open_weights(&lone, Some("ema")).unwrap_err().to_string();
     assert!(error.contains("one set of weights"), "{error}");

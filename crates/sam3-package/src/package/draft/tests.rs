@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, sync::atomic::AtomicU64, thread, time::Duration};
 
 use super::*;
-use crate::package::{Agreement, verify};
+use crate::package::Agreement;
 
 fn scratch(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("sam3-draft-{name}-{}", std::process::id()));
@@ -60,7 +60,7 @@ fn mixed(folder: &Path, tensors: &[(&str, &str, usize)]) -> StateDict {
         header.insert(name.to_owned(), entry);
         end += bytes;
     }
-    let header = Value::from(header).to_string();
+    let header = serde_json::Value::from(header).to_string();
     let head = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
     let path = folder.join("mixed.safetensors");
     fs::write(&path, [head, vec![0; end]].concat()).unwrap();
@@ -148,7 +148,7 @@ fn metadata_may_become_longer_and_shorter() {
             draft.set_test(test).unwrap();
         }
         draft.finish(&()).unwrap();
-        let verified = verify(&options.output, &()).unwrap();
+        let verified = crate::verify(&options.output, &()).unwrap();
         assert_eq!(verified.metadata.test.unwrap().prompt, "boat");
         assert!(verified.beside.is_some());
         fs::remove_file(&options.output).unwrap();

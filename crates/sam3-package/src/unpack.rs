@@ -1,11 +1,11 @@
-//! Extracts or only checks `X.tar.gz`, in one pass: bytes are written and hashed as they are decompressed.
+//! Checks a package; extracts or only checks an archive of one, in one pass: bytes are written and hashed as they are
+//! decompressed.
 //!
 //! Files get their final names only after every digest was right. Entries that would leave the folder, links,
 //! devices, duplicates and sizes beyond what the metadata promises are refused.
 
 mod contents;
-pub(super) mod names;
-pub(super) mod walk;
+mod walk;
 
 use std::{
     fs,
@@ -13,16 +13,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{elf::Machine, extras::Extra, layers::Form, sums, tar::Kind, volumes::Volumes, what_it_is};
 use crate::{
-    Error, Progress, Result, drive,
-    package::{Verified, conclude, sharing_metadata, verify_streamed},
+    Error, Progress, Result,
+    archive::{
+        Program,
+        elf::Machine,
+        extras::Extra,
+        is_archive,
+        layers::Form,
+        names::{Role, is_metadata_of, role},
+        no_archive, sums,
+        tar::Kind,
+        volumes::Volumes,
+    },
+    drive,
+    naming::sharing_metadata,
+    package::{Verified, conclude, verify_file, verify_streamed},
     regular,
     staged::{Staged, commit_all},
 };
 use contents::describe;
 pub use contents::{Contents, contents};
-use names::{Role, is_metadata_of, role};
 use walk::{Content, Found, walk};
 
 /// What [`unpack`] wrote.
@@ -39,34 +50,29 @@ pub struct Unpacked {
 /// The files are forced to disk before they get their names: a device may lose power at any time.
 ///
 /// # Errors
-/// As [`crate::package::verify`], and [`Error::Exists`] where a file is there and `force` is false.
+/// As [`verify`], and [`Error::Exists`] where a file is there and `force` is false.
 pub fn unpack(path: &Path, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
     let volumes = Volumes::find(path)?;
     // Another kind of file is named before a folder is made for it.
     regular::open(volumes.first())?;
     if Form::of_file(volumes.first()).is_none() {
-        return Err(Error::invalid(path, what_it_is(volumes.first())));
+        return Err(no_archive(path, volumes.first()));
     }
-    extract(path, &volumes, folder, force, progress).map_err(|error| volumes.explain(error))
+    extract(path, &volumes, folder, force, progress).map_err(|error| explain(path, &volumes, error))
 }
 
 fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress: &dyn Progress) -> Result<Unpacked> {
-    fs::create_dir_all(folder).map_err(|source| Error::Output {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let mut folders = Folders::default();
+    folders.make(folder)?;
     let (mut staged, mut warnings) = (Vec::new(), Vec::new());
     let found = walk(path, volumes, progress, |name, kind, size| {
         let target = inside(path, folder, name)?;
         if kind == Kind::Folder {
-            fs::create_dir_all(&target).map_err(|source| Error::Output { path: target, source })?;
+            folders.make(&target)?;
             return Ok(None);
         }
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(|source| Error::Output {
-                path: parent.to_owned(),
-                source,
-            })?;
+            folders.make(parent)?;
         }
         drive::check_room(folder, size)?;
         let file = Staged::create(&target, force)?;
@@ -97,21 +103,68 @@ fn extract(path: &Path, volumes: &Volumes, folder: &Path, force: bool, progress:
         }
     }
     commit_all(staged, true, || Ok(()))?;
+    folders.0.clear();
     Ok(Unpacked { files, verified })
 }
 
-/// Checks an archive without writing anything.
+/// Checks every tensor of a package, `.pth`, `.safetensors` or in an archive, without writing anything.
 ///
 /// # Errors
-/// As [`crate::package::verify`].
+/// [`Error::NotAPackage`] for a checkpoint without digests; [`Error::Mismatch`] naming each tensor that differs.
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Verified> {
+    if is_archive(path) {
+        verify_archive(path, progress)
+    } else {
+        verify_file(path, progress)
+    }
+}
+
+fn verify_archive(path: &Path, progress: &dyn Progress) -> Result<Verified> {
     let volumes = Volumes::find(path)?;
     walk(path, &volumes, progress, |_, _, _| Ok(None))
         .and_then(|found| found.judge(path))
-        .map_err(|error| volumes.explain(error))
+        .map_err(|error| explain(path, &volumes, error))
 }
 
-/// Lets those run a program who may read it. Returns what the user should know where the drive refuses.
+/// Names a part that is damaged, and an archive that is whole and another one.
+fn explain(path: &Path, volumes: &Volumes, error: Error) -> Error {
+    match volumes.explain(error) {
+        Error::Invalid { .. } if volumes.parts() < 2 && Program::from_archive(path).is_ok() => {
+            Error::ProgramAlone { path: path.to_owned() }
+        }
+        error => error,
+    }
+}
+
+/// Folders that were made for what is unpacked. Dropped, it removes those that are empty.
+#[derive(Default)]
+struct Folders(Vec<PathBuf>);
+
+impl Folders {
+    /// Makes a folder, and those around it, where they are not there.
+    fn make(&mut self, folder: &Path) -> Result<()> {
+        let missing = folder
+            .ancestors()
+            .take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        self.0.extend(missing.into_iter().rev());
+        fs::create_dir_all(folder).map_err(|source| Error::Output {
+            path: folder.to_owned(),
+            source,
+        })
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        // The innermost first. What is not empty is somebody's.
+        for folder in self.0.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Makes a program executable for everybody who may read it. Returns a warning where the drive refuses.
 fn make_executable(file: &Staged) -> Option<String> {
     let set = || {
         let mut permissions = file.file().metadata()?.permissions();
@@ -134,8 +187,11 @@ fn inside(archive: &Path, folder: &Path, name: &Path) -> Result<PathBuf> {
         target.push(component);
         let link = target.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
         if link {
-            let reason = format!("entry {name:?} would be written through the link {}", target.display());
-            return Err(Error::invalid(archive, reason));
+            return Err(Error::LinkInTheWay {
+                path: archive.to_owned(),
+                entry: name.to_owned(),
+                link: target,
+            });
         }
     }
     Ok(target)
@@ -183,8 +239,8 @@ impl Found {
         })
     }
 
-    /// A line for each file that is another than the list of digests says; none where there is neither a list nor
-    /// anything that needs one.
+    /// Compares the files with the list of digests, and returns a line for each that differs. An archive of a package
+    /// alone needs no list.
     fn compare_with_list(&self) -> Result<Vec<String>, String> {
         let extras = || {
             self.files

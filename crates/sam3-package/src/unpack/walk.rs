@@ -3,40 +3,34 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::mpsc,
     thread,
 };
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    super::{
-        ahead::Trailing,
-        elf,
-        extras::Extra,
-        layers::tar_in,
-        tar::{self, Kind, Stop},
-        volumes::Volumes,
-    },
-    names::{Role, refuse_other, role},
-};
 use crate::{
     Error, Progress, Result,
+    archive::{
+        elf,
+        entries::{MAX_ENTRIES, SPARE, check_claim, most, pass_over, read_rest, safe_name, stopped, unreadable},
+        extras::Extra,
+        layers::tar_in,
+        names::{Role, refuse_other, role},
+        tar::{self, Kind},
+        volumes::Volumes,
+    },
     digest::{self, hex},
-    package::{MAX_METADATA_BYTES, Metadata, PackageHasher, Streamed},
+    naming::MAX_METADATA_BYTES,
+    package::{Metadata, PackageHasher, Streamed},
 };
 
 /// Bytes handed from the decompressing to the hashing thread at a time, and how many such pieces may wait.
 const PIECE: usize = 256 << 10;
 const WAITING: usize = 8;
-/// More files and folders than this no package archive has.
-pub(in crate::archive) const MAX_ENTRIES: usize = 1000;
 /// More than any SAM 3 and its package could have, whatever the metadata promises.
 const MAX_SIZE: u64 = 64 << 30;
-/// What a package may hold beyond its tensors, and a file of unknown content beyond eight times the archive.
-const SPARE: u64 = 64 << 20;
-
 /// What went by.
 #[derive(Default)]
 pub(super) struct Found {
@@ -48,7 +42,7 @@ pub(super) struct Found {
 pub(super) struct FoundFile {
     pub name: PathBuf,
     pub size: u64,
-    /// Of all its bytes; none of a package of which no list can say that.
+    /// Of all its bytes; `None` for a package where no list of digests came before it.
     pub sha256: Option<String>,
     pub content: Content,
 }
@@ -58,22 +52,6 @@ pub(super) enum Content {
     Metadata(Vec<u8>),
     /// With as many of its first bytes as tell what it is; of [`Extra::Sums`] all.
     Extra(Extra, Vec<u8>),
-}
-
-/// The most bytes that a file of unknown content can have in an archive of so many.
-pub(in crate::archive) fn most(archive: u64) -> u64 {
-    archive.saturating_mul(8).saturating_add(SPARE)
-}
-
-pub(in crate::archive) fn check_claim(path: &Path, entry: &tar::Entry, limit: u64) -> Result<()> {
-    if entry.size <= limit {
-        return Ok(());
-    }
-    let reason = format!(
-        "entry {:?} claims {} bytes, at most {limit} can be right",
-        entry.name, entry.size
-    );
-    Err(Error::invalid(path, reason))
 }
 
 /// Reads the whole archive, hands every entry's name to `open` and writes its bytes to the file that returns.
@@ -183,57 +161,6 @@ fn hash_again(path: &Path, volumes: &Volumes, wanted: &Path) -> Result<String> {
     Err(unreadable(path, io::ErrorKind::UnexpectedEof.into()))
 }
 
-/// Skips an entry's bytes and their padding.
-pub(in crate::archive) fn pass_over(reader: &mut impl Read, path: &Path, entry: &tar::Entry) -> Result<()> {
-    pass_bytes(reader, path, entry.size.next_multiple_of(tar::BLOCK as u64))
-}
-
-/// Skips so many bytes.
-pub(super) fn pass_bytes(reader: &mut impl Read, path: &Path, count: u64) -> Result<()> {
-    let passed = io::copy(&mut reader.take(count), &mut io::sink()).map_err(|error| unreadable(path, error))?;
-    if passed < count {
-        return Err(unreadable(path, io::ErrorKind::UnexpectedEof.into()));
-    }
-    Ok(())
-}
-
-/// Reads what stands behind the tar: gzip's checksum is there, behind the last byte. Returns what the user should know.
-pub(in crate::archive) fn read_rest(reader: &mut impl Read, path: &Path) -> Result<Option<String>> {
-    match io::copy(&mut reader.take(SPARE), &mut io::sink()) {
-        Ok(SPARE) => Err(Error::invalid(
-            path,
-            "it goes on after the end of its tar: not a package",
-        )),
-        Ok(_) => Ok(None),
-        // The package is whole and its digests tell whether it is right: gzip, too, warns and goes on.
-        Err(error) if Trailing::of(&error).is_some() => {
-            Ok(Some(format!("{}: {error}: ignored, as gzip does", path.display())))
-        }
-        Err(error) => Err(unreadable(path, error)),
-    }
-}
-
-/// A relative path of plain names.
-pub(in crate::archive) fn safe_name(archive: &Path, name: &str) -> Result<PathBuf> {
-    if name.chars().any(char::is_control) {
-        let reason =
-            format!("entry {name:?} has control characters in its name: not extracted, do not trust this archive");
-        return Err(Error::invalid(archive, reason));
-    }
-    let mut safe = PathBuf::new();
-    for component in Path::new(name).components() {
-        match component {
-            Component::Normal(part) => safe.push(part),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                let reason = format!("entry {name:?} would leave the folder: not extracted, do not trust this archive");
-                return Err(Error::invalid(archive, reason));
-            }
-        }
-    }
-    Ok(safe)
-}
-
 /// Copies `size` bytes to the output; returns the first `keep` of them and the digest of all.
 fn copy(
     reader: &mut impl Read,
@@ -306,28 +233,5 @@ fn write(output: &mut Option<(File, PathBuf)>, bytes: &[u8]) -> Result<()> {
             source,
         }),
         None => Ok(()),
-    }
-}
-
-pub(in crate::archive) fn stopped(path: &Path, stop: Stop) -> Error {
-    match stop {
-        Stop::Refused(reason) => Error::invalid(path, reason),
-        Stop::Io(error) => unreadable(path, error),
-    }
-}
-
-/// Says what a failing decompressor means.
-pub(in crate::archive) fn unreadable(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::invalid(
-            path,
-            "the archive ends early: it was cut off; copy it again from where it was made",
-        ),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Error::invalid(
-            path,
-            format!("the archive is damaged ({error}); copy it again from where it was made"),
-        ),
-        io::ErrorKind::Unsupported => Error::invalid(path, error.to_string()),
-        _ => Error::io("read", path, error),
     }
 }

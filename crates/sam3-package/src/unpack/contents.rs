@@ -2,20 +2,19 @@
 
 use std::{io::Read, path::Path};
 
-use super::{
-    super::{
+use crate::{
+    Error, Result,
+    archive::{
         elf::{HEADER, Machine},
+        entries::{MAX_ENTRIES, check_claim, most, pass_bytes, safe_name, stopped, unreadable},
         extras::{Extra, ExtraFile},
         layers::tar_in,
+        names::{Role, role},
         tar::{self, Kind},
         volumes::Volumes,
     },
-    names::{Role, role},
-    walk::{MAX_ENTRIES, check_claim, most, pass_bytes, safe_name, stopped, unreadable},
-};
-use crate::{
-    Error, Result,
-    package::{MAX_METADATA_BYTES, Metadata},
+    naming::MAX_METADATA_BYTES,
+    package::Metadata,
 };
 
 /// What an archive says of itself.

@@ -3,15 +3,15 @@
 
 use std::path::Path;
 
-use super::super::extras::Extra;
+use super::extras::Extra;
 use crate::{
     Error, Result,
-    package::{is_metadata_name, is_package_name, metadata_path},
+    naming::{is_metadata_name, is_package_name, metadata_path},
 };
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::archive) enum Role {
+pub(crate) enum Role {
     Package,
     Metadata,
     Extra(Extra),
@@ -21,7 +21,7 @@ pub(in crate::archive) enum Role {
 }
 
 /// What an entry of this name is.
-pub(in crate::archive) fn role(name: &Path) -> Role {
+pub(crate) fn role(name: &Path) -> Role {
     let file = name.file_name().unwrap_or_default();
     let is_companion = [".DS_Store", "Thumbs.db", "desktop.ini"]
         .iter()
@@ -40,7 +40,7 @@ pub(in crate::archive) fn role(name: &Path) -> Role {
 
 /// Refuses a file that has no place in an archive beside those that stand `before` it. `name` is where `entry` would be
 /// extracted.
-pub(super) fn refuse_other(archive: &Path, entry: &str, name: &Path, before: &[&Path]) -> Result<()> {
+pub(crate) fn refuse_other(archive: &Path, entry: &str, name: &Path, before: &[&Path]) -> Result<()> {
     // Lower case, as FAT and macOS would take them for one file.
     let lower = |path: &Path| path.to_string_lossy().to_lowercase();
     let folder = |path: &Path| path.parent().map(lower);
@@ -72,7 +72,7 @@ pub(super) fn refuse_other(archive: &Path, entry: &str, name: &Path, before: &[&
 }
 
 /// True where `metadata` is the metadata beside `package`, by their names.
-pub(super) fn is_metadata_of(metadata: &Path, package: &Path) -> bool {
+pub(crate) fn is_metadata_of(metadata: &Path, package: &Path) -> bool {
     // FAT changes the case of names on their way.
     is_package_name(package) && metadata_path(package).as_os_str().eq_ignore_ascii_case(metadata)
 }
