@@ -128,7 +128,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         fs::write(&path, bytes).unwrap();
         check(&["verify", text(&path)], 1, words);
         check(&["unpack", text(&path), "-C", text(&out)], 1, words);
-        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+        assert!(!out.exists());
     };
     for length in [2, 11, 600, sound.len() / 2, sound.len() - 9, sound.len() - 1] {
         refused(&sound[..length], &["x.tar.gz", "cut off"]);
@@ -219,7 +219,7 @@ fn a_file_without_a_digest_is_refused_by_name() {
         check(&["verify", text(&path)], 1, &words);
         let out = folder.path("out");
         check(&["unpack", text(&path), "-C", text(&out)], 1, &words);
-        assert!(fs::read_dir(out).unwrap().all(|entry| entry.unwrap().path().is_dir()));
+        assert!(!out.exists());
     }
 }
 
@@ -306,6 +306,6 @@ fn names_and_shapes_in_an_archive_are_checked() {
             1,
             &["evil.tar.gz", "detector."],
         );
-        assert_eq!(fs::read_dir(out).unwrap().count(), 0);
+        assert!(!out.exists());
     }
 }

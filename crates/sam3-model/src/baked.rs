@@ -100,13 +100,14 @@ pub fn load(
     Ok((prompts, texts))
 }
 
-/// Why a package of the prompts `baked` cannot be asked for `text`, and what to do.
-pub fn not_baked(baked: &[String], text: &str) -> String {
+/// Why a package of the prompts `baked` cannot be asked for `text`: [`Error::Prompt`] where it can be asked in another way,
+/// else [`Error::NotBaked`].
+pub fn not_baked(baked: &[String], text: &str) -> Error {
     let written = |text: &str| baked.iter().find(|prompt| are_alike(prompt, text));
     if let Some(prompt) = written(text) {
-        return format!(
+        return Error::Prompt(format!(
             "the prompt {text:?} is baked into this package as {prompt:?}: ask for it as it is written there"
-        );
+        ));
     }
     let parts = text
         .split([',', ';', '\n'])
@@ -115,24 +116,24 @@ pub fn not_baked(baked: &[String], text: &str) -> String {
     let (known, missing): (Vec<&str>, Vec<&str>) = parts.partition(|part| written(part).is_some());
     let known = list(known.into_iter().filter_map(written));
     if known.is_empty() {
-        return format!(
+        return Error::NotBaked(format!(
             "the prompt {text:?} is not baked into this package, which has no text encoder; it knows: {}. \
              Ask for one of these, or package the checkpoint again with {text:?} among the prompts that are baked",
             baked.iter().map(|prompt| plain(prompt)).collect::<Vec<_>>().join(", ")
-        );
+        ));
     }
     if missing.is_empty() {
-        return format!(
+        return Error::Prompt(format!(
             "{text:?} is one prompt, and its parts are baked into this package as prompts of their own: \
              ask for each by itself, {known}"
-        );
+        ));
     }
-    format!(
+    Error::NotBaked(format!(
         "{text:?} is one prompt. Of its parts, this package, which has no text encoder, knows {known}, \
          and does not know {}: ask for each part by itself, \
          or package the checkpoint again with all of them baked",
         list(missing)
-    )
+    ))
 }
 
 /// Whether two texts differ in spaces, punctuation and capitals alone.
@@ -195,15 +196,17 @@ mod tests {
                 "red cup",
                 &[
                     "it knows: boat, buoy, school bus, \"cup, red\", visual.",
-                    "with \"red cup\" in",
+                    "again with \"red cup\"",
                 ],
                 true,
             ),
-            ("car, house", &["it knows: boat", "with \"car, house\" in"], true),
+            ("car, house", &["it knows: boat", "again with \"car, house\""], true),
             ("!?", &["it knows: boat"], true),
             (",", &["it knows: boat"], true),
         ] {
-            let reason = not_baked(&baked, text);
+            let error = not_baked(&baked, text);
+            assert_eq!(matches!(error, Error::NotBaked(_)), is_to_be_baked, "{error}");
+            let reason = error.to_string();
             assert!(reason.contains(&format!("{text:?}")), "{reason}");
             for named in named {
                 assert!(reason.contains(named), "{named} in: {reason}");

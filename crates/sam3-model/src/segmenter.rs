@@ -433,7 +433,7 @@ impl Segmenter {
         let ids = self.token_ids(text)?;
         texts.get_or_encode(&ids, || match detector.text_encoder() {
             Some(encoder) => self.encode_ids(encoder, &ids, observer),
-            None => Err(Error::NotBaked(baked::not_baked(baked, text))),
+            None => Err(baked::not_baked(baked, text)),
         })
     }
 

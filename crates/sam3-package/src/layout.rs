@@ -66,13 +66,13 @@ struct Entry {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    source: Source,
+    source: Recipe,
     /// The element type of the bytes that `source` gives; they are widened where it is not `dtype`.
     stored: Dtype,
 }
 
 impl Entry {
-    fn new(name: String, dtype: Dtype, shape: Vec<usize>, source: Source) -> Self {
+    fn new(name: String, dtype: Dtype, shape: Vec<usize>, source: Recipe) -> Self {
         Self {
             name,
             dtype,
@@ -83,13 +83,13 @@ impl Entry {
     }
 
     fn stored(name: String, index: usize, stored: &Stored) -> Self {
-        Self::new(name, stored.dtype, stored.shape.clone(), Source::Stored(index))
+        Self::new(name, stored.dtype, stored.shape.clone(), Recipe::Stored(index))
     }
 }
 
 /// Where its values come from; numbers are positions in the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Source {
+enum Recipe {
     Stored(usize),
     /// q, k and v, one after another.
     Rows([usize; 3]),
@@ -107,7 +107,7 @@ enum Source {
     Complex(usize, usize),
 }
 
-impl Source {
+impl Recipe {
     /// True where no tensor of the file gives the values.
     fn is_made(self) -> bool {
         self.tensors().is_empty()
@@ -282,22 +282,22 @@ impl StateDict {
         let size = stored.size();
         let bytes = |i: usize| self.checkpoint.bytes(i);
         let parts = match *source {
-            Source::Stored(i) => vec![bytes(i)],
-            Source::Rows(qkv) => qkv.map(bytes).into(),
-            Source::ClassRow(i) => vec![Cow::Owned(vec![0; shape[2] * size]), bytes(i)],
-            Source::Transposed(i) => vec![Cow::Owned(gather(&bytes(i), shape, &[1, shape[0]], size))],
-            Source::Row(i, n) => {
+            Recipe::Stored(i) => vec![bytes(i)],
+            Recipe::Rows(qkv) => qkv.map(bytes).into(),
+            Recipe::ClassRow(i) => vec![Cow::Owned(vec![0; shape[2] * size]), bytes(i)],
+            Recipe::Transposed(i) => vec![Cow::Owned(gather(&bytes(i), shape, &[1, shape[0]], size))],
+            Recipe::Row(i, n) => {
                 let row = n * shape[1] * size..(n + 1) * shape[1] * size;
                 vec![match bytes(i) {
                     Cow::Borrowed(all) => Cow::Borrowed(&all[row]),
                     Cow::Owned(all) => Cow::Owned(all[row].to_vec()),
                 }]
             }
-            Source::Zeros => vec![Cow::Owned(vec![0; byte_len(shape, *stored).unwrap_or(0)])],
-            Source::FreqsCis { side, scale } => {
+            Recipe::Zeros => vec![Cow::Owned(vec![0; byte_len(shape, *stored).unwrap_or(0)])],
+            Recipe::FreqsCis { side, scale } => {
                 vec![Cow::Owned(freqs::freqs_cis(side, shape[1], scale))]
             }
-            Source::Complex(re, im) => {
+            Recipe::Complex(re, im) => {
                 let parts = [re, im].map(|i| widen::to_f32(bytes(i), self.checkpoint.stored(i).dtype));
                 vec![Cow::Owned(widen::interleave(&parts[0], &parts[1]))]
             }
@@ -319,10 +319,10 @@ impl StateDict {
     /// the file when a view is read again.
     pub fn release(&self, index: usize) {
         match self.entries[index].source {
-            Source::Stored(i) | Source::ClassRow(i) | Source::Transposed(i) => self.checkpoint.release(i),
-            Source::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
-            Source::Complex(re, im) => [re, im].into_iter().for_each(|i| self.checkpoint.release(i)),
-            Source::Row(..) | Source::Zeros | Source::FreqsCis { .. } => {}
+            Recipe::Stored(i) | Recipe::ClassRow(i) | Recipe::Transposed(i) => self.checkpoint.release(i),
+            Recipe::Rows(qkv) => qkv.into_iter().for_each(|i| self.checkpoint.release(i)),
+            Recipe::Complex(re, im) => [re, im].into_iter().for_each(|i| self.checkpoint.release(i)),
+            Recipe::Row(..) | Recipe::Zeros | Recipe::FreqsCis { .. } => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Source};
+use super::{Entry, Recipe};
 use crate::{checkpoint::Dtype, error::list_of};
 
 /// How the name of a table ends, and of its halves where real and imaginary parts lie apart.
@@ -48,11 +48,11 @@ fn join(entries: &mut Vec<Entry>) {
             continue;
         };
         let (a, b) = (&entries[re], &entries[im]);
-        let (Source::Stored(real), Source::Stored(imag)) = (a.source, b.source) else {
+        let (Recipe::Stored(real), Recipe::Stored(imag)) = (a.source, b.source) else {
             continue;
         };
         if a.shape.len() == 2 && a.shape == b.shape && is_real(a.dtype) && is_real(b.dtype) {
-            entries[re] = Entry::new(name, Dtype::C64, a.shape.clone(), Source::Complex(real, imag));
+            entries[re] = Entry::new(name, Dtype::C64, a.shape.clone(), Recipe::Complex(real, imag));
             imaginary.push(im);
         }
     }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn every_spelling_of_a_table_becomes_complex() {
         let entry = |name: &str, dtype, shape: &[usize], i| {
-            Entry::new(name.to_owned(), dtype, shape.to_vec(), Source::Stored(i))
+            Entry::new(name.to_owned(), dtype, shape.to_vec(), Recipe::Stored(i))
         };
         for (dtype, shape) in [
             (Dtype::C64, &[16, 4][..]),
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(names, ["b.attn.freqs_cis", "b.attn.qkv.weight"]);
         assert_eq!(
             (entries[0].dtype, entries[0].source),
-            (Dtype::C64, Source::Complex(0, 2))
+            (Dtype::C64, Recipe::Complex(0, 2))
         );
 
         let mut entries = vec![entry("b.attn.freqs_cis", Dtype::F32, &[16, 4], 0)];

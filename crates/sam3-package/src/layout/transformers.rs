@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{
-    Entry, Source, official_name,
+    Entry, Recipe, official_name,
     rules::{Op, PROJECTIONS, sections},
     stated::{Backbone, Stated},
 };
@@ -188,7 +188,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             Op::ClassRow => self.class_row(to, from)?,
             Op::Transpose => {
                 if let Some((i, [rows, columns])) = self.shaped::<2>(from)? {
-                    self.push(to, i, vec![columns, rows], Source::Transposed(i));
+                    self.push(to, i, vec![columns, rows], Recipe::Transposed(i));
                 }
             }
             Op::Row => self.row(to, from, n)?,
@@ -263,7 +263,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             self.taken[i] = true;
         }
         self.entries
-            .push(Entry::new(to.to_owned(), dtype, shape, Source::Rows([q, k, v])));
+            .push(Entry::new(to.to_owned(), dtype, shape, Recipe::Rows([q, k, v])));
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                 "tensor \"{from}\" has shape {shape:?}, expected [1, positions, width]"
             ));
         };
-        self.push(to, i, vec![1, positions + 1, width], Source::ClassRow(i));
+        self.push(to, i, vec![1, positions + 1, width], Recipe::ClassRow(i));
         Ok(())
     }
 
@@ -291,7 +291,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
                 "tensor \"{from}\" has {rows} rows, expected one for each kind of point (4)"
             ));
         }
-        self.push(to, i, vec![1, width], Source::Row(i, n));
+        self.push(to, i, vec![1, width], Recipe::Row(i, n));
         let is_last = n + 1 == rows;
         self.taken[i] = is_last;
         Ok(())
@@ -308,7 +308,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             return Err(format!("tensor \"{from}\" is {width} wide, expected 256"));
         }
         for (leaf, shape) in [("weight", vec![width, input.unwrap_or(width)]), ("bias", vec![width])] {
-            let zeros = Entry::new(format!("{to}.{leaf}"), dtype, shape, Source::Zeros);
+            let zeros = Entry::new(format!("{to}.{leaf}"), dtype, shape, Recipe::Zeros);
             self.entries.push(zeros);
         }
         Ok(())
@@ -326,7 +326,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             .ok_or_else(|| format!("tensor \"{from}\" has shape {shape:?}, expected {N} axes, none empty"))
     }
 
-    fn push(&mut self, to: &str, i: usize, shape: Vec<usize>, source: Source) {
+    fn push(&mut self, to: &str, i: usize, shape: Vec<usize>, source: Recipe) {
         self.taken[i] = true;
         self.entries
             .push(Entry::new(to.to_owned(), (self.stored)(i).dtype, shape, source));
@@ -361,7 +361,7 @@ impl<'a, F: Fn(usize) -> &'a Stored> Builder<'_, F> {
             ));
         }
         let shape = vec![side * side, pairs];
-        let table = Source::FreqsCis { side, scale };
+        let table = Recipe::FreqsCis { side, scale };
         self.entries.push(Entry::new(to.to_owned(), Dtype::C64, shape, table));
         Ok(())
     }

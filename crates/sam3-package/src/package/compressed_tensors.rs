@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::plan::Stored;
+use super::plan::Planned;
 use crate::checkpoint::Dtype;
 
 /// `quantization_config` for the int8 weights among the tensors; `None` where there is none.
 ///
 /// Its targets are modules. The fused input projections of attention (`in_proj_weight`) are stored the same way and no
 /// module's `weight`, so no target names them.
-pub(super) fn quantization_config(stored: &[Stored]) -> Option<Value> {
+pub(super) fn quantization_config(stored: &[Planned]) -> Option<Value> {
     let weights = stored.iter().filter(|tensor| tensor.dtype == Dtype::I8);
     let targets: Vec<&str> = weights
         .filter_map(|tensor| tensor.name.strip_suffix(".weight"))
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn targets_are_the_modules_of_int8_weights() {
-        let stored = |name: &str, dtype| Stored {
+        let stored = |name: &str, dtype| Planned {
             name: name.to_owned(),
             dtype,
             shape: vec![256, 256],

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Metadata, Options, Source, TensorRecord,
     compressed_tensors::quantization_config,
-    plan::{Plan, Stored},
+    plan::{Plan, Planned},
     write::Written,
 };
 use crate::{Error, Result, StateDict, checkpoint::SourceFile, digest::hex};
@@ -14,7 +14,7 @@ use crate::{Error, Result, StateDict, checkpoint::SourceFile, digest::hex};
 pub(super) struct Description<'a> {
     source: &'a StateDict,
     options: &'a Options,
-    stored: &'a [Stored],
+    stored: &'a [Planned],
     config: Option<Value>,
     baked_prompts: Vec<String>,
     /// Where the source came from, where it is a package itself.

@@ -11,8 +11,9 @@ use super::{
     Metadata, Options, Report, Source, TestRun, archive_path,
     description::Description,
     metadata::check_size,
-    plan::{Plan, Stored},
-    pth, safetensors,
+    plan::{Plan, Planned},
+    pth_writer::PthWriter,
+    safetensors_writer::SafetensorsWriter,
     write::{self, Written},
 };
 use crate::{
@@ -30,25 +31,25 @@ use crate::{
 pub struct Draft {
     options: Options,
     outputs: Outputs,
-    layout: Layout,
+    writer: Writer,
     written: Vec<Written>,
     metadata: Metadata,
     warnings: Vec<String>,
 }
 
-/// Where each tensor lies in the package.
+/// Writes the package in its format, and knows where each tensor lies.
 #[derive(Debug)]
-enum Layout {
-    Pth(pth::Layout),
-    Safetensors(safetensors::Layout),
+enum Writer {
+    Pth(PthWriter),
+    Safetensors(SafetensorsWriter),
 }
 
-impl Layout {
+impl Writer {
     /// File offset of a tensor's first byte.
     fn offset(&self, tensor: usize) -> u64 {
         match self {
-            Self::Pth(layout) => layout.offset(tensor),
-            Self::Safetensors(layout) => layout.offset(tensor),
+            Self::Pth(writer) => writer.offset(tensor),
+            Self::Safetensors(writer) => writer.offset(tensor),
         }
     }
 }
@@ -81,12 +82,12 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
     let description = Description::new(source, options, &plan)?;
     let files = source.checkpoint().files();
     let source_bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    let stored_bytes: u64 = plan.stored.iter().map(Stored::bytes).sum();
+    let stored_bytes: u64 = plan.stored.iter().map(Planned::bytes).sum();
     progress.stage("packaging", source_bytes + stored_bytes);
 
-    let layout = match format {
-        Format::Pth => Layout::Pth(pth::Layout::new(&stem(output), &plan.stored)),
-        Format::Safetensors => Layout::Safetensors(safetensors::Layout::new(
+    let writer = match format {
+        Format::Pth => Writer::Pth(PthWriter::new(&stem(output), &plan.stored)),
+        Format::Safetensors => Writer::Safetensors(SafetensorsWriter::new(
             &plan.stored,
             &description.longest(files).to_json(),
         )),
@@ -97,7 +98,7 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
         read.inspect_err(|_| stop.store(true, Ordering::Relaxed))
     };
     let write_tensors = || {
-        let offset = |tensor| layout.offset(tensor);
+        let offset = |tensor| writer.offset(tensor);
         write::tensors(source, &plan, &outputs.package, offset, progress, &stop)
     };
     let (source_info, written) = rayon::join(read_source, write_tensors);
@@ -110,7 +111,7 @@ pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> 
         options: options.clone(),
         metadata: description.of(source_info, &written),
         outputs,
-        layout,
+        writer,
         written,
         warnings,
     };
@@ -196,12 +197,12 @@ impl Draft {
         let json = self.metadata.to_json();
         // Nobody would read such a package.
         check_size(&json).map_err(|reason| Error::invalid(self.outputs.package.target(), reason))?;
-        match &self.layout {
-            Layout::Pth(layout) => {
+        match &self.writer {
+            Writer::Pth(writer) => {
                 let crcs: Vec<u32> = self.written.iter().map(|tensor| tensor.crc).collect();
-                layout.finish(&self.outputs.package, &crcs, identity(&self.written), &json)?;
+                writer.finish(&self.outputs.package, &crcs, identity(&self.written), &json)?;
             }
-            Layout::Safetensors(layout) => layout.finish(&self.outputs.package, &json)?,
+            Writer::Safetensors(writer) => writer.finish(&self.outputs.package, &json)?,
         }
         // It may have become shorter.
         self.outputs.metadata.set_len(json.len() as u64)?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, value::RawValue};
 
 use self::shallow::Shallow;
-use super::{plan::Stored, source::Source};
+use super::{plan::Planned, source::Source};
 use crate::{
     Component, TensorInfo,
     layout::MAX_CONFIG,
@@ -207,14 +207,14 @@ impl Metadata {
         created: u64,
         source: Source,
         precision: Precision,
-        stored: &[Stored],
+        stored: &[Planned],
         tensors: Vec<TensorRecord>,
     ) -> Self {
         let Tallies {
             total,
             dtypes,
             components,
-        } = Tallies::of(stored.iter().map(Stored::info));
+        } = Tallies::of(stored.iter().map(Planned::info));
         let mut worst: Vec<WorstTensor> = tensors
             .iter()
             .filter_map(|tensor| {

@@ -4,10 +4,10 @@ mod compressed_tensors;
 mod description;
 mod draft;
 mod metadata;
-mod pickle;
+mod pickle_writer;
 mod plan;
-mod pth;
-mod safetensors;
+mod pth_writer;
+mod safetensors_writer;
 mod source;
 mod stream;
 mod verify;
@@ -32,7 +32,7 @@ pub use draft::{Draft, check_outputs, draft};
 pub use metadata::{
     Agreement, FORMAT_VERSION, Metadata, Quantization, SizedRun, Tallies, Tally, TensorRecord, TestRun, WorstTensor,
 };
-pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
+pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, Planned, SCALE_SUFFIX};
 pub use source::{Shard, Source};
 pub(crate) use stream::{PackageHasher, Streamed};
 pub use verify::{Verified, verify_structure};

@@ -16,7 +16,7 @@ const INT8_MIN_ELEMENTS: usize = 1 << 14;
 
 /// A tensor as the package stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct Planned {
     /// Official name.
     pub name: String,
     /// Element type in the package.
@@ -25,7 +25,7 @@ pub struct Stored {
     pub shape: Vec<usize>,
 }
 
-impl Stored {
+impl Planned {
     /// The same, borrowed.
     pub fn info(&self) -> TensorInfo<'_> {
         TensorInfo {
@@ -103,7 +103,7 @@ pub(super) struct Step {
 /// Everything the package will hold, in order, and where each tensor comes from.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub stored: Vec<Stored>,
+    pub stored: Vec<Planned>,
     pub steps: Vec<Step>,
     /// The last of `stored`, where prompts are baked: its bytes are at hand and come from no source.
     pub baked: Option<Vec<u8>>,
@@ -142,7 +142,7 @@ impl Plan {
             plan.add(source, index, info, precision)?;
         }
         if let Some(baked) = baked {
-            plan.stored.push(Stored {
+            plan.stored.push(Planned {
                 name: BAKED_PROMPTS.to_owned(),
                 dtype: Dtype::F32,
                 shape: baked.shape.to_vec(),
@@ -163,7 +163,7 @@ impl Plan {
         if info.dtype == Dtype::I8 && dtype != Dtype::I8 {
             step.scale = Some(scale_of(source, info)?);
         }
-        self.stored.push(Stored {
+        self.stored.push(Planned {
             name: info.name.to_owned(),
             dtype,
             shape: info.shape.to_vec(),
@@ -171,7 +171,7 @@ impl Plan {
         if dtype == Dtype::I8 && info.dtype != Dtype::I8 {
             step.makes_scale = true;
             let name = format!("{}{SCALE_SUFFIX}", info.name);
-            self.stored.push(Stored {
+            self.stored.push(Planned {
                 name,
                 dtype: Dtype::F32,
                 shape: vec![info.shape[0], 1],

@@ -13,7 +13,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::plan::{Plan, Step, Stored};
+use super::plan::{Plan, Planned, Step};
 use crate::{
     Error, Progress, Result, StateDict,
     checkpoint::{Dtype, TensorView},
@@ -79,7 +79,7 @@ pub(super) fn tensors(
 fn store(
     source: &StateDict,
     step: Step,
-    stored: &Stored,
+    stored: &Planned,
     scratch: &mut Scratch,
     slots: &mut [Slot<'_>],
 ) -> Result<Cost> {

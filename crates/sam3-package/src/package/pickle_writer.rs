@@ -1,6 +1,6 @@
 //! The pickle of a state dict, as `torch.save` writes it: protocol 2, `_rebuild_tensor_v2` over persistent storages.
 
-use super::plan::Stored;
+use super::plan::Planned;
 
 /// Memo slots of what every tensor repeats; the storages' classes follow.
 const REBUILD: u8 = 0;
@@ -10,7 +10,7 @@ const ORDERED_DICT: u8 = 3;
 const CLASSES: u8 = 4;
 
 /// Pickles `{name: tensor}` in the given order, tensor `i` over storage `i`.
-pub(super) fn state_dict(stored: &[Stored]) -> Vec<u8> {
+pub(super) fn state_dict(stored: &[Planned]) -> Vec<u8> {
     let mut out = b"\x80\x02}(".to_vec(); // PROTO 2, EMPTY_DICT, MARK
     let mut memo = Memo {
         seen: [false; CLASSES as usize],

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::plan::Stored;
+use super::plan::Planned;
 use crate::{Error, Result, staged::Staged};
 
 /// Data begins at a multiple of this, so that every tensor is aligned when the file is mapped.
@@ -16,16 +16,16 @@ const SPARE_ROOM: u64 = 16_384;
 
 /// Where every tensor lies, and how long the header may become.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct SafetensorsWriter {
     entries: String,
     start: u64,
     offsets: Vec<u64>,
 }
 
-impl Layout {
+impl SafetensorsWriter {
     /// Lays out the tensors: the header lists them in order, the data has the widest types first, so that
     /// every tensor is aligned to its element. `metadata` is what is known of it before any digest and error.
-    pub fn new(stored: &[Stored], metadata: &[u8]) -> Self {
+    pub fn new(stored: &[Planned], metadata: &[u8]) -> Self {
         let mut order: Vec<usize> = (0..stored.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(stored[index].dtype.size()));
         let mut places = vec![0; stored.len()];

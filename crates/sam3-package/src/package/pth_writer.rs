@@ -4,7 +4,7 @@
 //! `torch.save`, so that even readers that compute offsets instead of reading them agree. Unlike there, local
 //! headers hold the sizes and checksums too, so that a package can be checked while it streams by.
 
-use super::{pickle, plan::Stored};
+use super::{pickle_writer, plan::Planned};
 use crate::{Result, naming::RECORD, staged::Staged};
 
 const ALIGNMENT: u64 = 64;
@@ -16,7 +16,7 @@ const DOS_DATE: u16 = 0x0021;
 
 /// Where every record lies, known before the first byte is written.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct PthWriter {
     archive: String,
     head: Vec<(Record, Vec<u8>)>,
     data: Vec<Record>,
@@ -32,9 +32,9 @@ struct Record {
     start: u64,
 }
 
-impl Layout {
+impl PthWriter {
     /// Lays out the records of an archive named `archive` (the file's stem, as PyTorch does).
-    pub fn new(archive: &str, stored: &[Stored]) -> Self {
+    pub fn new(archive: &str, stored: &[Planned]) -> Self {
         let mut layout = Self {
             archive: archive.to_owned(),
             head: Vec::new(),
@@ -42,7 +42,7 @@ impl Layout {
             cursor: 0,
         };
         let head = [
-            ("data.pkl", pickle::state_dict(stored)),
+            ("data.pkl", pickle_writer::state_dict(stored)),
             (".format_version", b"1".to_vec()),
             (".storage_alignment", b"64".to_vec()),
             ("byteorder", b"little".to_vec()),
@@ -230,9 +230,9 @@ mod tests {
     use super::*;
     use crate::checkpoint::Dtype;
 
-    fn tensors(count: usize, rows: usize) -> Vec<Stored> {
+    fn tensors(count: usize, rows: usize) -> Vec<Planned> {
         (0..count)
-            .map(|i| Stored {
+            .map(|i| Planned {
                 name: format!("t{i}"),
                 dtype: Dtype::F32,
                 shape: vec![rows, 1024],
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn records_past_four_gigabytes_carry_zip64_fields() {
         for (count, rows) in [(1500, 1024), (2, 1 << 20)] {
-            let layout = Layout::new("big", &tensors(count, rows));
+            let layout = PthWriter::new("big", &tensors(count, rows));
             for record in &layout.data {
                 assert_eq!(record.start % ALIGNMENT, 0);
                 assert_eq!(record.header + record.local_header(0).len() as u64, record.start);
@@ -264,14 +264,14 @@ mod tests {
     /// The size `torch.save` gives the same state dict, reproduced with torch 2.15 for three f32 vectors.
     #[test]
     fn records_lie_where_torch_puts_them() {
-        let stored: Vec<Stored> = [("a", 12), ("b", 6), ("s", 2)]
-            .map(|(name, n)| Stored {
+        let stored: Vec<Planned> = [("a", 12), ("b", 6), ("s", 2)]
+            .map(|(name, n)| Planned {
                 name: name.into(),
                 dtype: Dtype::F32,
                 shape: vec![n],
             })
             .into();
-        let layout = Layout::new("t", &stored);
+        let layout = PthWriter::new("t", &stored);
         assert_eq!(layout.head[0].0.start, 64);
         for (record, _) in &layout.head[1..] {
             assert_eq!(record.start % 64, 0);
@@ -285,7 +285,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("sam3-pth-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let stored = tensors(1, 1);
-        let layout = Layout::new("x", &stored);
+        let layout = PthWriter::new("x", &stored);
         let files = [&[&b"{}"[..]][..], &[&vec![b' '; 100_000], b"{}"]].map(|texts| {
             let file = Staged::create(&folder.join("x.pth"), false).unwrap();
             let zeros = vec![0; 4096];
