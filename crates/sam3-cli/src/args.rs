@@ -1,11 +1,15 @@
 //! The command line: one variant a subcommand, its flags beside its code.
 
 mod device;
+mod results;
 
 use clap::{ArgAction, Parser, Subcommand};
 use sam3_package::StateDict;
 
-pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size};
+pub use self::{
+    device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size},
+    results::ResultsFlags,
+};
 use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.

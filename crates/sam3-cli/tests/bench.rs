@@ -140,6 +140,16 @@ fn what_cannot_be_timed_has_its_exit_code() {
     );
     check(&["bench", "--checkpoint-path", text(&bad)], 1, &["bad.png"]);
     check(&["bench"], 2, &["--checkpoint-path"]);
+    for unused in [
+        "--checkpoint-path x",
+        "--image x",
+        "--prompt x",
+        "--warm-up 2",
+        "--text-device cpu",
+    ] {
+        let words: Vec<&str> = ["bench", "--ops"].into_iter().chain(unused.split(' ')).collect();
+        check(&words, 2, &["--ops", "cannot be used with", words[2]]);
+    }
     check(
         &["bench", "--checkpoint-path", checkpoint, "--rounds", "0"],
         2,

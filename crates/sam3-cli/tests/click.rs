@@ -132,6 +132,15 @@ fn a_step_goes_on_from_the_one_before() {
         1,
         &["expected logits of 48 x 48", "found 64 x 64"],
     );
+    assert_eq!(saved["orig_hw"].1, [227.0, 301.0]);
+    let other = folder.path("other.png");
+    fs::write(&other, Mask::new(227, 301).to_png()).unwrap();
+    let mut step = click(&folder.path("none"), "--mask", &[text(&first)]);
+    step[4] = text(&other).to_owned();
+    let step: Vec<&str> = step.iter().map(String::as_str).collect();
+    let words = ["expected logits of an image of 227 x 301 pixels", "one of 301 x 227"];
+    check(&step, 1, &words);
+    assert!(!folder.path("none").exists());
 }
 
 #[test]
@@ -195,6 +204,8 @@ fn what_cannot_be_clicked_is_refused_before_the_work() {
         ("--point 1,2 --object", &["object 2 has no --point"]),
         ("--box 1,2,30,40 --box 1,2,30,40", &["--object begins the next object"]),
         ("--point 1,2 --image-size 100", &["image size 100"]),
+        ("--everything --point 1,2", &["--everything clicks by itself"]),
+        ("--everything --object", &["--everything", "--object"]),
     ] {
         refused(line, &[], 2, words);
     }
@@ -216,7 +227,8 @@ fn files_that_sam3_did_not_write_stay() {
     clicked(&out, "--point 50,60", &flags);
     let step = format!("--mask {}", text(&logits));
     let before = fs::read(&logits).unwrap();
-    refused(&step, &flags, 2, &["this run reads it"]);
+    let words = ["--save-logits", "this run reads it", "choose another name"];
+    refused(&step, &flags, 2, &words);
     assert_eq!(fs::read(&logits).unwrap(), before);
     fs::write(&logits, "notes").unwrap();
     refused("--point 50,60", &flags, 2, &["sam3 did not write it", "--force"]);

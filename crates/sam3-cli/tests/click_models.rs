@@ -101,6 +101,13 @@ fn a_package_for_clicks_alone_clicks_as_the_whole_one() {
         1,
         &["click.pth: no texts", "--components click"],
     );
+    let once = ["--warm-up", "0", "--rounds", "2", "--json"];
+    let bench = sam3(&[&["bench", "--checkpoint-path", text(&clicks)][..], &once].concat());
+    let times: Value = serde_json::from_slice(&bench.stdout).unwrap();
+    for stage in ["encode", "first click", "click"] {
+        assert!(times["stage_seconds"][stage].as_f64().unwrap() > 0.0, "{stage}");
+    }
+    assert_eq!(times["rounds_seconds"].as_array().unwrap().len(), 2);
     check(
         &of(&["click", "--point", "1,2"], text(&images)),
         1,

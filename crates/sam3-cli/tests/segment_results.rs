@@ -124,6 +124,11 @@ fn an_input_of_the_run_is_never_replaced() {
         2,
         &["a result of this run has that name"],
     );
+    for masks in [&[][..], &["--masks"]] {
+        let inside = out.join("street_masks/raw.safetensors");
+        dump(&inside, masks, 2, &["a result of this run has that name"]);
+    }
+    dump(&out, &[], 2, &["it is the folder of --output"]);
     dump(
         &folder.path("none/raw.safetensors"),
         &[],
@@ -133,7 +138,7 @@ fn an_input_of_the_run_is_never_replaced() {
     assert!(!out.exists(), "all of it is known before the work");
     let other = folder.path("other.safetensors");
     fs::copy(&copy, &other).unwrap();
-    dump(&other, &[], 2, &["other.safetensors exists already"]);
+    dump(&other, &[], 2, &["other.safetensors: it exists already"]);
     dump(&folder.path("raw.safetensors"), &[], 0, &[]);
     dump(&folder.path("raw.safetensors"), &[], 0, &[]);
 }

@@ -31,7 +31,7 @@ pub use sam3_tensor::{
 };
 pub use segmenter::{
     ClickedMask, ClickedObject, Clicks, Encoded, Everything, ExemplarBox, Instance, LowResMask, Options, Prompt,
-    Segment, Segmenter,
+    SavedLogits, Segment, Segmenter,
 };
 pub use weights::Weights;
 

@@ -16,6 +16,7 @@ use std::{
 
 use click::ForClicks;
 pub use click::{ClickedMask, ClickedObject};
+pub use click_files::SavedLogits;
 pub use clicks::{Clicks, LowResMask};
 pub use everything::{Everything, Segment};
 pub use instances::Instance;

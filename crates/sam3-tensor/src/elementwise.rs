@@ -1,16 +1,24 @@
 //! One value after the other: sums and products of tensors that broadcast, functions, other types.
 
-use std::ops::{Add, Div, Mul, Sub};
+use std::{
+    mem::MaybeUninit,
+    ops::{Add, Div, Mul, Sub},
+};
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
 
 use crate::{
     DType, Result, Tensor,
     error::mismatch,
     launch::{self, Address, Args, Launch, MOST_AXES, Module, axes, module, type_name},
+    ops::written,
     shape::{broadcast, broadcast_strides, elements},
-    storage::{Buffer, filled, reserved},
+    storage::{Buffer, filled},
 };
+
+/// Values that one task takes.
+const BLOCK: usize = 1 << 14;
 
 /// # In another type
 impl Tensor {
@@ -166,7 +174,7 @@ impl Tensor {
         Self::from_vec(sums.collect::<Vec<f32>>(), rows, self.device())
     }
 
-    fn unary(&self, kernel: &str, [scale, shift]: [f32; 2], of: impl Fn(f32) -> f32) -> Result<Self> {
+    fn unary(&self, kernel: &str, [scale, shift]: [f32; 2], of: impl Fn(f32) -> f32 + Sync) -> Result<Self> {
         if launch::runs_on(self.device()) {
             let out = launch::uninitialised(self.dims(), DType::F32, self.device())?;
             let mut launch = Launch::on(self.device());
@@ -185,10 +193,17 @@ impl Tensor {
     }
 
     /// `of` each value of a tensor in main memory.
-    pub(crate) fn map(&self, of: impl Fn(f32) -> f32) -> Result<Self> {
+    pub(crate) fn map(&self, of: impl Fn(f32) -> f32 + Sync) -> Result<Self> {
         let values = self.values::<f32>()?;
-        let mut out = reserved(values.len())?;
-        out.extend(values.iter().map(|x| of(*x)));
+        let write = |out: &mut [_]| {
+            in_blocks(out, BLOCK, |first, out| {
+                let len = out.len();
+                each(out, &values[first..][..len], |x| of(*x));
+            });
+            Ok(())
+        };
+        // SAFETY: the blocks are all values.
+        let out = unsafe { written(values.len(), write)? };
         Self::from_vec(out, self.dims(), self.device())
     }
 }
@@ -209,48 +224,82 @@ impl Tensor {
         if launch::runs_on(self.device()) {
             return launch_binary([self, other], strides, &dims, what);
         }
-        let (a, b) = (self.values::<f32>()?, other.values::<f32>()?);
-        let mut out = reserved(elements(&dims)?)?;
-        match what {
-            Binary::Add => zip(&mut out, [a, b], &strides, &dims, |a, b| a + b),
-            Binary::Sub => zip(&mut out, [a, b], &strides, &dims, |a, b| a - b),
-            Binary::Mul => zip(&mut out, [a, b], &strides, &dims, |a, b| a * b),
-            Binary::Div => zip(&mut out, [a, b], &strides, &dims, |a, b| a / b),
-        }
+        let operands = [self.values::<f32>()?, other.values::<f32>()?];
+        let write = |out: &mut [_]| {
+            match what {
+                Binary::Add => zip(out, operands, &strides, &dims, |a, b| a + b),
+                Binary::Sub => zip(out, operands, &strides, &dims, |a, b| a - b),
+                Binary::Mul => zip(out, operands, &strides, &dims, |a, b| a * b),
+                Binary::Div => zip(out, operands, &strides, &dims, |a, b| a / b),
+            }
+            Ok(())
+        };
+        // SAFETY: `zip` writes a value for each index.
+        let out = unsafe { written(elements(&dims)?, write)? };
         Self::from_vec(out, dims, self.device())
     }
 }
 
-/// Appends `of(a, b)` for each index; the last axis, or all of two tensors of one shape, in one go.
+/// Writes `of(a, b)` for each index; all of two tensors of one shape as one axis.
 fn zip(
-    out: &mut Vec<f32>,
+    out: &mut [MaybeUninit<f32>],
     [a, b]: [&[f32]; 2],
     strides: &[Vec<usize>; 2],
     dims: &[usize],
-    of: impl Fn(f32, f32) -> f32 + Copy,
+    of: impl Fn(f32, f32) -> f32 + Copy + Sync,
 ) {
+    let (Some(extent), false) = (dims.first(), out.is_empty()) else {
+        return rows(out, [a, b], [&[], &[]], dims, of);
+    };
     if a.len() == b.len() && strides[0] == strides[1] {
-        return out.extend(a.iter().zip(b).map(|(a, b)| of(*a, *b)));
+        return in_blocks(out, BLOCK, |first, out| {
+            let len = out.len();
+            let pairs = a[first..][..len].iter().zip(&b[first..][..len]);
+            each(out, pairs, |(a, b)| of(*a, *b));
+        });
     }
-    rows(out, [a, b], [&strides[0], &strides[1]], dims, of);
+    let row = out.len() / extent;
+    in_blocks(out, BLOCK.div_ceil(row) * row, |first, out| {
+        let index = first / row;
+        let operands = [&a[index * strides[0][0]..], &b[index * strides[1][0]..]];
+        let dims = [&[out.len() / row], &dims[1..]].concat();
+        rows(out, operands, [&strides[0], &strides[1]], &dims, of);
+    });
+}
+
+/// Has blocks of `out` written side by side, each with the index of its first value; all here where they are one.
+fn in_blocks(out: &mut [MaybeUninit<f32>], block: usize, write: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) {
+    if out.len() <= block {
+        return write(0, out);
+    }
+    let blocks = out.par_chunks_mut(block).enumerate();
+    blocks.for_each(|(i, out)| write(i * block, out));
+}
+
+/// Writes `of` each value.
+#[inline(always)]
+fn each<T>(out: &mut [MaybeUninit<f32>], values: impl IntoIterator<Item = T>, of: impl Fn(T) -> f32) {
+    for (out, value) in out.iter_mut().zip(values) {
+        out.write(of(value));
+    }
 }
 
 fn rows(
-    out: &mut Vec<f32>,
+    out: &mut [MaybeUninit<f32>],
     [a, b]: [&[f32]; 2],
     strides: [&[usize]; 2],
     dims: &[usize],
     of: impl Fn(f32, f32) -> f32 + Copy,
 ) {
     match (dims, strides) {
-        (dims, _) if dims.contains(&0) => {}
-        ([], _) => out.push(of(a[0], b[0])),
-        ([len], [[1], [1]]) => out.extend(a[..*len].iter().zip(&b[..*len]).map(|(a, b)| of(*a, *b))),
-        ([len], [[1], [0]]) => out.extend(a[..*len].iter().map(|a| of(*a, b[0]))),
-        ([len], [[0], [1]]) => out.extend(b[..*len].iter().map(|b| of(a[0], *b))),
-        ([len], [[a_step], [b_step]]) => out.extend((0..*len).map(|i| of(a[i * a_step], b[i * b_step]))),
+        _ if out.is_empty() => {}
+        ([], _) => each(out, [()], |()| of(a[0], b[0])),
+        ([len], [[1], [1]]) => each(out, a[..*len].iter().zip(&b[..*len]), |(a, b)| of(*a, *b)),
+        ([len], [[1], [0]]) => each(out, &a[..*len], |a| of(*a, b[0])),
+        ([len], [[0], [1]]) => each(out, &b[..*len], |b| of(a[0], *b)),
+        ([len], [[a_step], [b_step]]) => each(out, 0..*len, |i| of(a[i * a_step], b[i * b_step])),
         ([len, dims @ ..], [[a_step, a_rest @ ..], [b_step, b_rest @ ..]]) => {
-            for i in 0..*len {
+            for (i, out) in out.chunks_exact_mut(out.len() / len).enumerate() {
                 rows(out, [&a[i * a_step..], &b[i * b_step..]], [a_rest, b_rest], dims, of);
             }
         }

@@ -1,5 +1,6 @@
 //! `sam3 bench`: wall time of each stage of the model, and peak memory.
 
+mod clicks;
 mod memory;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 
 use memory::OnTheGpu;
 use sam3_model::{Prompt, Segmenter, StageTimes, image::Image};
-use sam3_package::StateDict;
+use sam3_package::{StateDict, Tasks};
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,7 +28,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", required_unless_present = "ops")]
     checkpoint_path: Option<PathBuf>,
     /// Time single operations at SAM 3's sizes on the CPU instead, without a checkpoint
-    #[arg(long, conflicts_with_all = ["device", "gpu", "image_size"])]
+    #[arg(long, conflicts_with_all = ["checkpoint_path", "image", "prompt", "warm_up", "text_device"])]
+    #[arg(conflicts_with_all = ["device", "gpu", "image_size"])]
     ops: bool,
     /// Image to segment; a seeded one of 641 x 427 by default
     #[arg(long, value_name = "FILE")]
@@ -90,10 +92,12 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     args.texts.check(&device)?;
     let start = Instant::now();
     let dict = Arc::new(StateDict::open(path)?);
-    let options = args.model.options(&dict, &device).without_clicks();
-    let options = args.texts.of(options, &device);
+    let clicks_alone = Tasks::of(dict.tensors().map(|tensor| tensor.name)).is_for_clicks_alone();
+    let mut options = args.texts.of(args.model.options(&dict, &device), &device);
+    if !clicks_alone {
+        options = options.without_clicks();
+    }
     let segmenter = Segmenter::load(dict, &options)?;
-    let (compute, image_size) = (segmenter.compute(), segmenter.image_size());
     segmenter.synchronize()?;
     let load = start.elapsed().as_secs_f64();
     let weights = device.usage().map(|usage| usage.held);
@@ -101,6 +105,9 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         Some(path) => Image::open(path)?,
         None => seeded(641, 427),
     };
+    if clicks_alone {
+        return clicks::run(&segmenter, &image, load, args, output);
+    }
     let on_gpu = !device.is_cpu();
     // Memory is told of the first picture: what is timed stage by stage makes every query's mask, which `segment` does not.
     if on_gpu {
@@ -121,15 +128,7 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
     if let Some(memory) = &on_the_gpu {
         text += &memory.to_string();
     }
-    let place = match device.is_cpu() {
-        true => sam3_model::cpu_name().to_owned(),
-        false => device.to_string(),
-    };
-    text += &format!(
-        "{} at {image_size} x {image_size} on {place}, {} rounds, medians\n",
-        compute.name(),
-        args.rounds
-    );
+    text += &place(&segmenter, args.rounds);
     let totals: Vec<f64> = rounds.iter().map(|round| round.stages.total().as_secs_f64()).collect();
     let by_name = |parts: &[(&str, f64)]| -> serde_json::Map<String, Value> {
         let named = parts.iter().map(|(name, s)| (name.replace(' ', "_"), json!(s)));
@@ -141,8 +140,8 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         .map(|(name, s)| ((*name).into(), json!(s)))
         .collect();
     let report = json!({
-        "compute": compute.name(),
-        "image_size": image_size,
+        "compute": segmenter.compute().name(),
+        "image_size": segmenter.image_size(),
         "device": device.to_string(),
         "cpu": sam3_model::cpu_name(),
         "load_seconds": load,
@@ -156,6 +155,28 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         "device_memory_bytes": on_the_gpu,
     });
     output.result(&report, &text)
+}
+
+/// What was timed, and where.
+fn place(segmenter: &Segmenter, rounds: u32) -> String {
+    let place = match segmenter.device() {
+        device if device.is_cpu() => sam3_model::cpu_name().to_owned(),
+        device => device.to_string(),
+    };
+    let (compute, side) = (segmenter.compute().name(), segmenter.image_size());
+    format!("{compute} at {side} x {side} on {place}, {rounds} rounds, medians\n")
+}
+
+/// The mean of the middle two where there is no one in the middle; none of nothing.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(match values.len() % 2 {
+        0 => (values[middle - 1] + upper) / 2.0,
+        _ => upper,
+    })
 }
 
 /// One picture and one prompt.
@@ -207,11 +228,7 @@ struct Medians {
 
 impl Medians {
     fn of(rounds: &[Round]) -> Self {
-        let median = |of: &dyn Fn(&Round) -> Option<f64>| {
-            let mut values: Vec<f64> = rounds.iter().filter_map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
-        };
+        let median = |of: &dyn Fn(&Round) -> Option<f64>| median(rounds.iter().filter_map(of));
         let names = StageTimes::default().named().map(|(name, _)| name);
         let stage = |(index, name): (usize, &'static str)| {
             let seconds = median(&|round: &Round| Some(round.stages.named()[index].1.as_secs_f64()));
@@ -289,4 +306,22 @@ fn seeded(width: u32, height: u32) -> Image {
         (state >> 24) as u8
     });
     Image::new(width, height, pixels.collect()).expect("three bytes a pixel")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        for (values, expected) in [
+            (&[][..], None),
+            (&[3.0], Some(3.0)),
+            (&[4.0, 1.0], Some(2.5)),
+            (&[9.0, 1.0, 2.0], Some(2.0)),
+            (&[9.0, 1.0, 2.0, 4.0], Some(3.0)),
+        ] {
+            assert_eq!(median(values.iter().copied()), expected, "{values:?}");
+        }
+    }
 }

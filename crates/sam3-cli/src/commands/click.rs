@@ -16,9 +16,16 @@ use sam3_package::{Checkpoint, Staged, StateDict};
 use self::report::{Group, Report, Timings};
 use super::{
     objects::ObjectsFlags,
-    segment::{Folders, Guard, ImageRecord, Input, Loaded, Place, Results, Wanted, Writer, milliseconds, places},
+    segment::{
+        Folders, Guard, ImageRecord, Input, Loaded, Named, Place, Results, Wanted, Writer, milliseconds, places,
+    },
 };
-use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
+use crate::{
+    args::{ModelFlags, ResultsFlags},
+    failure::Failure,
+    output::Output,
+    signals,
+};
 
 /// The image is encoded once, whatever the number of objects. One point: the best of the model's three masks; several
 /// points, a box or a mask: one mask.
@@ -42,27 +49,14 @@ pub struct Args {
     multimask: bool,
     #[command(flatten)]
     model: ModelFlags,
-    /// Folder for STEM_overlay.png, STEM.json and the rest, made if it is not there
-    #[arg(long, short, value_name = "DIR", default_value = "sam3-output")]
-    output: PathBuf,
-    /// Also write each mask as STEM_masks/*.png
-    #[arg(long)]
-    masks: bool,
-    /// Also write all masks as one 16-bit PNG, STEM_ids.png: 0 is background, others are the JSON's ids
-    #[arg(long)]
-    id_map: bool,
-    /// Also give each mask's outlines in the JSON
-    #[arg(long)]
-    polygons: bool,
+    #[command(flatten)]
+    results: ResultsFlags,
     /// Write the logits of each object's best mask, for the --mask of the next step
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "everything")]
     save_logits: Option<PathBuf>,
     /// Write the raw outputs: masks at the model's resolution, predicted IoUs, object scores
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "everything")]
     dump_tensors: Option<PathBuf>,
-    /// Replace files that sam3 did not write
-    #[arg(long)]
-    force: bool,
 }
 
 /// Runs the command.
@@ -73,7 +67,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let dict = Arc::new(StateDict::open_weights(&args.checkpoint_path, args.weights.as_deref())?);
     let input = Input::of(&args.image);
     let wanted = args.wanted();
-    let place = Place::of(&args.output, &input);
+    let place = Place::of(&args.results.output, &input);
     let guard = args.guard(&input, dict.checkpoint());
     args.check(&place, &wanted, &guard)?;
     let (image, sha256) = input.open()?;
@@ -139,7 +133,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let mut written = writer.write(&place, &image, &report)?;
     written.extend([&args.dump_tensors, &args.save_logits].into_iter().flatten().cloned());
     drop(spinner);
-    output.record(&report.to_json(args.polygons), &report.to_text(&written))
+    output.record(&report.to_json(args.results.polygons), &report.to_text(&written))
 }
 
 /// Writes a file that appears whole or not at all.
@@ -175,10 +169,10 @@ impl Args {
             false => (1..=self.objects.0.len()).map(report::label).collect(),
         };
         Wanted {
-            masks: self.masks,
+            masks: self.results.masks,
             prefixes: labels.iter().map(|label| label.replace(' ', "_")).collect(),
-            ids: self.id_map,
-            polygons: self.polygons,
+            ids: self.results.id_map,
+            polygons: self.results.polygons,
         }
     }
 
@@ -194,32 +188,26 @@ impl Args {
     fn guard(&self, input: &Input, checkpoint: &Checkpoint) -> Guard {
         let image = (!input.is_stdin()).then_some(input.path.as_path());
         let masks = self.objects.0.iter().filter_map(|object| object.mask.as_deref());
-        Guard::of_run(self.force, checkpoint, image.into_iter().chain(masks))
+        Guard::of_run(self.results.force, checkpoint, image.into_iter().chain(masks))
     }
 
     /// Looks at every name that will be written, so that what cannot be is known before the work.
     fn check(&self, place: &Place, wanted: &Wanted, guard: &Guard) -> anyhow::Result<()> {
         let mut folders = Folders::default();
-        folders.try_out(&self.output)?;
+        folders.try_out(&self.results.output)?;
         let mut targets = places::targets(place, wanted, &mut folders)?;
-        let others = [
+        guard.check(targets.iter().map(PathBuf::as_path))?;
+        targets.push(place.masks());
+        let named = [
             ("--dump-tensors", &self.dump_tensors),
             ("--save-logits", &self.save_logits),
         ];
-        for (flag, file) in others.iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?))) {
-            if places::is_one_file(&self.output, file) {
-                return Err(Failure::usage(
-                    format!("{flag} {}: it is the folder of --output", file.display()),
-                    "choose another name for it",
-                ));
+        for (flag, file) in named {
+            if let Some(file) = file {
+                Named { flag, file }.check(&self.results.output, &targets, guard)?;
+                drop(Staged::create(file, true)?);
+                targets.push(file.clone());
             }
-            places::check_apart(flag, file, &targets)?;
-            places::check_apart(flag, file, &[place.masks()])?;
-            targets.push(file.clone());
-        }
-        guard.check(targets.iter().map(PathBuf::as_path))?;
-        for file in others.into_iter().filter_map(|(_, file)| file.as_ref()) {
-            drop(Staged::create(file, true)?);
         }
         Ok(())
     }

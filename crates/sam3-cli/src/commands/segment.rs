@@ -31,12 +31,12 @@ pub use self::{
     files::{Writer, draw},
     inputs::Input,
     loaded::{Loaded, ModelRecord},
-    places::{Folders, Guard, Place, Wanted},
+    places::{Folders, Guard, Named, Place, Wanted},
     report::{ImageRecord, InstanceRecord, Report, Results, instance_rows},
 };
 use super::prompts;
 use crate::{
-    args::{ModelFlags, TextFlags},
+    args::{ModelFlags, ResultsFlags, TextFlags},
     failure::Failure,
     output::Output,
     signals,
@@ -75,21 +75,11 @@ pub struct Args {
     /// Keep instances whose score is above this
     #[arg(long, value_name = "SCORE", default_value_t = Segmenter::THRESHOLD, value_parser = parse_threshold)]
     threshold: f32,
-    /// Folder for STEM_overlay.png, STEM.json and the rest, made if it is not there
-    #[arg(long, short, value_name = "DIR", default_value = "sam3-output")]
-    output: PathBuf,
     /// Pass each mask once through the head of `sam3 click`, with its box: finer edges; says what changed
     #[arg(long)]
     refine: bool,
-    /// Also write each mask as STEM_masks/*.png
-    #[arg(long)]
-    masks: bool,
-    /// Also write all masks as one 16-bit PNG, STEM_ids.png: 0 is background, others are the JSON's ids
-    #[arg(long)]
-    id_map: bool,
-    /// Also give each mask's outlines in the JSON
-    #[arg(long)]
-    polygons: bool,
+    #[command(flatten)]
+    results: ResultsFlags,
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
@@ -97,9 +87,6 @@ pub struct Args {
     /// --image-size
     #[arg(long)]
     skip_existing: bool,
-    /// Replace files that sam3 did not write
-    #[arg(long)]
-    force: bool,
 }
 
 fn parse_threshold(text: &str) -> Result<f32, String> {
@@ -120,7 +107,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     args.texts.check(&device)?;
     let walk = Walk {
         recursive: args.recursive,
-        except: &args.output,
+        except: &args.results.output,
     };
     let inputs = Inputs::gather(&args.image, args.image_list.as_deref(), walk)?;
     let start = Instant::now();
@@ -130,7 +117,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     for error in inputs.failed {
         failures.take::<()>(Err(error))?;
     }
-    let places = places::assign(&args.output, &inputs.pictures);
+    let places = places::assign(&args.results.output, &inputs.pictures);
     let mut jobs: Vec<Job> = inputs.pictures.into_iter().zip(places).collect();
     args.check(&mut jobs, &wanted, &guard, &mut failures)?;
     if jobs.is_empty() {
@@ -185,7 +172,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
                 return Ok(());
             };
             match failures.take_written(written)? {
-                Some(written) => output.record(&report.to_json(args.polygons), &report.to_text(&written)),
+                Some(written) => output.record(&report.to_json(args.results.polygons), &report.to_text(&written)),
                 None => Ok(()),
             }
         })?;
@@ -232,7 +219,7 @@ impl Args {
     ) -> anyhow::Result<()> {
         let mut targets = Vec::new();
         let mut folders = Folders::default();
-        folders.try_out(&self.output)?;
+        folders.try_out(&self.results.output)?;
         let mut kept = Vec::with_capacity(jobs.len());
         for (input, place) in jobs.drain(..) {
             // A picture that is not there is reported when it is read.
@@ -247,23 +234,22 @@ impl Args {
             }
         }
         *jobs = kept;
-        if let Some(dump) = &self.dump_tensors {
-            places::check_apart("--dump-tensors", dump, &targets)?;
-            targets.push(dump.clone());
-        }
         guard.check(targets.iter().map(PathBuf::as_path))?;
-        if let Some(dump) = &self.dump_tensors {
-            drop(Staged::create(dump, true)?);
+        if let Some(file) = &self.dump_tensors {
+            targets.extend(jobs.iter().map(|(_, place)| place.masks()));
+            let flag = "--dump-tensors";
+            Named { flag, file }.check(&self.results.output, &targets, guard)?;
+            drop(Staged::create(file, true)?);
         }
         Ok(())
     }
 
     fn wanted(&self, prompts: &[Prompt]) -> Wanted {
         Wanted {
-            masks: self.masks,
+            masks: self.results.masks,
             prefixes: files::mask_prefixes(prompts),
-            ids: self.id_map,
-            polygons: self.polygons,
+            ids: self.results.id_map,
+            polygons: self.results.polygons,
         }
     }
 
@@ -271,7 +257,11 @@ impl Args {
     fn guard(&self, pictures: &[Input], checkpoint: &Checkpoint) -> Guard {
         let pictures = pictures.iter().filter(|input| !input.is_stdin());
         let pictures = pictures.map(|input| input.path.as_path());
-        Guard::of_run(self.force, checkpoint, pictures.chain(self.image_list.as_deref()))
+        Guard::of_run(
+            self.results.force,
+            checkpoint,
+            pictures.chain(self.image_list.as_deref()),
+        )
     }
 }
 

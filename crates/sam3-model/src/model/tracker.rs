@@ -4,7 +4,7 @@ use sam3_tensor::{Result, Tensor};
 
 use super::{
     neck::{Neck, Pyramid},
-    sam::{Decoded, MaskDecoder, Point, PromptEncoder},
+    sam::{Decoded, MaskDecoder, Point, Projected, PromptEncoder},
 };
 use crate::{config::Config, weights::Weights};
 
@@ -26,6 +26,8 @@ pub struct TrackerFeatures {
     pub f: Tensor,
     /// The grid's positions: `[grid², d_model]`.
     pub image_pe: Tensor,
+    /// What the mask decoder makes of `f` without a mask prompt, before any point is known.
+    pub without_mask: Projected,
 }
 
 /// What one object is to be found by.
@@ -56,30 +58,41 @@ impl Tracker {
     pub fn encode(&self, trunk: &Tensor) -> crate::Result<TrackerFeatures> {
         let Pyramid { x4, x2, x1 } = self.neck.forward(trunk, &mut ())?;
         let (height, width, d_model) = x1.dims3()?;
+        let f = x1.reshape((height * width, d_model))?;
+        let image_pe = self.sam_prompt_encoder.dense_pe(height)?;
         Ok(TrackerFeatures {
             s0: x4,
             s1: x2,
-            f: x1.reshape((height * width, d_model))?,
-            image_pe: self.sam_prompt_encoder.dense_pe(height)?,
+            without_mask: self.project(&f, self.sam_prompt_encoder.no_mask(), &image_pe)?,
+            f,
+            image_pe,
         })
     }
 
     /// The masks of one object in a picture.
     pub fn click(&self, features: &TrackerFeatures, clicked: &Clicked<'_>) -> Result<Decoded> {
+        let TrackerFeatures {
+            s0, s1, f, image_pe, ..
+        } = features;
         let encoder = &self.sam_prompt_encoder;
-        let dense = match clicked.mask {
-            Some(logits) => (encoder.embed_mask(logits)? + &self.no_mem_embed)?,
-            None => (encoder.no_mask() + &self.no_mem_embed)?,
+        let with_mask = match clicked.mask {
+            Some(logits) => Some(self.project(f, &encoder.embed_mask(logits)?, image_pe)?),
+            None => None,
         };
-        let image = (&features.f + dense)?;
+        let image = with_mask.as_ref().unwrap_or(&features.without_mask);
         // A mask alone has no token at all, not even the one that ends a list of points.
         let sparse = match clicked.points {
             [] => None,
             points => Some(encoder.embed_points(points)?),
         };
-        let fine = [&features.s0, &features.s1];
         self.sam_mask_decoder
-            .forward(&image, &features.image_pe, fine, sparse.as_ref())
+            .forward(image, image_pe, [s0, s1], sparse.as_ref())
+    }
+
+    /// `dense` is the embedding of a mask prompt, or the one that stands for none.
+    fn project(&self, f: &Tensor, dense: &Tensor, image_pe: &Tensor) -> Result<Projected> {
+        let image = (f + (dense + &self.no_mem_embed)?)?;
+        self.sam_mask_decoder.project(&image, image_pe)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{
 
 /// Under which name the logits of a step are kept for the next one: the official predictor's argument.
 const MASK_INPUT: &str = "mask_input";
+/// Under which name the image's height and width are: the official predictor's attribute.
+const ORIG_HW: &str = "orig_hw";
 
 impl ClickedObject {
     /// Writes the raw outputs of objects that have as many masks: `low_res_masks` `[objects, masks, side, side]`,
@@ -41,13 +43,17 @@ impl ClickedObject {
         )
     }
 
-    /// Writes the logits of each object's [`best`](Self::best) mask, for [`LowResMask::read_all`]: `mask_input`
-    /// `[objects, side, side]`, with its `iou_scores` `[objects]` and `object_score_logits` `[objects, 1]`.
+    /// Writes the logits of each object's [`best`](Self::best) mask, for [`SavedLogits::read`]: `mask_input`
+    /// `[objects, side, side]`, with its `iou_scores` `[objects]` and `object_score_logits` `[objects, 1]`, and the
+    /// image's height and width, `orig_hw` `[2]`.
     ///
     /// # Errors
     /// As [`save_all`](Self::save_all).
     pub fn save_logits(objects: &[Self], path: &Path) -> Result<()> {
         let best: Vec<_> = objects.iter().map(Self::best).collect();
+        let extents = best
+            .first()
+            .map_or([0; 2], |clicked| [clicked.mask.height(), clicked.mask.width()]);
         let side = best.first().map_or(0, |mask| mask.logits.side());
         let logits: Vec<f32> = best.iter().flat_map(|mask| mask.logits.values()).copied().collect();
         write_tensors(
@@ -59,17 +65,28 @@ impl ClickedObject {
                     tensor(best.iter().map(|mask| mask.iou).collect(), &[objects.len()])?,
                 ),
                 ("object_score_logits", scores(objects)?),
+                (ORIG_HW, tensor(extents.map(|extent| extent as f32).to_vec(), &[2])?),
             ],
         )
     }
 }
 
-impl LowResMask {
-    /// Reads what [`ClickedObject::save_logits`] wrote: one of each object.
+/// What [`ClickedObject::save_logits`] wrote.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SavedLogits {
+    /// One of each object.
+    pub masks: Vec<LowResMask>,
+    /// Width and height of the image that was clicked, in pixels; none in a file of another program's.
+    pub image_size: Option<(u32, u32)>,
+}
+
+impl SavedLogits {
+    /// Reads a file of them.
     ///
     /// # Errors
-    /// When the file cannot be read or holds none.
-    pub fn read_all(path: &Path) -> Result<Vec<Self>> {
+    /// When it cannot be read or holds none.
+    pub fn read(path: &Path) -> Result<Self> {
         let fault = |reason: String| Error::Checkpoint {
             path: path.to_owned(),
             reason,
@@ -95,10 +112,21 @@ impl LowResMask {
                 view.dtype.name()
             )));
         };
-        let masks = values.chunks_exact(side * side);
-        let mask =
-            |values: &[f32]| Self::new(side, values.to_vec()).map_err(|error| fault(format!("{MASK_INPUT}: {error}")));
-        masks.map(mask).collect()
+        let mask = |values: &[f32]| {
+            LowResMask::new(side, values.to_vec()).map_err(|error| fault(format!("{MASK_INPUT}: {error}")))
+        };
+        let masks = values.chunks_exact(side * side).map(mask).collect::<Result<_>>()?;
+        let size = file.tensors().position(|tensor| tensor.name == ORIG_HW);
+        let image_size = match size.and_then(|index| file.view(index).to_f32()).as_deref() {
+            None => None,
+            Some(&[height, width]) => Some((width as u32, height as u32)),
+            Some(found) => {
+                return Err(fault(format!(
+                    "{ORIG_HW}: expected the image's height and width, found {found:?}"
+                )));
+            }
+        };
+        Ok(Self { masks, image_size })
     }
 }
 

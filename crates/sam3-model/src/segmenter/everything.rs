@@ -101,6 +101,7 @@ impl Segmenter {
                     return Err(Error::Stopped { stage, done, of });
                 }
             }
+            by_iou(&mut found);
             let found = without_likes(found, everything.most_overlap);
             Ok(match everything.min_region {
                 0 => found,
@@ -140,9 +141,13 @@ impl Encoded {
     }
 }
 
-/// Non-maximum suppression, by boxes and by masks: the best first.
-fn without_likes(mut found: Vec<Segment>, most_overlap: f32) -> Vec<Segment> {
+/// The best first.
+fn by_iou(found: &mut [Segment]) {
     found.sort_by(|a, b| b.iou.total_cmp(&a.iou));
+}
+
+/// Non-maximum suppression, by boxes and by masks: those that are not like one before them.
+fn without_likes(found: impl IntoIterator<Item = Segment>, most_overlap: f32) -> Vec<Segment> {
     let mut kept: Vec<(Segment, [u32; 4])> = Vec::new();
     for segment in found {
         let Some(bbox) = segment.mask.bounding_box() else {
@@ -173,17 +178,9 @@ fn without_small_regions(found: Vec<Segment>, least: usize, most_overlap: f32) -
         (is_changed, Segment { mask, ..segment })
     });
     let (same, changed): (Vec<_>, Vec<_>) = cleaned.partition(|(is_changed, _)| !is_changed);
-    let mut kept: Vec<Segment> = Vec::new();
-    for (_, segment) in same.into_iter().chain(changed) {
-        let is_like = |other: &Segment| {
-            let boxes = [&segment.mask, &other.mask].map(|mask| mask.bounding_box().unwrap_or_default());
-            box_iou(boxes[0], boxes[1]) > most_overlap
-        };
-        if segment.mask.area() > 0 && !kept.iter().any(is_like) {
-            kept.push(segment);
-        }
-    }
-    kept.sort_by(|a, b| b.iou.total_cmp(&a.iou));
+    let ranked = same.into_iter().chain(changed).map(|(_, segment)| segment);
+    let mut kept = without_likes(ranked, most_overlap);
+    by_iou(&mut kept);
     kept
 }
 
@@ -212,12 +209,13 @@ mod tests {
 
     #[test]
     fn of_likes_the_better_one_is_kept() {
-        let found = vec![
+        let mut found = vec![
             segment(0.90, [0, 0, 50, 50]),
             segment(0.95, [0, 0, 50, 45]),
             segment(0.85, [0, 0, 50, 20]),
             segment(0.99, [60, 60, 100, 100]),
         ];
+        by_iou(&mut found);
         let kept: Vec<f32> = without_likes(found, 0.7).iter().map(|one| one.iou).collect();
         assert_eq!(kept, [0.99, 0.95, 0.85]);
     }

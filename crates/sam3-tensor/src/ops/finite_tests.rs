@@ -93,32 +93,42 @@ fn norms_of_values_whose_squares_are_beyond_f32() {
 
 #[test]
 fn attention_of_one_sequence_to_another() {
-    const QUERIES: usize = 70;
-    const KEYS: usize = 300;
+    for extents in [[70, 300], [9, 300], [70, 9]] {
+        attention_of_extents(extents);
+    }
+}
+
+fn attention_of_extents([queries, keys]: [usize; 2]) {
+    let (last_query, last_key) = (queries - 1, keys - 1);
     everywhere(|bad, computes| {
         for &compute in computes {
-            let what = format!("{bad} {compute:?}");
+            let what = format!("{bad} {compute:?}, {queries} × {keys}");
             let run = |q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>| {
                 attention(compute, q, k, v, 2, bias.map(Bias::Scores)).unwrap()
             };
             let good = |rows, seed| tensor(&[1, rows, 16], seed);
-            let (q, k, v) = (good(QUERIES, 1), good(KEYS, 2), good(KEYS, 3));
-            let bias = Tensor::zeros((1, 1, KEYS), DType::F32, &Device::Cpu).unwrap();
+            let (q, k, v) = (good(queries, 1), good(keys, 2), good(keys, 3));
+            let bias = Tensor::zeros((1, 1, keys), DType::F32, &Device::Cpu).unwrap();
             for bias in [None, Some(&bias)] {
                 // Channel 5 is in the first head of two.
-                let spoiled = with_value(&[1, QUERIES, 16], 1, 69 * 16 + 5, bad);
+                let spoiled = with_value(&[1, queries, 16], 1, last_query * 16 + 5, bad);
                 let found = run(&spoiled, &k, &v, bias);
-                let row = found.narrow(1, 69, 1).unwrap().narrow(2, 0, 8).unwrap();
+                let row = found.narrow(1, last_query, 1).unwrap().narrow(2, 0, 8).unwrap();
                 assert_no_number(&row, &format!("{what} in a query"));
-                let found = run(&q, &k, &with_value(&[1, KEYS, 16], 3, 299 * 16 + 5, bad), bias);
+                let found = run(&q, &k, &with_value(&[1, keys, 16], 3, last_key * 16 + 5, bad), bias);
                 assert_no_number(&found.narrow(2, 5, 1).unwrap(), &format!("{what} in a value"));
-                let found = run(&q, &with_value(&[1, KEYS, 16], 2, 299 * 16 + 5, f32::NAN), &v, bias);
+                let found = run(
+                    &q,
+                    &with_value(&[1, keys, 16], 2, last_key * 16 + 5, f32::NAN),
+                    &v,
+                    bias,
+                );
                 assert_no_number(&found.narrow(2, 0, 8).unwrap(), &format!("{what} in a key"));
             }
             // Every score of the query is −∞.
-            let hidden = with_value(&[1, QUERIES, 16], 1, 69 * 16 + 5, f32::NEG_INFINITY);
-            let ones = Tensor::from_vec(vec![1f32; KEYS * 16], (1, KEYS, 16), &Device::Cpu).unwrap();
-            let row = run(&hidden, &ones, &v, None).narrow(1, 69, 1).unwrap();
+            let hidden = with_value(&[1, queries, 16], 1, last_query * 16 + 5, f32::NEG_INFINITY);
+            let ones = Tensor::from_vec(vec![1f32; keys * 16], (1, keys, 16), &Device::Cpu).unwrap();
+            let row = run(&hidden, &ones, &v, None).narrow(1, last_query, 1).unwrap();
             assert_no_number(&row.narrow(2, 0, 8).unwrap(), &format!("{what}: every key hidden"));
         }
     });

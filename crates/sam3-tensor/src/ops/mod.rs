@@ -29,7 +29,7 @@ mod sine;
 pub mod testing;
 mod upsample;
 
-pub use attention::{Attention, Bias, WindowAttention};
+pub use attention::{Attention, Bias, Keys, Queries, WindowAttention};
 pub use box_bias::BoxBias;
 pub use compute::Compute;
 pub use conv::{Conv3x3, ConvTranspose2x2};
@@ -54,5 +54,5 @@ pub(crate) use device::operand;
 use edge_distance::Axis;
 #[cfg(any(test, feature = "testing"))]
 pub use host::as_accelerator;
-pub(crate) use host::{is_host, is_main_memory};
+pub(crate) use host::{is_host, is_main_memory, written};
 pub(crate) use product::Rows;

@@ -8,7 +8,7 @@ use crate::{output::Spinner, signals};
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Find everything: click a grid of points, and keep the good masks that are unlike each other
-    #[arg(long)]
+    #[arg(long, conflicts_with = "object")]
     everything: bool,
     /// Points in a row of the grid, and rows
     #[arg(long, value_name = "N", default_value_t = Everything::default().grid)]

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use sam3_model::{Clicks, LowResMask, image::Image, masks::Mask};
+use sam3_model::{Clicks, LowResMask, SavedLogits, image::Image, masks::Mask};
 
 use crate::{commands::objects::ObjectFlags, failure::Failure};
 
@@ -64,12 +64,26 @@ fn read_mask(file: &Path, index: usize, extents: (u32, u32), side: usize) -> any
     if !is_safetensors(file) {
         return Ok(LowResMask::from_mask(&read_picture(file, extents)?, side));
     }
-    let mut masks = LowResMask::read_all(file).map_err(|error| {
+    let SavedLogits {
+        mut masks, image_size, ..
+    } = SavedLogits::read(file).map_err(|error| {
         Failure::input(
             format!("--mask {error}"),
             "save the logits of the step before again, by --save-logits, or give the mask as a picture",
         )
     })?;
+    if let Some((width, height)) = image_size.filter(|size| *size != extents) {
+        return Err(Failure::input(
+            format!(
+                "--mask {}: expected logits of an image of {} x {} pixels as this one, found those of one of {width} x \
+                 {height}",
+                file.display(),
+                extents.0,
+                extents.1
+            ),
+            "saved logits are of the image that they were clicked in: name that one, or click here without --mask",
+        ));
+    }
     // The step before had the same objects, or one.
     let place = if masks.len() == 1 { 0 } else { index };
     if place >= masks.len() {

@@ -251,17 +251,43 @@ pub fn targets(place: &Place, wanted: &Wanted, folders: &mut Folders) -> Result<
     Ok(targets)
 }
 
-/// Refuses a file of `flag` that is one of `targets`, results of this run and files of other flags, or lies in a folder that is:
-/// that of the masks. Nothing of it need be there yet.
-pub fn check_apart(flag: &str, file: &Path, targets: &[PathBuf]) -> anyhow::Result<()> {
-    let is_target = |path: &Path| targets.iter().any(|target| is_one_file(target, path));
-    if !(is_target(file) || file.parent().is_some_and(is_target)) {
-        return Ok(());
+/// A file of a flag of its own, beside the results of pictures.
+#[derive(Clone, Copy)]
+pub struct Named<'a> {
+    /// As `--dump-tensors`.
+    pub flag: &'static str,
+    /// Where it is to be.
+    pub file: &'a Path,
+}
+
+impl Named<'_> {
+    /// Refuses the file where it is the folder `output`; where it is one of `taken`, which are results of this run, folders of
+    /// masks and files of other flags, or lies in one of them; where this run reads it; and where it is there and not sam3's.
+    /// Nothing of `taken` need be there yet.
+    ///
+    /// # Errors
+    /// As described.
+    pub fn check(self, output: &Path, taken: &[PathBuf], guard: &Guard) -> anyhow::Result<()> {
+        let Self { flag, file } = self;
+        let refuse = |why: &str, step: &str| Err(Failure::usage(format!("{flag} {}: {why}", file.display()), step));
+        if is_one_file(output, file) {
+            return refuse("it is the folder of --output", "choose another name for it");
+        }
+        let is_taken = |path: &Path| taken.iter().any(|taken| is_one_file(taken, path));
+        if is_taken(file) || file.parent().is_some_and(is_taken) {
+            return refuse("a result of this run has that name", "choose another name for it");
+        }
+        if guard.is_input(file) {
+            return refuse("this run reads it and would replace it", "choose another name for it");
+        }
+        if file.symlink_metadata().is_ok() && !guard.may_replace(file) {
+            return refuse(
+                "it exists already, and sam3 did not write it",
+                "pass --force to replace it, or choose another name",
+            );
+        }
+        Ok(())
     }
-    Err(Failure::usage(
-        format!("{flag} {}: a result of this run has that name", file.display()),
-        "choose another name for it",
-    ))
 }
 
 /// Whether two paths lead to one place, which may be empty yet.

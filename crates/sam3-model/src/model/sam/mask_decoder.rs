@@ -5,7 +5,7 @@ use sam3_tensor::{
     ops::{Activation, ConvTranspose2x2, LayerNorm, gelu, matmul_t},
 };
 
-use super::transformer::TwoWayTransformer;
+use super::transformer::{Projected, TwoWayTransformer};
 use crate::{model::mlp::Mlp, weights::Weights};
 
 /// One for an object that is clear, and three for one that is not: a part, a whole, and what is between.
@@ -61,11 +61,17 @@ impl MaskDecoder {
         })
     }
 
-    /// `image` is `[grid², d_model]`, with the mask prompt or what stands for none; `image_pe` its positions; `fine`
-    /// the maps at 4 and 2 times its resolution; `sparse` `[tokens, d_model]`, if any point was given.
+    /// What is made of an image before any point is known: `image` is `[grid², d_model]`, with the mask prompt or what
+    /// stands for none; `image_pe` its positions.
+    pub fn project(&self, image: &Tensor, image_pe: &Tensor) -> Result<Projected> {
+        self.transformer.project(image, image_pe)
+    }
+
+    /// `image` is what [`project`](Self::project) made of it; `fine` are the maps at 4 and 2 times its resolution;
+    /// `sparse` is `[tokens, d_model]`, if any point was given.
     pub fn forward(
         &self,
-        image: &Tensor,
+        image: &Projected,
         image_pe: &Tensor,
         fine: [&Tensor; 2],
         sparse: Option<&Tensor>,

@@ -7,3 +7,4 @@ mod transformer;
 
 pub use mask_decoder::{Decoded, MaskDecoder};
 pub use prompt_encoder::{Label, Point, PromptEncoder};
+pub use transformer::Projected;

@@ -2,7 +2,7 @@
 
 use sam3_tensor::{
     Result, Tensor,
-    ops::{Attention, LayerNorm, Mlp},
+    ops::{Attention, Keys, LayerNorm, Mlp, Queries},
 };
 
 use crate::weights::Weights;
@@ -38,25 +38,37 @@ impl TwoWayTransformer {
         })
     }
 
-    /// `tokens` is `[tokens, d_model]` and their positions too, `image` `[grid², d_model]`, and `image_pe` its
-    /// positions.
-    pub fn forward(&self, tokens: &Tensor, image: &Tensor, image_pe: &Tensor) -> Result<Attended> {
-        let (mut queries, mut keys) = (tokens.clone(), image.clone());
-        let mut placed_keys = (&keys + image_pe)?;
-        for layer in &self.layers {
-            queries = layer.forward_tokens(&queries, tokens, &keys, &placed_keys)?;
-            keys = layer.forward_image(&queries, tokens, &keys, &placed_keys)?;
-            placed_keys = (&keys + image_pe)?;
+    /// What the first layer makes of an image, `[grid², d_model]`, and its positions, `image_pe`, before it knows any
+    /// token.
+    pub fn project(&self, image: &Tensor, image_pe: &Tensor) -> Result<Projected> {
+        self.layers[0].project(image, image_pe)
+    }
+
+    /// `tokens` is `[tokens, d_model]` and their positions too, `first` what [`project`](Self::project) made of the
+    /// image.
+    pub fn forward(&self, tokens: &Tensor, first: &Projected, image_pe: &Tensor) -> Result<Attended> {
+        let (mut queries, mut image) = self.layers[0].forward(tokens, tokens, first)?;
+        for layer in &self.layers[1..] {
+            (queries, image) = layer.forward(&queries, tokens, &layer.project(&image, image_pe)?)?;
         }
-        let q = (&queries + tokens)?;
+        let (q, placed) = ((&queries + tokens)?, (&image + image_pe)?);
         let queries = self
             .final_attn_token_to_image
-            .forward_add(&queries, [&q, &placed_keys, &keys], None)?;
+            .forward_add(&queries, [&q, &placed, &image], None)?;
         Ok(Attended {
             tokens: self.norm_final_attn.forward(&queries)?,
-            image: keys,
+            image,
         })
     }
+}
+
+/// An image as a layer sees it.
+pub struct Projected {
+    image: Tensor,
+    /// Of [`cross_attn_token_to_image`](TwoWayAttentionBlock::cross_attn_token_to_image).
+    keys: Keys,
+    /// Of [`cross_attn_image_to_token`](TwoWayAttentionBlock::cross_attn_image_to_token).
+    queries: Queries,
 }
 
 /// One post-norm layer.
@@ -90,8 +102,17 @@ impl TwoWayAttentionBlock {
         })
     }
 
-    /// The tokens look at each other and at the image.
-    fn forward_tokens(&self, x: &Tensor, pe: &Tensor, keys: &Tensor, placed_keys: &Tensor) -> Result<Tensor> {
+    fn project(&self, image: &Tensor, image_pe: &Tensor) -> Result<Projected> {
+        let placed = (image + image_pe)?;
+        Ok(Projected {
+            image: image.clone(),
+            keys: self.cross_attn_token_to_image.keys(&placed, image)?,
+            queries: self.cross_attn_image_to_token.queries(&placed)?,
+        })
+    }
+
+    /// The tokens look at each other and at the image, and then the image at the tokens.
+    fn forward(&self, x: &Tensor, pe: &Tensor, image: &Projected) -> Result<(Tensor, Tensor)> {
         let x = if self.skip_first_layer_pe {
             self.self_attn.forward([x, x, x], None)?
         } else {
@@ -99,20 +120,17 @@ impl TwoWayAttentionBlock {
             self.self_attn.forward_add(x, [&q, &q, x], None)?
         };
         let x = self.norm1.forward(&x)?;
-        let q = (&x + pe)?;
+        let q = self.cross_attn_token_to_image.queries(&(&x + pe)?)?;
         let x = self
             .cross_attn_token_to_image
-            .forward_add(&x, [&q, placed_keys, keys], None)?;
+            .forward_add_projected(&x, &q, &image.keys)?;
         let x = self.norm2.forward(&x)?;
-        self.norm3.forward(&self.mlp.forward_add(&x, &x)?)
-    }
+        let x = self.norm3.forward(&self.mlp.forward_add(&x, &x)?)?;
 
-    /// The image looks at the tokens.
-    fn forward_image(&self, queries: &Tensor, pe: &Tensor, keys: &Tensor, placed_keys: &Tensor) -> Result<Tensor> {
-        let k = (queries + pe)?;
-        let keys = self
+        let keys = self.cross_attn_image_to_token.keys(&(&x + pe)?, &x)?;
+        let seen = self
             .cross_attn_image_to_token
-            .forward_add(keys, [placed_keys, &k, queries], None)?;
-        self.norm4.forward(&keys)
+            .forward_add_projected(&image.image, &image.queries, &keys)?;
+        Ok((x, self.norm4.forward(&seen)?))
     }
 }

@@ -12,6 +12,15 @@ pub struct Attention {
     heads: usize,
 }
 
+/// Queries behind their projection.
+pub struct Queries(Tensor);
+
+/// Keys and values behind theirs.
+pub struct Keys {
+    k: Tensor,
+    v: Tensor,
+}
+
 impl Attention {
     /// Of the projections of queries, keys and values, and that of the result.
     pub fn new([q, k, v]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
@@ -30,7 +39,8 @@ impl Attention {
     /// # Errors
     /// When shapes do not fit, there is no room, or the device fails.
     pub fn forward_add(&self, residual: &Tensor, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
-        self.out_proj.forward_add(&self.attend([q, k, v], bias)?, residual)
+        let found = self.attend(&self.queries(q)?, &self.keys(k, v)?, bias)?;
+        self.out_proj.forward_add(&found, residual)
     }
 
     /// What `q`, `[queries, width]`, finds in `k` and `v`, `[keys, width]`, alone.
@@ -38,13 +48,38 @@ impl Attention {
     /// # Errors
     /// As [`forward_add`](Self::forward_add).
     pub fn forward(&self, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
-        self.out_proj.forward(&self.attend([q, k, v], bias)?)
+        self.out_proj
+            .forward(&self.attend(&self.queries(q)?, &self.keys(k, v)?, bias)?)
     }
 
-    fn attend(&self, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
-        let q = self.q.forward(q)?.unsqueeze(0)?;
-        let k = self.k.forward(k)?.unsqueeze(0)?;
-        let v = self.v.forward(v)?.unsqueeze(0)?;
-        attention(self.q.compute(), &q, &k, &v, self.heads, bias)?.squeeze(0)
+    /// The projection of queries, `[queries, width]`, for any number of keys.
+    ///
+    /// # Errors
+    /// As [`forward_add`](Self::forward_add).
+    pub fn queries(&self, q: &Tensor) -> Result<Queries> {
+        Ok(Queries(self.q.forward(q)?.unsqueeze(0)?))
+    }
+
+    /// The projections of keys and values, `[keys, width]`, for any number of queries.
+    ///
+    /// # Errors
+    /// As [`forward_add`](Self::forward_add).
+    pub fn keys(&self, k: &Tensor, v: &Tensor) -> Result<Keys> {
+        Ok(Keys {
+            k: self.k.forward(k)?.unsqueeze(0)?,
+            v: self.v.forward(v)?.unsqueeze(0)?,
+        })
+    }
+
+    /// [`forward_add`](Self::forward_add) of what is projected.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_add_projected(&self, residual: &Tensor, q: &Queries, keys: &Keys) -> Result<Tensor> {
+        self.out_proj.forward_add(&self.attend(q, keys, None)?, residual)
+    }
+
+    fn attend(&self, Queries(q): &Queries, Keys { k, v }: &Keys, bias: Option<Bias<'_>>) -> Result<Tensor> {
+        attention(self.q.compute(), q, k, v, self.heads, bias)?.squeeze(0)
     }
 }
