@@ -2,9 +2,10 @@
 
     cargo build --release && python tools/interop/segment.py --binary target/release/sam3
 
-Makes (once, in `--cache`) the `wide3` model as an official `.pt` and as transformers' `model.safetensors`, draws a seeded
-picture, and for each file runs three prompts: text; text with a positive and a negative box; boxes only. The official file
-runs them at the other `IMAGE_SIZES`, too: at 504 the grid of 36 patches fills no whole windows of 24. It asserts
+Makes (once, in `--cache`) the `wide3` model, with a tracker for `click.py`, as an official `.pt` and as transformers'
+`model.safetensors`, draws a seeded picture, and for each file runs three prompts: text; text with a positive and a negative
+box; boxes only. The official file runs them at the other `IMAGE_SIZES`, too: at 504 the grid of 36 patches fills no whole
+windows of 24. It asserts
 
 - logits, boxes and presence within 1e-4 of the reference, mask and semantic logits within 1e-3 of their largest value;
 - the instances of `STEM.json`: the reference's, in number, score and box, with masks that `pycocotools` decodes to the
@@ -86,7 +87,7 @@ def checkpoints(cache):
     for layout, file in files.items():
         if not file.is_file():
             print(f"making {file}", file=sys.stderr)
-            command = [sys.executable, TOOLS / "checkpoints.py", "--config", "wide3"]
+            command = [sys.executable, TOOLS / "checkpoints.py", "--config", "wide3", "--tracker"]
             unfinished = file.with_name("unfinished-" + file.name)
             subprocess.run([*command, "--layout", layout, "--output", unfinished], check=True)
             unfinished.rename(file)
