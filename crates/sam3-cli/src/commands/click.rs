@@ -10,13 +10,17 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{ClickedObject, Clicks, Result, Segmenter, image::Image};
+use sam3_model::{
+    ClickedObject, Clicks, Result, Segmenter,
+    image::Image,
+    report::{ClickTimings, ImageRecord, Loaded},
+};
 use sam3_package::{Checkpoint, Staged, StateDict};
 
-use self::report::{Group, Report, Timings};
+use self::report::{Group, Report};
 use super::{
     objects::ObjectsFlags,
-    segment::{Folders, Guard, ImageRecord, Input, Loaded, Place, Results, Wanted, Writer, milliseconds, places},
+    segment::{Folders, Guard, Input, Place, Results, Wanted, Writer, milliseconds, places, sentence},
 };
 use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
 
@@ -83,7 +87,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::load(dict, &options)?;
     loaded.segmenter.load_click_head()?;
     let load_ms = milliseconds(start);
-    output.note(loaded.sentence());
+    output.note(sentence(&loaded));
     for warning in loaded.warnings() {
         output.warn(warning);
     }
@@ -119,7 +123,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             height: image.height(),
         },
         loaded: &loaded,
-        timings: Timings {
+        timings: ClickTimings {
             load_ms,
             encode_ms,
             click_ms,

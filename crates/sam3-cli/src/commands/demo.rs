@@ -12,6 +12,7 @@ use sam3_model::{
     Config, Prompt, Segmenter,
     image::Image,
     masks::{Mask, Rle},
+    report::{How, Loaded},
 };
 use sam3_package::{
     Error, Precision, Staged, StateDict,
@@ -20,7 +21,7 @@ use sam3_package::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::segment::{How, Loaded, Picture, Report, Results, draw, instance_rows, milliseconds, segment_image, stamp};
+use super::segment::{Picture, Report, Results, draw, instance_rows, milliseconds, segment_image, stamp};
 use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
