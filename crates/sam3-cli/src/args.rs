@@ -63,6 +63,9 @@ pub enum Command {
     Segment(segment::Args),
     /// Find the object under a point, a box or a mask in an image
     Click(click::Args),
+    /// Answer over HTTP: one model, many clients
+    #[cfg(feature = "serve")]
+    Serve(crate::commands::serve::Args),
     /// The whole job on a miniature model: package, verify, unpack, segment
     Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive

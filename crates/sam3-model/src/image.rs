@@ -150,8 +150,8 @@ impl Image {
     /// As [`Image::open`], and where the picture is not admitted.
     pub fn decode_if(bytes: &[u8], admit: impl Fn(u32, u32) -> Result<(), String>) -> Result<Self, ImageError> {
         let admit = |width, height| {
-            let pixels = samples::pixels(width, height)?;
-            admit(width, height).map(|()| pixels)
+            admit(width, height)?;
+            samples::pixels(width, height)
         };
         read::read(bytes, &admit).map_err(|reason| ImageError::Invalid {
             name: "image".to_owned(),

@@ -20,7 +20,7 @@ use sam3_package::{Checkpoint, Staged, StateDict};
 use self::report::{Group, Report};
 use super::{
     objects::ObjectsFlags,
-    segment::{Folders, Guard, Input, Place, Results, Wanted, Writer, milliseconds, places, sentence},
+    segment::{Folders, Guard, Input, Place, Results, Wanted, Writer, milliseconds, places, what_was_loaded},
 };
 use crate::{args::ModelFlags, failure::Failure, output::Output, signals};
 
@@ -87,7 +87,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::load(dict, &options)?;
     loaded.segmenter.load_click_head()?;
     let load_ms = milliseconds(start);
-    output.note(sentence(&loaded));
+    output.note(what_was_loaded(&loaded));
     for warning in loaded.warnings() {
         output.warn(warning);
     }

@@ -45,6 +45,10 @@ pub struct Args {
     compute: ComputeFlag,
     #[command(flatten)]
     device: DeviceFlags,
+    /// Then serve the miniature, as `sam3 serve` does, at http://127.0.0.1:7860
+    #[cfg(feature = "serve")]
+    #[arg(long)]
+    serve: bool,
 }
 
 /// The known answer.
@@ -152,7 +156,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     );
 
     let ious = ious(&report, &truth)?;
-    finish(&report, &truth, &ious, &steps.done, output)
+    finish(&report, &truth, &ious, &steps.done, output)?;
+    #[cfg(feature = "serve")]
+    if args.serve {
+        return super::serve::serve_here(output, move || Ok(loaded));
+    }
+    Ok(())
 }
 
 /// Refuses a folder where files of somebody else have the names of the demo's.

@@ -17,7 +17,7 @@ use sam3_package::StateDict;
 use serde::Serialize;
 
 use self::score::{Answer, Score};
-use super::segment::sentence;
+use super::segment::what_was_loaded;
 use crate::{
     args::{ComputeFlag, DeviceFlag, ModelFlags, TextFlags, parse_image_size},
     failure::Failure,
@@ -102,7 +102,7 @@ impl Args {
         let dict = Arc::new(StateDict::open(path)?);
         let options = self.texts.of(flags.options(&dict, device).without_clicks(), device);
         let loaded = Loaded::load(dict, &options)?;
-        output.note(sentence(&loaded));
+        output.note(what_was_loaded(&loaded));
         for warning in loaded.warnings() {
             output.warn(warning);
         }

@@ -33,7 +33,7 @@ use self::{
 pub use self::{
     files::{Writer, draw},
     inputs::Input,
-    loaded::sentence,
+    loaded::what_was_loaded,
     places::{Folders, Guard, Place, Wanted},
     report::{Report, Results, instance_rows},
 };
@@ -150,7 +150,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         loaded.segmenter.load_click_head()?;
     }
     let load_ms = milliseconds(start);
-    output.note(sentence(&loaded));
+    output.note(what_was_loaded(&loaded));
     for warning in loaded.warnings() {
         output.warn(warning);
     }

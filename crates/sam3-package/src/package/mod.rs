@@ -29,7 +29,7 @@ pub use draft::{Draft, check_outputs, draft};
 pub(crate) use metadata::MAX_BYTES as MAX_METADATA_BYTES;
 pub use metadata::{
     Agreement, FORMAT, FORMAT_VERSION, Metadata, Quantization, RECORD, SizedRun, Tallies, Tally, TensorRecord, TestRun,
-    WorstTensor,
+    WorstTensor, utc,
 };
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, SCALE_SUFFIX, Stored};
 pub use source::{Shard, Source};

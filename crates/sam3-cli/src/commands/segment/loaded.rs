@@ -15,7 +15,7 @@ fn how(loaded: &Loaded) -> String {
 }
 
 /// What was loaded.
-pub fn sentence(loaded: &Loaded) -> String {
+pub fn what_was_loaded(loaded: &Loaded) -> String {
     let how = how(loaded);
     let file = loaded.path().display();
     let total = &loaded.tallies().total;
