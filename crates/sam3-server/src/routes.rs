@@ -5,6 +5,7 @@ mod answer;
 mod clicks;
 mod images;
 mod log;
+mod page;
 mod segment;
 mod session;
 
@@ -37,6 +38,8 @@ pub fn app(model: Model) -> Router {
         held: Held::default(),
     };
     Router::new()
+        .route("/", get(page::index))
+        .route("/page/{file}", get(page::part))
         .route("/health", get(about::health))
         .route("/ready", get(about::ready))
         .route("/metrics", get(about::metrics))
