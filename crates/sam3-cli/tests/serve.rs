@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,8 @@ use support::{Folder, check, sam3, text, trained};
 struct Served {
     child: Child,
     address: String,
+    /// Reads what it says, which would stop it where nobody did.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Served {
@@ -55,7 +57,17 @@ impl Served {
             .strip_prefix("http://")
             .unwrap()
             .to_owned();
-        let served = Self { child, address };
+        let mut stderr = child.stderr.take().unwrap();
+        let said = thread::spawn(move || {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).unwrap();
+            said
+        });
+        let served = Self {
+            child,
+            address,
+            said: Some(said),
+        };
         let end = Instant::now() + Duration::from_secs(60);
         while !served.ask("GET", "/ready", "", b"").starts_with("HTTP/1.1 200") {
             assert!(Instant::now() < end, "it is not ready");
@@ -99,8 +111,7 @@ impl Served {
 
     /// Waits for its end; its exit code and what it said.
     fn end(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let said = self.said.take().unwrap().join().unwrap();
         (self.child.wait().unwrap().code(), said)
     }
 }
@@ -209,6 +220,23 @@ fn a_file_that_is_no_model_and_a_port_that_is_taken_are_errors() {
     check(&arguments, 3, &["--listen 127.0.0.1", "ss -ltnp"]);
 }
 
+/// A client that sends all of a body before it reads sees why it was refused.
+#[test]
+fn a_body_that_is_too_large_is_told_so() {
+    let served = Served::start(&["--token", "correct-horse"]);
+    let large = vec![0; 70 << 20];
+    let token = "Authorization: Bearer correct-horse\r\n";
+    for (path, headers, status) in [
+        ("/v1/segment?prompt=boat", token, "413"),
+        ("/v1/segment?prompt=boat", "", "401"),
+        ("/v1/nothing", token, "404"),
+        ("/health", token, "405"),
+    ] {
+        let answer = served.ask("POST", path, headers, &large);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+}
+
 #[test]
 fn what_is_slow_or_no_http_is_cut_off_and_others_are_served() {
     let served = Served::start(&[]);
@@ -274,6 +302,7 @@ fn a_signal_lets_what_runs_be_answered() {
         .contains("sam3_images_encoded_total 1")
     {
         assert!(Instant::now() < end, "it does not run");
+        thread::sleep(Duration::from_millis(2));
     }
     served.signal("-TERM");
     let mut answer = String::new();

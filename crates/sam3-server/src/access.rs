@@ -11,7 +11,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use subtle::ConstantTimeEq;
 
-use crate::failure::Failure;
+use crate::{body::discard, failure::Failure};
 
 /// A header that carries the token, as X-AnyLabeling's clients send it.
 const TOKEN_HEADER: &str = "token";
@@ -235,13 +235,13 @@ pub async fn guard(State(access): State<Access>, request: Request, next: Next) -
     let headers = request.headers();
     let checked = access.check_host(headers).and_then(|()| access.check_origin(headers));
     let (mut response, origin) = match checked {
-        Err(failure) => (failure.into_response(), None),
+        Err(failure) => (refuse(request, failure).await, None),
         // A browser asks before it sends what a page of another server wants sent, without the token.
         Ok(Some(origin)) if request.method() == Method::OPTIONS => (preflight(), Some(origin)),
         Ok(origin) => {
             let is_open = is_open(request.method(), request.uri().path());
             let response = match access.check_token(headers) {
-                Err(failure) if !is_open => failure.into_response(),
+                Err(failure) if !is_open => refuse(request, failure).await,
                 _ => next.run(request).await,
             };
             (response, origin)
@@ -271,6 +271,12 @@ pub async fn guard(State(access): State<Access>, request: Request, next: Next) -
         headers.insert(policy, HeaderValue::from_static("same-origin"));
     }
     response
+}
+
+async fn refuse(request: Request, failure: Failure) -> Response {
+    let (parts, body) = request.into_parts();
+    discard(&parts.headers, body).await;
+    failure.into_response()
 }
 
 fn preflight() -> Response {

@@ -1,8 +1,11 @@
 //! Bodies of requests: received within limits of size and time, and taken apart by their kind.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -60,6 +63,14 @@ impl Counted {
 impl Held {
     /// Receives a body, however it is sent.
     pub async fn receive(&self, headers: &HeaderMap, mut body: Body, limits: &Limits) -> Result<Received, Failure> {
+        let received = self.receive_whole(headers, &mut body, limits).await;
+        if received.is_err() {
+            discard(headers, body).await;
+        }
+        received
+    }
+
+    async fn receive_whole(&self, headers: &HeaderMap, body: &mut Body, limits: &Limits) -> Result<Received, Failure> {
         let mut counted = Counted {
             held: self.clone(),
             own: 0,
@@ -98,6 +109,19 @@ impl Held {
             _counted: counted,
         })
     }
+}
+
+/// How long what comes behind a refusal is read.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Reads the body of a request that is refused, and throws it away: a client that still sends when the connection ends would not see
+/// why. One that asked before it sends is told no.
+pub async fn discard(headers: &HeaderMap, mut body: Body) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = timeout(LINGER, all).await;
 }
 
 /// What kind of body a request has.

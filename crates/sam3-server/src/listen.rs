@@ -1,5 +1,7 @@
 //! The listener: connections with limits, and how the server ends.
 
+mod patient;
+
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -8,6 +10,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use patient::Patient;
 use sam3_model::report::Loaded;
 use tokio::{
     net::TcpStream,
@@ -133,7 +136,7 @@ async fn connection(stream: TcpStream, app: Router, mut ending: watch::Receiver<
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD)
         .max_headers(HEADERS);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service);
     tokio::pin!(connection);
     let is_ending = async {
         // An error means that whoever tells is gone, which is the same.

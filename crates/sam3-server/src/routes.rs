@@ -11,14 +11,20 @@ mod session;
 
 use axum::{
     Router,
+    body::Body,
     extract::DefaultBodyLimit,
-    http::{StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri},
     middleware,
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
 
-use crate::{access, body::Held, failure::Failure, model::Model};
+use crate::{
+    access,
+    body::{Held, discard},
+    failure::Failure,
+    model::Model,
+};
 
 /// The description of all routes for programs, without this version's number.
 pub const OPENAPI: &str = include_str!("routes/openapi.json");
@@ -60,14 +66,16 @@ pub fn app(model: Model) -> Router {
         .with_state(app)
 }
 
-async fn unknown(uri: Uri) -> Failure {
+async fn unknown(uri: Uri, headers: HeaderMap, body: Body) -> Failure {
+    discard(&headers, body).await;
     Failure::not_found(format!(
         "there is no {}; /openapi.json describes what there is",
         uri.path()
     ))
 }
 
-async fn not_allowed() -> Failure {
+async fn not_allowed(headers: HeaderMap, body: Body) -> Failure {
+    discard(&headers, body).await;
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
