@@ -1,4 +1,4 @@
-//! Throws damaged checkpoints at the readers: `cargo run --release -- TARGET SECONDS [SEED]`.
+//! Throws damaged checkpoints, pictures and requests at their readers: `cargo run --release -- TARGET SECONDS [SEED]`.
 //!
 //! A seeded mutator on stable Rust rather than libFuzzer, which needs nightly and a C++ compiler; what coverage would
 //! find is made up for by starting from real files of every form. It stops at the first panic, at an input that takes
@@ -8,6 +8,7 @@
 mod archives;
 mod models;
 mod pictures;
+mod requests;
 
 use std::{
     fs,
@@ -20,7 +21,7 @@ use std::{
 
 use sam3_package::StateDict;
 
-const TARGETS: [(&str, &[&str]); 6] = [
+const TARGETS: [(&str, &[&str]); 7] = [
     (
         "pth",
         &[
@@ -40,6 +41,7 @@ const TARGETS: [(&str, &[&str]); 6] = [
     ("archive", &[]),
     ("config", &[]),
     ("picture", &[]),
+    ("request", &[]),
 ];
 
 /// What an input may cost beyond its own size.
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let target = args.first().and_then(|name| TARGETS.iter().find(|t| t.0 == name));
     let (Some((name, seeds)), Some(seconds)) = (target, args.get(1).and_then(|s| s.parse().ok())) else {
-        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive|config|picture SECONDS [SEED]");
+        eprintln!("usage: sam3-fuzz pth|safetensors|metadata|archive|config|picture|request SECONDS [SEED]");
         return ExitCode::from(2);
     };
     let seed = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(1);
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         "archive" => archives::seeds(&made("transformers.safetensors").expect("it is made")).into(),
         "config" => models::seeds(),
         "picture" => pictures::seeds(),
+        "request" => requests::seeds(),
         _ => {
             let file = |name: &&str| made(name).unwrap_or_else(|| fs::read(fixtures.join(name)).unwrap());
             seeds.iter().map(file).collect()
@@ -74,6 +77,7 @@ fn run(name: &str, corpus: &[Vec<u8>], time: Duration, mut random: Random) -> Ex
         "archive" => (archives::try_open, MEMORY, TIME),
         "config" => (models::try_open, MEMORY, TIME),
         "picture" => (pictures::try_open, pictures::MEMORY, pictures::TIME),
+        "request" => (requests::try_open, MEMORY, TIME),
         _ => (try_open, MEMORY, TIME),
     };
     let (start, before) = (Instant::now(), peak());

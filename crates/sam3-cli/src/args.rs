@@ -47,12 +47,15 @@ pub struct Global {
 
 /// What the user should know of a checkpoint, and the flag that takes other weights of it.
 pub fn warnings(source: &StateDict) -> Vec<String> {
-    let mut warnings = source.warnings().to_vec();
-    if let [first, rest @ ..] = source.other_weights() {
-        let which = if rest.is_empty() { "the other" } else { "that one" };
-        warnings.push(format!("--weights {first} takes {which}"));
-    }
-    warnings
+    let warnings = source.warnings().iter().cloned();
+    warnings.chain(other_weights(source.other_weights())).collect()
+}
+
+/// The flag that takes the first of `names`, weights of the same checkpoint that were not taken.
+pub fn other_weights(names: &[String]) -> Option<String> {
+    let (first, rest) = names.split_first()?;
+    let which = if rest.is_empty() { "the other" } else { "that one" };
+    Some(format!("--weights {first} takes {which}"))
 }
 
 /// No machine has more cores; each thread takes memory.
@@ -78,6 +81,9 @@ pub enum Command {
     Segment(segment::Args),
     /// Find the object under a point, a box or a mask in an image
     Click(click::Args),
+    /// Answer over HTTP: one model, many clients
+    #[cfg(feature = "serve")]
+    Serve(crate::commands::serve::Args),
     /// The whole job on a miniature model: package, verify, unpack, segment
     Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive

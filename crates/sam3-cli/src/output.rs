@@ -20,7 +20,7 @@ pub use self::pictures::Pictures;
 use crate::{args::Global, failure};
 
 /// The two streams and how much to say on them.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: bool,
     quiet: bool,

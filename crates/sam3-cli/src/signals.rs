@@ -33,6 +33,15 @@ static STOPPABLE: AtomicUsize = AtomicUsize::new(0);
 /// How long a signal waits for them: a layer takes less, where the machine is not very slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a first signal does in place of ending the run.
+static INSTEAD: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Lets the first signal do this, once: a server finishes what runs, and ends by itself. The next one ends the run as ever.
+#[cfg(feature = "serve")]
+pub fn at_first(stop: impl Fn() + Send + Sync + 'static) {
+    let _ = INSTEAD.set(Box::new(stop));
+}
+
 /// While it lives, a signal waits for the next layer.
 pub struct Stoppable(());
 
@@ -85,7 +94,13 @@ pub fn install() {
         .filter(|signal| !is_ignored(*signal));
     if let Ok(mut signals) = Signals::new(wanted) {
         let _ = thread::Builder::new().spawn(move || {
+            let mut is_first = true;
             for signal in signals.forever() {
+                if let (true, Some(stop)) = (is_first, INSTEAD.get()) {
+                    is_first = false;
+                    stop();
+                    continue;
+                }
                 STOPPING.store(true, Ordering::SeqCst);
                 let end = Instant::now() + PATIENCE;
                 while STOPPABLE.load(Ordering::SeqCst) > 0 && Instant::now() < end {

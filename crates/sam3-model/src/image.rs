@@ -137,8 +137,24 @@ impl Image {
     /// # Errors
     /// As [`Image::open`].
     pub fn decode_named(bytes: &[u8], name: &str) -> Result<Self, ImageError> {
-        read::read(bytes).map_err(|reason| ImageError::Invalid {
+        read::read(bytes, &samples::pixels).map_err(|reason| ImageError::Invalid {
             name: name.to_owned(),
+            reason,
+        })
+    }
+
+    /// [`Image::decode`] for who takes no picture of every size: `admit` is asked about width and height, as the file has them,
+    /// before memory is taken for the pixels. What it says against them is the error's reason.
+    ///
+    /// # Errors
+    /// As [`Image::open`], and where the picture is not admitted.
+    pub fn decode_if(bytes: &[u8], admit: impl Fn(u32, u32) -> Result<(), String>) -> Result<Self, ImageError> {
+        let admit = |width, height| {
+            admit(width, height)?;
+            samples::pixels(width, height)
+        };
+        read::read(bytes, &admit).map_err(|reason| ImageError::Invalid {
+            name: "image".to_owned(),
             reason,
         })
     }

@@ -12,6 +12,7 @@ pub mod masks;
 pub mod matching;
 mod model;
 mod precision;
+pub mod report;
 mod segmenter;
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 mod click;
 mod click_files;
 mod clicks;
+mod encoded;
 mod everything;
 mod instances;
 mod options;
@@ -37,8 +38,8 @@ use crate::{
     image::Image,
     input_size::{InputSize, InputSizes},
     model::{
-        self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextEncoder, TextFeatures, Trace,
-        Tracker, ViT, Watch, Watcher,
+        self, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextEncoder, TextFeatures, Trace, Tracker,
+        ViT, Watch, Watcher,
     },
     precision,
     tokenizer::Tokenizer,
@@ -447,29 +448,6 @@ impl Segmenter {
 
     fn token_ids(&self, text: &str) -> Result<Vec<u32>> {
         baked::token_ids(&self.shared.tokenizer, text, &self.shared.config)
-    }
-}
-
-impl Encoded {
-    fn normalise(&self, exemplar: &ExemplarBox) -> Result<BoxPrompt> {
-        let [x1, y1, x2, y2] = exemplar.xyxy;
-        let (width, height) = (self.width as f32, self.height as f32);
-        let inside = |low: f32, high: f32, size: f32| 0.0 <= low && low < high && high <= size;
-        if !(inside(x1, x2, width) && inside(y1, y2, height)) {
-            return Err(Error::Prompt(format!(
-                "box {x1},{y1},{x2},{y2} is not inside the image; \
-                 expected x1,y1,x2,y2 in pixels with 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"
-            )));
-        }
-        Ok(BoxPrompt {
-            cxcywh: [
-                (x1 + x2) / 2.0 / width,
-                (y1 + y2) / 2.0 / height,
-                (x2 - x1) / width,
-                (y2 - y1) / height,
-            ],
-            positive: exemplar.positive,
-        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Files as programs, phones and cameras write them, against Pillow: `tools/fixtures/make_pictures.py`.
 
+use std::cell::Cell;
+
 use sam3_model::image::Image;
 
 #[derive(serde::Deserialize)]
@@ -75,6 +77,28 @@ fn other_formats_are_read_bit_for_bit_as_pillow_reads_them() {
             0
         };
         check(&file, tolerance);
+    }
+}
+
+/// Every kind of file tells its size, before or after it is turned upright, and then may be refused.
+#[test]
+fn who_admits_pictures_is_asked_once() {
+    let Reference { jpegs, exact, .. } = reference();
+    for File { name, file, size, .. } in jpegs.into_iter().chain(exact) {
+        let (file, asked) = (bytes(&file), Cell::new(0));
+        let refused = Image::decode_if(&file, |width, height| {
+            asked.set(asked.get() + 1);
+            let mut sides = [width, height];
+            if sides != size {
+                sides.reverse();
+            }
+            Err(format!("refused: {}x{}", sides[0], sides[1]))
+        });
+        let error = refused.expect_err(&name).to_string();
+        assert_eq!(error, format!("image: refused: {}x{}", size[0], size[1]), "{name}");
+        assert_eq!(asked.get(), 1, "{name}");
+        let admitted = Image::decode_if(&file, |_, _| Ok(())).unwrap();
+        assert_eq!([admitted.width(), admitted.height()], size, "{name}");
     }
 }
 

@@ -10,15 +10,17 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{ClickedObject, Clicks, Result, Segmenter, image::Image};
+use sam3_model::{
+    ClickedObject, Clicks, Result, Segmenter,
+    image::Image,
+    report::{ClickTimings, ImageRecord, Loaded},
+};
 use sam3_package::{Checkpoint, Staged, StateDict};
 
-use self::report::{Group, Report, Timings};
+use self::report::{Group, Report};
 use super::{
     objects::ObjectsFlags,
-    segment::{
-        Folders, Guard, ImageRecord, Input, Loaded, Named, Place, Results, Wanted, Writer, milliseconds, places,
-    },
+    segment::{Folders, Guard, Input, Named, Place, Results, Wanted, Writer, announce, milliseconds, places},
 };
 use crate::{
     args::{ModelFlags, ResultsFlags},
@@ -77,10 +79,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let loaded = Loaded::load(dict, &options)?;
     loaded.segmenter.load_click_head()?;
     let load_ms = milliseconds(start);
-    output.note(loaded.sentence());
-    for warning in loaded.warnings() {
-        output.warn(warning);
-    }
+    announce(&loaded, output);
     let clicks = args.clicks(&image, &loaded.segmenter)?;
 
     let spinner = output.spinner("clicking");
@@ -113,7 +112,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             height: image.height(),
         },
         loaded: &loaded,
-        timings: Timings {
+        timings: ClickTimings {
             load_ms,
             encode_ms,
             click_ms,

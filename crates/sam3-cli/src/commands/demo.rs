@@ -12,6 +12,7 @@ use sam3_model::{
     Config, Prompt, Segmenter,
     image::Image,
     masks::{Mask, Rle},
+    report::{How, Loaded},
 };
 use sam3_package::{
     Error, Precision, Staged, StateDict,
@@ -20,7 +21,7 @@ use sam3_package::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::segment::{How, Loaded, Picture, Report, Results, draw, instance_rows, milliseconds, segment_image, stamp};
+use super::segment::{Picture, Report, Results, draw, instance_rows, milliseconds, segment_image, stamp};
 use crate::{
     args::{ComputeFlag, DeviceFlags},
     failure::Failure,
@@ -44,6 +45,10 @@ pub struct Args {
     compute: ComputeFlag,
     #[command(flatten)]
     device: DeviceFlags,
+    /// Then serve the miniature, as `sam3 serve` does, at http://127.0.0.1:7860
+    #[cfg(feature = "serve")]
+    #[arg(long)]
+    serve: bool,
 }
 
 /// The known answer.
@@ -151,7 +156,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     );
 
     let ious = ious(&report, &truth)?;
-    finish(&report, &truth, &ious, &steps.done, output)
+    finish(&report, &truth, &ious, &steps.done, output)?;
+    #[cfg(feature = "serve")]
+    if args.serve {
+        return super::serve::serve_here(output, move || Ok(loaded));
+    }
+    Ok(())
 }
 
 /// Refuses a folder where files of somebody else have the names of the demo's.

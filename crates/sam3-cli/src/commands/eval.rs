@@ -9,12 +9,15 @@ use std::{
     sync::Arc,
 };
 
-use sam3_model::{Comparison, Device};
+use sam3_model::{
+    Comparison, Device,
+    report::{Loaded, ModelRecord},
+};
 use sam3_package::StateDict;
 use serde::Serialize;
 
 use self::score::{Answer, Score};
-use super::segment::{Loaded, ModelRecord};
+use super::segment::announce;
 use crate::{
     args::{ComputeFlag, DeviceFlag, ModelFlags, TextFlags, parse_image_size},
     failure::Failure,
@@ -99,10 +102,7 @@ impl Args {
         let dict = Arc::new(StateDict::open(path)?);
         let options = self.texts.of(flags.options(&dict, device).without_clicks(), device);
         let loaded = Loaded::load(dict, &options)?;
-        output.note(loaded.sentence());
-        for warning in loaded.warnings() {
-            output.warn(warning);
-        }
+        announce(&loaded, output);
         Ok(loaded)
     }
 }

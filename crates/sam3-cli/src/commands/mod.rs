@@ -13,6 +13,8 @@ mod objects;
 pub mod package;
 pub mod prompts;
 pub mod segment;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod unpack;
 pub mod verify;
 
@@ -27,6 +29,8 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(&args, output),
         Command::Segment(args) => segment::run(&args, output),
         Command::Click(args) => click::run(&args, output),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),

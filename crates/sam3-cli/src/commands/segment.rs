@@ -17,22 +17,25 @@ use std::{
     time::Instant,
 };
 
-use sam3_model::{Detections, ExemplarBox, Instance, Progress, Prompt, Segmenter, image::Image};
+use sam3_model::{
+    Detections, ExemplarBox, Progress, Prompt, Segmenter,
+    image::Image,
+    report::{self as records, How, Loaded, Timings},
+};
 use sam3_package::{Checkpoint, Staged, StateDict};
 
 use self::{
     boxes::BoxFlag,
     failures::Failures,
     inputs::{Inputs, Walk},
-    report::{Found, Timings},
     resume::Settings,
 };
 pub use self::{
     files::{Writer, draw},
     inputs::Input,
-    loaded::{Loaded, ModelRecord},
+    loaded::announce,
     places::{Folders, Guard, Named, Place, Wanted},
-    report::{ImageRecord, InstanceRecord, Report, Results, instance_rows},
+    report::{Report, Results, instance_rows},
 };
 use super::prompts;
 use crate::{
@@ -134,10 +137,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         loaded.segmenter.load_click_head()?;
     }
     let load_ms = milliseconds(start);
-    output.note(loaded.sentence());
-    for warning in loaded.warnings() {
-        output.warn(warning);
-    }
+    announce(&loaded, output);
     let texts = prompts.iter().filter_map(|prompt| prompt.text.as_deref());
     prompts::warn_of_long(texts, &loaded.segmenter, output);
     if args.skip_existing {
@@ -312,13 +312,6 @@ pub struct Picture<'a, 'i> {
     pub image: &'i Image,
 }
 
-/// What is kept of what was found, and whether it is refined.
-#[derive(Clone, Copy, Debug)]
-pub struct How {
-    pub threshold: f32,
-    pub refine: bool,
-}
-
 /// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw outputs.
 ///
 /// Ctrl-C ends it at the next layer.
@@ -344,35 +337,7 @@ pub fn segment_image<'a>(
         encode_ms: milliseconds(start),
         ..Timings::default()
     };
-    let (mut found, mut first) = (Vec::with_capacity(prompts.len()), None);
-    for prompt in prompts {
-        let start = Instant::now();
-        segmenter.encode_text_watched(prompt, &mut watch)?;
-        segmenter.synchronize()?;
-        timings.text_ms += milliseconds(start);
-        let start = Instant::now();
-        let detections = segmenter.detect_watched(&encoded, prompt, &mut watch)?;
-        segmenter.synchronize()?;
-        timings.detect_ms += milliseconds(start);
-        let start = Instant::now();
-        let mut instances: Vec<Instance> = detections.instances(&encoded, how.threshold)?;
-        timings.masks_ms += milliseconds(start);
-        let mut refined = Vec::new();
-        if how.refine {
-            let start = Instant::now();
-            for instance in &mut instances {
-                refined.push(refine::refine(segmenter, &encoded, instance)?);
-            }
-            *timings.refine_ms.get_or_insert_default() += milliseconds(start);
-        }
-        found.push(Found {
-            prompt,
-            presence: detections.presence()?,
-            instances,
-            refined,
-        });
-        first.get_or_insert(detections);
-    }
+    let (found, first) = records::find(segmenter, &encoded, prompts, how, &mut timings, &mut watch)?;
     Ok((
         Report {
             path: picture.path,

@@ -7,15 +7,19 @@ use std::borrow::Cow;
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
 use self::header::Header;
-use super::{Image, exif, orientation::Orientation, samples};
+use super::{
+    Image, exif,
+    orientation::Orientation,
+    samples::{self, Admit},
+};
 
 /// What decoding takes, a pixel, but for the progressive files of four inks, which take more.
 const MOST_BYTES: usize = 15;
 
 /// The first picture of a JPEG file; whatever lies behind its end is not looked at.
-pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
+pub fn decode(bytes: &[u8], admit: Admit<'_>) -> Result<(Image, Orientation), String> {
     let header = Header::read(bytes)?;
-    let pixels = samples::pixels(header.width.into(), header.height.into())?;
+    let pixels = admit(header.width.into(), header.height.into())?;
     header.check()?;
     samples::room(MOST_BYTES * pixels)?;
     let picture = with_tables(bytes, &header);

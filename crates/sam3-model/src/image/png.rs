@@ -4,10 +4,14 @@ use std::{borrow::Cow, io::Cursor};
 
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, Info, Limits, Transformations, chunk};
 
-use super::{Image, exif, orientation::Orientation, samples};
+use super::{
+    Image, exif,
+    orientation::Orientation,
+    samples::{self, Admit},
+};
 
 /// A PNG's picture; of an animation, the one that programs without animation show.
-pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
+pub fn decode(bytes: &[u8], admit: Admit<'_>) -> Result<(Image, Orientation), String> {
     let damaged = |error| format!("damaged PNG: {error}; copy it again");
     let checked = check(bytes)?;
     let mut options = DecodeOptions::default();
@@ -22,7 +26,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
     decoder.set_limits(Limits { bytes: usize::MAX });
     let header = decoder.read_header_info().map_err(damaged)?;
     let (width, height) = (header.width, header.height);
-    samples::pixels(width, height)?;
+    admit(width, height)?;
     let mut reader = decoder.read_info().map_err(damaged)?;
     let size = reader
         .output_buffer_size()

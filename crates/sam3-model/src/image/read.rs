@@ -4,17 +4,25 @@ use std::io::Cursor;
 
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{Image, MAX_PIXELS, exif, foreign, jpeg, orientation::Orientation, png, samples, tiff};
+use super::{
+    Image, MAX_PIXELS, exif, foreign, jpeg,
+    orientation::Orientation,
+    png,
+    samples::{self, Admit},
+    tiff,
+};
 
 /// The first picture of a file, or why it has none that can be read, with what to do.
-pub fn read(bytes: &[u8]) -> Result<Image, String> {
+pub fn read(bytes: &[u8], admit: Admit<'_>) -> Result<Image, String> {
     let (image, orientation) = match bytes {
-        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => png::decode(bytes),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => decode(bytes, ImageFormat::WebP, "WebP"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => decode(bytes, ImageFormat::Gif, "GIF"),
-        [b'B', b'M', ..] if is_bmp(bytes) => decode(bytes, ImageFormat::Bmp, "BMP"),
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::decode(bytes),
+        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes, admit),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => png::decode(bytes, admit),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            decode(bytes, ImageFormat::WebP, "WebP", admit)
+        }
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => decode(bytes, ImageFormat::Gif, "GIF", admit),
+        [b'B', b'M', ..] if is_bmp(bytes) => decode(bytes, ImageFormat::Bmp, "BMP", admit),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::decode(bytes, admit),
         _ => Err(foreign::reason(bytes)),
     }?;
     orientation.apply(image)
@@ -30,7 +38,7 @@ fn is_bmp(bytes: &[u8]) -> bool {
 }
 
 /// The formats whose decoders the crate `image` holds together.
-fn decode(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(Image, Orientation), String> {
+fn decode(bytes: &[u8], format: ImageFormat, name: &str, admit: Admit<'_>) -> Result<(Image, Orientation), String> {
     let damaged = |error| format!("damaged {name}: {error}; copy it again");
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
@@ -38,7 +46,7 @@ fn decode(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(Image, Orien
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    let pixels = samples::pixels(width, height)?;
+    let pixels = admit(width, height)?;
     // Damaged metadata are no reason to refuse the picture.
     let exif = decoder.exif_metadata().ok().flatten();
     let xmp = decoder.xmp_metadata().ok().flatten();

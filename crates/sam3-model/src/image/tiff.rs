@@ -8,7 +8,11 @@ use tiff::{
     tags::Tag,
 };
 
-use super::{Image, MAX_PIXELS, exif, orientation::Orientation, samples};
+use super::{
+    Image, MAX_PIXELS, exif,
+    orientation::Orientation,
+    samples::{self, Admit},
+};
 
 /// What stands in the errors about the raw files of cameras.
 pub const RAW: &str = "a camera's raw file, whose first picture is but a preview; develop it, for example: \
@@ -22,13 +26,13 @@ const MOST_BYTES: usize = 40;
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 
 /// The first picture of a TIFF or BigTIFF file.
-pub fn decode(bytes: &[u8]) -> Result<(Image, Orientation), String> {
+pub fn decode(bytes: &[u8], admit: Admit<'_>) -> Result<(Image, Orientation), String> {
     if is_camera_raw(bytes) {
         return Err(format!("expected a picture, found {RAW}"));
     }
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
     let (width, height) = decoder.dimensions().map_err(failed)?;
-    let pixels = samples::pixels(width, height)?;
+    let pixels = admit(width, height)?;
     // Before the limit is raised: it is that of a tag's values, too, and a tag may claim any number of them.
     let orientation = decoder.find_tag_unsigned(Tag::Orientation).ok().flatten();
     let xmp = decoder.get_tag_u8_vec(Tag::Unknown(700)).ok();

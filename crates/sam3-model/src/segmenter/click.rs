@@ -7,6 +7,7 @@ use sam3_tensor::Tensor;
 
 use super::{
     Clicks, Encoded, Instance, LowResMask, Segmenter,
+    encoded::bytes_of,
     instances::{finite, sigmoid},
 };
 use crate::{
@@ -162,6 +163,18 @@ impl Segmenter {
 }
 
 impl Encoded {
+    /// Bytes of what is kept for clicks: the trunk's map, or what the tracker's neck made of it.
+    pub(super) fn bytes_for_clicks(&self) -> u64 {
+        match &*self.for_clicks.lock().unwrap_or_else(PoisonError::into_inner) {
+            ForClicks::NotKept => 0,
+            ForClicks::Trunk(trunk) => bytes_of(trunk),
+            ForClicks::Encoded(features) => [&features.s0, &features.s1, &features.f]
+                .into_iter()
+                .map(bytes_of)
+                .sum(),
+        }
+    }
+
     /// Pixels in a side of the masks that the model makes of this image before they are resized.
     fn mask_side(&self) -> usize {
         4 * self.size.cells.side()

@@ -339,7 +339,7 @@ fn description(precision: Precision) -> &'static str {
 
 /// Seconds since 1970 as `2026-01-31T12:00:00Z`; proleptic Gregorian (Howard Hinnant, "chrono-compatible
 /// low-level date algorithms", `civil_from_days`).
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

@@ -31,6 +31,7 @@ use crate::{
 pub use draft::{Draft, check_outputs, draft};
 pub use metadata::{
     Agreement, FORMAT_VERSION, Metadata, Quantization, SizedRun, Tallies, Tally, TensorRecord, TestRun, WorstTensor,
+    utc,
 };
 pub use plan::{BAKED_PROMPTS, BakedPrompts, Components, Planned, SCALE_SUFFIX};
 pub use source::{Shard, Source};

@@ -1,23 +1,30 @@
 //! What was clicked and what that means: as JSON for machines, as a table for people.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sam3_model::{ClickedObject, Instance, Segment, masks::Mask};
+use sam3_model::{
+    ClickedObject, Instance, Segment,
+    masks::Mask,
+    report::{
+        ClickTimings, Clicked, ClickedRecord, ClicksRecord, ImageRecord, InstanceRecord, Loaded, ObjectRecord,
+        PointRecord,
+    },
+};
 use serde::Serialize;
 
 use crate::{
     commands::{
         objects::ObjectFlags,
-        segment::{ImageRecord, InstanceRecord, Loaded, ModelRecord, Results, instance_rows, stamp},
+        segment::{Results, instance_rows},
     },
-    output::{serialize_plain, table},
+    output::{plain, table},
 };
 
 /// Everything about one image.
 pub struct Report<'a> {
     pub image: ImageRecord<'a>,
     pub loaded: &'a Loaded,
-    pub timings: Timings,
+    pub timings: ClickTimings,
     pub groups: Vec<Group>,
 }
 
@@ -38,63 +45,6 @@ struct Object {
     stability: Option<f32>,
     /// How many of the instances are its.
     masks: usize,
-}
-
-/// Where the time went, in milliseconds.
-#[derive(Serialize)]
-pub struct Timings {
-    /// Opening the model.
-    pub load_ms: f64,
-    /// The image encoder.
-    pub encode_ms: f64,
-    /// The tracker's neck, once, and the click head for each object.
-    pub click_ms: f64,
-}
-
-#[derive(Serialize)]
-struct Record<'a> {
-    generator: &'static str,
-    image: &'a ImageRecord<'a>,
-    model: ModelRecord<'a>,
-    timings: &'a Timings,
-    objects: Vec<ObjectRecord<'a>>,
-}
-
-#[derive(Serialize)]
-struct ObjectRecord<'a> {
-    clicks: ClicksRecord<'a>,
-    instances: Vec<ClickedRecord>,
-}
-
-#[derive(Serialize)]
-struct ClicksRecord<'a> {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    points: Vec<PointRecord>,
-    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
-    bounding_box: Option<[f32; 4]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mask: Option<MaskRecord<'a>>,
-}
-
-#[derive(Serialize)]
-struct PointRecord {
-    point: [f32; 2],
-    label: u8,
-}
-
-/// A file's name, as text.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct MaskRecord<'a>(#[serde(serialize_with = "serialize_plain")] &'a Path);
-
-#[derive(Serialize)]
-struct ClickedRecord {
-    #[serde(flatten)]
-    instance: InstanceRecord,
-    iou: f32,
-    object_score: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stability: Option<f32>,
 }
 
 impl Group {
@@ -153,15 +103,11 @@ fn instance(iou: f32, mask: &Mask) -> Instance {
 }
 
 impl Object {
-    fn clicks(&self) -> ClicksRecord<'_> {
-        let points = self.shown.points.iter().map(|&(point, positive)| PointRecord {
-            point,
-            label: positive.into(),
-        });
+    fn clicks(&self) -> ClicksRecord {
         ClicksRecord {
-            points: points.collect(),
+            points: self.shown.points.iter().map(PointRecord::of).collect(),
             bounding_box: self.shown.bounding_box,
-            mask: self.shown.mask.as_deref().map(MaskRecord),
+            mask: self.shown.mask.as_deref().map(plain),
         }
     }
 }
@@ -195,17 +141,12 @@ impl Results for Report<'_> {
                 });
                 objects.push(ObjectRecord {
                     clicks: object.clicks(),
+                    logits: None,
                     instances: own.collect(),
                 });
             }
         }
-        Record {
-            generator: stamp::GENERATOR,
-            image: &self.image,
-            model: self.loaded.record(),
-            timings: &self.timings,
-            objects,
-        }
+        Clicked::new(self.image, self.loaded.record(), &self.timings, objects)
     }
 }
 
@@ -222,7 +163,7 @@ impl Report<'_> {
                 text += &table(&instance_rows(&group.instances, "iou"));
             }
         }
-        let Timings {
+        let ClickTimings {
             load_ms,
             encode_ms,
             click_ms,

@@ -5,11 +5,11 @@ use std::{
     thread,
 };
 
-use sam3_model::{Instance, Segmenter, masks::Mask, matching::match_masks};
+use sam3_model::{Instance, Segmenter, masks::Mask, matching::match_masks, report::Loaded};
 use serde::Serialize;
 
 use super::scenes::Scene;
-use crate::{commands::segment::Loaded, output::Output};
+use crate::output::Output;
 
 /// A model's answer to one scene.
 pub struct Answer {

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use sam3_model::{Comparison, Config, Instance, Segmenter, StageError, Trace, image::Image};
+use sam3_model::{
+    Comparison, Config, Instance, Segmenter, StageError, Trace,
+    image::Image,
+    report::{Loaded, ModelRecord},
+};
 use serde::Serialize;
 
 use super::{Args, sentence};
 use crate::{
-    commands::{
-        prompts,
-        segment::{Loaded, ModelRecord},
-    },
+    commands::prompts,
     failure::Failure,
     output::{Output, serialize_plain, table},
 };

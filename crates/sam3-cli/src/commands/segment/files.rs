@@ -9,12 +9,13 @@ use sam3_model::{
     Detections, Prompt,
     image::Image,
     masks::{IdMap, OverlayInstance, overlay},
+    report::text_of,
 };
 use sam3_package::{Error, Staged, remove_old};
 
 use super::{
     places::{Guard, Place, Wanted, mask_name},
-    report::{self, Results},
+    report::Results,
     stamp,
 };
 use crate::{failure::Failure, signals};
@@ -132,8 +133,8 @@ pub fn dump(target: &Path, detections: &Detections, guard: &Guard) -> anyhow::Re
 /// What the names of each prompt's masks begin with.
 pub fn mask_prefixes(prompts: &[Prompt]) -> Vec<String> {
     let prefix = |(index, prompt): (usize, &Prompt)| match prompts.len() {
-        1 => file_name(report::text_of(prompt)),
-        _ => format!("{}_{}", index + 1, file_name(report::text_of(prompt))),
+        1 => file_name(text_of(prompt)),
+        _ => format!("{}_{}", index + 1, file_name(text_of(prompt))),
     };
     prompts.iter().enumerate().map(prefix).collect()
 }

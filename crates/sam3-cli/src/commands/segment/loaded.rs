@@ -1,193 +1,48 @@
-//! The model that segments, and what is known of where it came from.
+//! What is said of the model that was loaded.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
+use sam3_model::report::Loaded;
+
+use crate::{
+    args,
+    output::{Output, size},
 };
 
-use sam3_model::{Options, Segmenter};
-use sam3_package::{
-    StateDict,
-    package::{self, Metadata, Tallies},
-};
-use serde::Serialize;
-
-use crate::output::{serialize_plain, size};
-
-/// An open checkpoint or package, ready to segment.
-pub struct Loaded {
-    /// The model.
-    pub segmenter: Segmenter,
-    path: PathBuf,
-    /// What a package says about itself; `None` for any other checkpoint.
-    metadata: Option<Metadata>,
-    tallies: Tallies,
-    id: String,
-    warnings: Vec<String>,
-}
-
-/// The model's place in the JSON.
-#[derive(Serialize)]
-pub struct ModelRecord<'a> {
-    /// Checkpoint or package.
-    #[serde(serialize_with = "serialize_plain")]
-    pub file: &'a Path,
-    id: &'a str,
-    package: bool,
-    precision: String,
-    /// As `--compute` spells it.
-    compute: &'static str,
-    /// Where it runs: `cpu`, or `cuda:0` and the GPU's name.
-    device: String,
-    tensors: u64,
-    bytes: u64,
-    /// Pixels in a side of what the model sees.
-    image_size: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a package::Source>,
-}
-
-impl ModelRecord<'_> {
-    /// Pixels in a side of what the model sees.
-    pub fn image_size(&self) -> usize {
-        self.image_size
+/// Says what was loaded, and what the user should know of it.
+pub fn announce(loaded: &Loaded, output: &Output) {
+    output.note(what_was_loaded(loaded));
+    for warning in loaded.warnings() {
+        output.warn(warning);
     }
-
-    /// What it is and how it runs, for a line of a table.
-    pub fn label(&self) -> String {
-        let (file, size) = (self.file.display(), self.image_size);
-        format!("{file}, {} at {size} x {size} on {}", self.compute, self.device)
+    if let Some(hint) = args::other_weights(loaded.other_weights()) {
+        output.warn(&hint);
     }
 }
 
-impl Loaded {
-    /// Loads a checkpoint and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
-    /// a device that segments has no time for them.
-    pub fn load(dict: Arc<StateDict>, options: &Options) -> anyhow::Result<Self> {
-        let metadata = package::verify_structure(dict.checkpoint())?;
-        let segmenter = Segmenter::load(dict.clone(), options)?;
-        let mut warnings = crate::args::warnings(&dict);
-        if let keys @ [_, ..] = segmenter.unexpected_keys() {
-            warnings.push(format!(
-                "{} keys that the image model does not know: {}",
-                keys.len(),
-                first(keys)
-            ));
-        }
-        let tallies = Tallies::of(dict.checkpoint().tensors());
-        Ok(Self {
-            id: id_of(&dict),
-            segmenter,
-            path: dict.path().to_owned(),
-            metadata,
-            tallies,
-            warnings,
-        })
-    }
-
-    /// What tells this package from any other, wherever it lies.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// What the model computes in, as `--compute` spells it.
-    pub fn compute(&self) -> &'static str {
-        self.segmenter.compute().name()
-    }
-
-    /// The checkpoint or package.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Precision, device, and the size where it is not the model's own.
-    fn how(&self) -> String {
-        let (compute, device) = (self.segmenter.compute().name(), self.segmenter.device());
-        match self.segmenter.image_size() {
-            own if own == self.segmenter.config().vit.image_size => format!("in {compute} on {device}"),
-            size => format!("in {compute} at {size} x {size} on {device}"),
-        }
-    }
-
-    /// What was loaded.
-    pub fn sentence(&self) -> String {
-        let how = self.how();
-        let file = self.path.display();
-        let (tensors, bytes) = (self.tallies.total.tensors, size(self.tallies.total.bytes));
-        match &self.metadata {
-            Some(metadata) => format!(
-                "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing {how}",
-                metadata.quantization.scheme.name(),
-                metadata.source.file,
-                metadata.source.published,
-            ),
-            None => format!(
-                "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing {how}",
-                self.precision()
-            ),
-        }
-    }
-
-    /// What the user should know though the model runs.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    /// For the JSON.
-    pub fn record(&self) -> ModelRecord<'_> {
-        ModelRecord {
-            file: &self.path,
-            id: &self.id,
-            package: self.metadata.is_some(),
-            precision: self.precision(),
-            compute: self.segmenter.compute().name(),
-            device: self.segmenter.device().to_string(),
-            tensors: self.tallies.total.tensors,
-            bytes: self.tallies.total.bytes,
-            image_size: self.segmenter.image_size(),
-            source: self.metadata.as_ref().map(|metadata| &metadata.source),
-        }
-    }
-
-    /// The scheme of a package; else the element type that most bytes have.
-    fn precision(&self) -> String {
-        match &self.metadata {
-            Some(metadata) => metadata.quantization.scheme.name().to_owned(),
-            None => {
-                let most = self.tallies.dtypes.iter().max_by_key(|(_, tally)| tally.bytes);
-                most.map_or("empty".to_owned(), |(dtype, _)| dtype.to_lowercase())
-            }
-        }
+/// Precision, device, and the size where it is not the model's own.
+fn how(loaded: &Loaded) -> String {
+    let model = &loaded.segmenter;
+    let (compute, device) = (model.compute().name(), model.device());
+    match model.image_size() {
+        own if own == model.config().vit.image_size => format!("in {compute} on {device}"),
+        size => format!("in {compute} at {size} x {size} on {device}"),
     }
 }
 
-/// The SHA-256 of a package's metadata, which has that of every tensor; of any other checkpoint's tensor table and config, and
-/// the sizes and times of its files.
-fn id_of(dict: &StateDict) -> String {
-    let checkpoint = dict.checkpoint();
-    let described = match checkpoint.metadata_json() {
-        Some(metadata) => metadata.to_vec(),
-        None => {
-            let tensors = checkpoint.tensors();
-            let tensors = tensors.map(|tensor| format!("{} {} {:?}\n", tensor.name, tensor.dtype.name(), tensor.shape));
-            let files = checkpoint.files().iter().map(|file| {
-                let modified = fs::metadata(&file.path).and_then(|metadata| metadata.modified());
-                format!("{} {:?}\n", file.bytes, modified.ok())
-            });
-            let config = dict.config().map(ToString::to_string);
-            tensors.chain(files).chain(config).collect::<String>().into_bytes()
-        }
-    };
-    sam3_package::sha256(&described[..]).expect("memory can be read")
-}
-
-/// A few of many names.
-fn first(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = names[..names.len().min(SHOWN)].join(", ");
-    if names.len() > SHOWN {
-        text += ", …";
+fn what_was_loaded(loaded: &Loaded) -> String {
+    let how = how(loaded);
+    let file = loaded.path().display();
+    let total = &loaded.tallies().total;
+    let (tensors, bytes) = (total.tensors, size(total.bytes));
+    match loaded.metadata() {
+        Some(metadata) => format!(
+            "loaded {file}: {} package of {} ({}), {tensors} tensors, {bytes}; already optimised, nothing quantised here; computing {how}",
+            metadata.quantization.scheme.name(),
+            metadata.source.file,
+            metadata.source.published,
+        ),
+        None => format!(
+            "loaded {file}: a checkpoint, not a package ({}), {tensors} tensors, {bytes}; it has no digests to verify; computing {how}",
+            loaded.precision()
+        ),
     }
-    text
 }

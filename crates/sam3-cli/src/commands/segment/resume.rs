@@ -2,14 +2,15 @@
 
 use std::{fs::File, io::BufReader, path::PathBuf};
 
-use sam3_model::Prompt;
+use sam3_model::{
+    Prompt,
+    report::{BoxRecord, Loaded, text_of},
+};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    Loaded,
     inputs::Input,
     places::{Place, Wanted, mask_name},
-    report::{BoxRecord, text_of},
     stamp,
 };
 

@@ -6,10 +6,9 @@ use std::{
     path::Path,
 };
 
+use sam3_model::report::GENERATOR;
 use serde::Deserialize;
 
-/// The program and its version.
-pub const GENERATOR: &str = concat!("sam3 ", env!("CARGO_PKG_VERSION"));
 /// What every version's begins with.
 const PROGRAM: &str = "sam3 ";
 /// PNG's keyword for the program that made a picture.

@@ -1,0 +1,314 @@
+//! `sam3 serve` from outside: where it listens, what it answers over a socket, and how it ends.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{Folder, check, sam3, text, trained};
+
+/// A server that is ended with its test.
+struct Served {
+    child: Child,
+    address: String,
+    /// Reads what it says, which would stop it where nobody did.
+    said: Option<JoinHandle<String>>,
+}
+
+impl Served {
+    /// On any free port.
+    fn start(more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sam3"));
+        let fixed = [
+            "serve",
+            "--compute",
+            "f32",
+            "--device",
+            "cpu",
+            "--checkpoint-path",
+            text(&trained().checkpoint),
+        ];
+        command
+            .args(fixed)
+            .args(["--listen", "127.0.0.1:0", "--json"])
+            .args(more);
+        let mut child = command
+            .env_remove("SAM3_TOKEN")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let started: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let address = started["url"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("http://")
+            .unwrap()
+            .to_owned();
+        let mut stderr = child.stderr.take().unwrap();
+        let said = thread::spawn(move || {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).unwrap();
+            said
+        });
+        let served = Self {
+            child,
+            address,
+            said: Some(said),
+        };
+        let end = Instant::now() + Duration::from_secs(60);
+        while !served.ask("GET", "/ready", "", b"").starts_with("HTTP/1.1 200") {
+            assert!(Instant::now() < end, "it is not ready");
+            thread::sleep(Duration::from_millis(20));
+        }
+        served
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
+        let mut stream = self.connect();
+        let (host, length) = (&self.address, body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        stream
+    }
+
+    /// The whole answer, head and body.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> String {
+        let mut answer = String::new();
+        self.send(method, path, headers, body)
+            .read_to_string(&mut answer)
+            .unwrap();
+        answer
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; its exit code and what it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let said = self.said.take().unwrap().join().unwrap();
+        (self.child.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The JSON of an answer, without what differs between two runs.
+fn comparable(mut json: Value) -> Value {
+    json.as_object_mut().unwrap().remove("timings");
+    json["image"].as_object_mut().unwrap().remove("file");
+    json
+}
+
+#[test]
+fn it_answers_as_segment_does() {
+    let served = Served::start(&[]);
+    let scene = std::fs::read(&trained().scene).unwrap();
+    let answer = served.ask("POST", "/v1/segment?prompt=boat&prompt=buoy&masks=polygons", "", &scene);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let folder = Folder::new();
+    let output = sam3(&[
+        "segment",
+        "--json",
+        "--polygons",
+        "--compute",
+        "f32",
+        "--device",
+        "cpu",
+        "--image",
+        text(&trained().scene),
+        "--prompt",
+        "boat,buoy",
+        "--checkpoint-path",
+        text(&trained().checkpoint),
+        "--output",
+        text(&folder.path("out")),
+    ]);
+    let expected: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(comparable(serde_json::from_str(body).unwrap()), comparable(expected));
+    served.signal("-TERM");
+    let (code, said) = served.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("POST /v1/segment 200"), "a line a request: {said}");
+}
+
+#[test]
+fn the_default_listens_on_this_machine_alone_and_a_token_opens_it() {
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let checkpoint = text(&trained().checkpoint);
+        let arguments = ["serve", "--checkpoint-path", checkpoint, "--listen", listen];
+        let output = Command::new(env!("CARGO_BIN_EXE_sam3"))
+            .args(arguments)
+            .env_remove("SAM3_TOKEN")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{listen}: {said}");
+        assert!(said.contains("--token") && said.contains("--no-auth"), "{said}");
+    }
+    check(&["serve", "--help"], 0, &["127.0.0.1:7860"]);
+    let fixed = ["serve", "--checkpoint-path", "x.pth"];
+    for (more, words) in [
+        (&["--token", "short"][..], "at least 8"),
+        (&["--token", "long-enough", "--no-auth"], "cannot be used with"),
+        (&["--allow-origin", "labels.example"], "https://labels.example"),
+        (&["--queue", "0"], "--queue"),
+        (&["--listen", "nonsense"], "an address of this machine"),
+    ] {
+        check(&[&fixed[..], more].concat(), 2, &[words]);
+    }
+    let served = Served::start(&["--token", "correct-horse"]);
+    assert!(served.address.starts_with("127.0.0.1:"));
+    assert!(served.ask("GET", "/v1/info", "", b"").starts_with("HTTP/1.1 401"));
+    assert!(
+        served
+            .ask("GET", "/v1/info", "Authorization: Bearer correct-horse\r\n", b"")
+            .starts_with("HTTP/1.1 200")
+    );
+}
+
+#[test]
+fn a_file_that_is_no_model_and_a_port_that_is_taken_are_errors() {
+    let folder = Folder::new();
+    let file = folder.path("x.pth");
+    std::fs::write(&file, "no model").unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--device", "cpu"];
+    check(
+        &[&["serve", "--checkpoint-path", text(&file)], &listen[..]].concat(),
+        1,
+        &["x.pth", "hint:"],
+    );
+    let served = Served::start(&[]);
+    let arguments = [
+        "serve",
+        "--checkpoint-path",
+        text(&trained().checkpoint),
+        "--listen",
+        &served.address,
+    ];
+    check(&arguments, 3, &["--listen 127.0.0.1", "ss -ltnp"]);
+}
+
+/// A client that sends all of a body before it reads sees why it was refused.
+#[test]
+fn a_body_that_is_too_large_is_told_so() {
+    let served = Served::start(&["--token", "correct-horse"]);
+    let large = vec![0; 70 << 20];
+    let token = "Authorization: Bearer correct-horse\r\n";
+    for (path, headers, status) in [
+        ("/v1/segment?prompt=boat", token, "413"),
+        ("/v1/segment?prompt=boat", "", "401"),
+        ("/v1/nothing", token, "404"),
+        ("/health", token, "405"),
+    ] {
+        let answer = served.ask("POST", path, headers, &large);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+}
+
+#[test]
+fn what_is_slow_or_no_http_is_cut_off_and_others_are_served() {
+    let served = Served::start(&[]);
+    let mut slow = served.connect();
+    slow.write_all(b"GET /health HTTP/1.1\r\nHost: local").unwrap();
+    let mut nonsense = served.connect();
+    nonsense.write_all(b"\x16\x03\x01\0\xff nonsense\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    nonsense.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(served.ask("GET", "/health", "", b"").starts_with("HTTP/1.1 200"));
+    // Its head never ends: ten seconds are what it gets.
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    let _ = slow.read_to_end(&mut rest);
+    assert!(start.elapsed() < Duration::from_secs(30), "{rest:?}");
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn who_goes_away_is_not_worked_for() {
+    let served = Served::start(&[]);
+    let scene = std::fs::read(&trained().scene).unwrap();
+    let query: String = (0..60).map(|number| format!("&prompt=boat%20{number}")).collect();
+    let path = format!("/v1/segment?prompt=boat{query}");
+    let whole = Instant::now();
+    assert!(served.ask("POST", &path, "", &scene).starts_with("HTTP/1.1 200"));
+    let whole = whole.elapsed();
+    let has = |line: &str| served.ask("GET", "/metrics", "", b"").contains(line);
+    let leaving: Vec<TcpStream> = (0..8).map(|_| served.send("POST", &path, "", &scene)).collect();
+    while !has("sam3_queue_waiting 7") {
+        thread::sleep(Duration::from_millis(2));
+    }
+    drop(leaving);
+    let start = Instant::now();
+    while !(has("sam3_requests_abandoned_total 8") && has("sam3_queue_waiting 0")) {
+        assert!(start.elapsed() < Duration::from_secs(30), "they still wait");
+        thread::sleep(Duration::from_millis(2));
+    }
+    // The one that ran ends at the next layer: another picture does not wait for it.
+    assert!(
+        served
+            .ask("POST", "/v1/segment?prompt=boat", "", &scene)
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(
+        start.elapsed() < 2 * whole,
+        "{:?} of {whole:?} for one",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_signal_lets_what_runs_be_answered() {
+    let served = Served::start(&[]);
+    let scene = std::fs::read(&trained().scene).unwrap();
+    // Many prompts, so that it runs for a while.
+    let query: String = (0..60).map(|number| format!("&prompt=boat%20{number}")).collect();
+    let mut running = served.send("POST", &format!("/v1/segment?prompt=boat{query}"), "", &scene);
+    let end = Instant::now() + Duration::from_secs(60);
+    while !served
+        .ask("GET", "/metrics", "", b"")
+        .contains("sam3_images_encoded_total 1")
+    {
+        assert!(Instant::now() < end, "it does not run");
+        thread::sleep(Duration::from_millis(2));
+    }
+    served.signal("-TERM");
+    let mut answer = String::new();
+    running.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(TcpStream::connect(&served.address).is_err(), "nobody listens any more");
+    let (code, said) = served.end();
+    assert_eq!(code, Some(0), "{said}");
+}

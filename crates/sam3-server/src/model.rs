@@ -1,0 +1,248 @@
+//! The thread that owns the model, and how requests reach it.
+
+use std::{
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use sam3_model::{Encoded, Segmenter, image::Image, report::Loaded};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    cache::{Cache, Cached},
+    failure::Failure,
+    memory,
+    metrics::Metrics,
+    queue::{Next, Place, Queue, Refused},
+    settings::Settings,
+};
+
+/// A handle to the model's thread.
+#[derive(Clone)]
+pub struct Model(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    queue: Queue<Job>,
+    opened: OnceLock<Opened>,
+    images: Mutex<Cache<Cached>>,
+    metrics: Metrics,
+    /// Told when the thread ends.
+    ended: Notify,
+}
+
+type Job = Box<dyn FnOnce(&Opened) + Send>;
+
+/// A model that was loaded.
+pub struct Opened {
+    /// The model.
+    pub loaded: Loaded,
+    /// What loading it took, in milliseconds.
+    pub load_ms: f64,
+}
+
+/// Set when the client of a request is gone.
+#[derive(Clone, Default)]
+pub struct Gone(Arc<AtomicBool>);
+
+impl Gone {
+    /// For a watch of the model's: whether the work goes on.
+    pub fn go_on(&self) -> ControlFlow<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// How long nobody asks before freed memory goes back to the system.
+const IDLE: Duration = Duration::from_secs(2);
+
+impl Model {
+    /// Starts the thread, which loads the model first. It ends, with what went wrong, where that fails.
+    pub fn start<E: Send + 'static>(
+        settings: Settings,
+        load: impl FnOnce() -> Result<Loaded, E> + Send + 'static,
+    ) -> (Self, JoinHandle<Result<(), E>>) {
+        let shared = Arc::new(Shared {
+            queue: Queue::new(settings.queue),
+            opened: OnceLock::new(),
+            images: Mutex::new(Cache::new(settings.cache, Cached::bytes)),
+            metrics: Metrics::default(),
+            ended: Notify::new(),
+            settings,
+        });
+        let model = Self(shared.clone());
+        let thread = thread::spawn(move || {
+            let start = Instant::now();
+            let worked = load().map(|loaded| {
+                let load_ms = start.elapsed().as_secs_f64() * 1e3;
+                work(&shared, shared.opened.get_or_init(|| Opened { loaded, load_ms }));
+            });
+            shared.queue.close();
+            shared.ended.notify_one();
+            worked
+        });
+        (model, thread)
+    }
+
+    /// Refuses what waits and what comes; what runs is finished, then the thread ends.
+    pub fn stop(&self) {
+        self.0.queue.close();
+    }
+
+    /// Waits until the thread has ended.
+    pub(crate) async fn ended(&self) {
+        self.0.ended.notified().await;
+    }
+
+    /// The model, once it is loaded.
+    pub fn opened(&self) -> Option<&Opened> {
+        self.0.opened.get()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.queue.is_closed()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn images(&self) -> MutexGuard<'_, Cache<Cached>> {
+        self.0.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many requests wait, and how many may.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.0.queue.len(), self.0.queue.capacity())
+    }
+
+    /// Does `work` on the model's thread when its turn comes. Where the future is dropped, as when a client goes away, the work leaves the
+    /// queue, or is told.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Opened, &Gone) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if self.opened().is_none() {
+            return Err(if self.is_stopping() {
+                Failure::stopping()
+            } else {
+                Failure::loading()
+            });
+        }
+        let (tell, told) = oneshot::channel();
+        let gone = Gone::default();
+        let of_job = gone.clone();
+        let job: Job = Box::new(move |opened| {
+            let worked = catch_unwind(AssertUnwindSafe(|| work(opened, &of_job)));
+            let worked = worked.unwrap_or_else(|_| Err(Failure::internal("the model's thread panicked")));
+            // Nobody is told where the client has gone.
+            let _ = tell.send(worked);
+        });
+        let place = self.0.queue.push(job).map_err(|refused| match refused {
+            Refused::Full => Failure::queue_full(),
+            Refused::Closed => Failure::stopping(),
+        })?;
+        let _ticket = Ticket {
+            queue: &self.0.queue,
+            place,
+            gone,
+        };
+        // A job that is dropped unheard was in the queue when that was closed.
+        told.await.unwrap_or_else(|_| Err(Failure::stopping()))
+    }
+
+    /// Encodes a picture at an image size, where there is memory for that.
+    pub(crate) fn encode(&self, model: &Segmenter, picture: &[u8], gone: &Gone) -> Result<Encoded, Failure> {
+        let limit = self.settings().limits.pixels;
+        let mut refused = None;
+        let refused_by = std::cell::RefCell::new(&mut refused);
+        let image = Image::decode_if(picture, |width, height| {
+            let pixels = u64::from(width) * u64::from(height);
+            let admitted = match pixels > limit {
+                true => Err(Failure::too_large(format!(
+                    "a picture of {width}x{height} has more than {limit} pixels; make it smaller"
+                ))),
+                false => self.make_room(bytes_for(model, pixels)),
+            };
+            admitted.map_err(|failure| {
+                **refused_by.borrow_mut() = Some(failure);
+                String::new()
+            })
+        });
+        let image = image.map_err(|error| refused.take().unwrap_or_else(|| error.into()))?;
+        let encoded = model.encode_watched(&image, &mut |_| gone.go_on())?;
+        self.metrics().encoded.fetch_add(1, Ordering::Relaxed);
+        Ok(encoded)
+    }
+
+    /// Gives memory back, and lets go of images, until so many bytes may be had.
+    fn make_room(&self, wanted: u64) -> Result<(), Failure> {
+        let is_room = || memory::available().is_none_or(|available| available >= wanted);
+        if is_room() {
+            return Ok(());
+        }
+        (self.settings().release)();
+        while !is_room() {
+            if !self.images().remove_oldest() {
+                let available = memory::available().unwrap_or(0);
+                return Err(Failure::out_of_memory(format!(
+                    "{wanted} bytes are wanted, {available} may be had"
+                )));
+            }
+            (self.settings().release)();
+        }
+        Ok(())
+    }
+}
+
+/// What a picture takes at most: its pixels as they are read, then as they are encoded beside the model's own maps, then its masks.
+fn bytes_for(model: &Segmenter, pixels: u64) -> u64 {
+    (20 * pixels).max(7 * pixels + model.bytes_to_encode())
+}
+
+/// Leaves the queue, or tells who works, when it is dropped.
+struct Ticket<'a> {
+    queue: &'a Queue<Job>,
+    place: Place,
+    gone: Gone,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.gone.0.store(true, Ordering::Relaxed);
+        drop(self.queue.leave(self.place));
+    }
+}
+
+fn work(shared: &Shared, opened: &Opened) {
+    let mut is_idle = false;
+    loop {
+        match shared.queue.next(IDLE) {
+            Next::Job(job) => {
+                is_idle = false;
+                job(opened);
+            }
+            Next::Idle if is_idle => {}
+            Next::Idle => {
+                is_idle = true;
+                (shared.settings.release)();
+            }
+            Next::Closed => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! `/v1/images`: pictures that are encoded once and asked about many times.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use sam3_model::report::Timings;
+use serde::Serialize;
+
+use super::{
+    App,
+    answer::{self, Picture, segmented},
+    json,
+};
+use crate::{access::random_hex, cache::Cached, failure::Failure, request};
+
+/// The answer to an image.
+#[derive(Serialize)]
+struct Stored<'a> {
+    id: &'a str,
+    sha256: &'a str,
+    width: u32,
+    height: u32,
+    image_size: usize,
+    /// What it takes of the server's memory.
+    bytes: u64,
+    encode_ms: f64,
+}
+
+pub async fn encode(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let limits = app.model.settings().limits;
+    let received = app.held.receive(&headers, body, &limits).await?;
+    let query = query.unwrap_or_default();
+    let (picture, image_size) = request::upload(&query, &headers, received.bytes.clone(), &limits).await?;
+    let id = random_hex().map_err(|error| Failure::internal(error.to_string()))?;
+    let (model, name) = (app.model.clone(), id.clone());
+    let answer = app.model.ask(move |opened, gone| {
+        let _held = received;
+        let segmenter = &opened.loaded.segmenter;
+        let at_size = segmenter.at_image_size(image_size.unwrap_or(segmenter.image_size()))?;
+        let sha256 = sam3_package::sha256(&picture[..]).map_err(|error| Failure::internal(error.to_string()))?;
+        let start = Instant::now();
+        let encoded = model.encode(&at_size, &picture, gone)?;
+        segmenter.synchronize()?;
+        let cached = Arc::new(Cached::new(encoded, sha256, at_size.image_size()));
+        let answer = answer::bytes(&Stored {
+            id: &name,
+            sha256: &cached.sha256,
+            width: cached.encoded.width(),
+            height: cached.encoded.height(),
+            image_size: cached.image_size,
+            bytes: cached.bytes(),
+            encode_ms: start.elapsed().as_secs_f64() * 1e3,
+        })?;
+        let bytes = cached.bytes();
+        if !model.images().insert(name, cached) {
+            return Err(Failure::unavailable(
+                "cache_too_small",
+                format!("an encoded image takes {bytes} bytes, which is more than the server may keep (--cache-mb)"),
+            ));
+        }
+        Ok(answer)
+    });
+    let mut response = json(StatusCode::CREATED, answer.await?);
+    if let Ok(location) = format!("/v1/images/{id}").parse() {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    match app.model.images().remove(&id) {
+        true => Ok(StatusCode::NO_CONTENT.into_response()),
+        false => Err(unknown()),
+    }
+}
+
+pub async fn segment(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let limits = app.model.settings().limits;
+    let received = app.held.receive(&headers, body, &limits).await?;
+    let wanted = request::of_image(&headers, &received.bytes, &limits)?;
+    wanted.check_is_something()?;
+    let cached = find(&app, &id)?;
+    let model = app.model.clone();
+    let answer = app.model.ask(move |opened, gone| {
+        let picture = Picture {
+            encoded: &cached.encoded,
+            sha256: &cached.sha256,
+            image_size: cached.image_size,
+        };
+        let answer = segmented(opened, &picture, &wanted, Timings::default(), gone);
+        // Refining made the click head's maps of it.
+        model.images().shrink();
+        answer
+    });
+    Ok(json(StatusCode::OK, answer.await?))
+}
+
+/// The image of that name.
+pub(super) fn find(app: &App, id: &str) -> Result<Arc<Cached>, Failure> {
+    app.model.images().get(id).ok_or_else(unknown)
+}
+
+fn unknown() -> Failure {
+    Failure::not_found("there is no such image, or no longer: POST it to /v1/images again")
+}

@@ -1,0 +1,83 @@
+//! What whoever starts the server decides.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::access::Access;
+
+/// How the server runs.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Who may ask.
+    pub access: Access,
+    /// Requests that wait for the model while it works on one.
+    pub queue: usize,
+    /// Bytes of encoded images that are kept; the one that was not asked about for longest leaves first.
+    pub cache: u64,
+    /// What a request may hold.
+    pub limits: Limits,
+    /// Gives freed memory back to the system: called when nobody has asked for a while, and before a request is refused for want of it.
+    pub release: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Settings {
+    /// For these clients, with a queue of 32 and a cache of 1 GB.
+    pub fn new(access: Access) -> Self {
+        Self {
+            access,
+            queue: 32,
+            cache: 1 << 30,
+            limits: Limits::default(),
+            release: Arc::new(|| ()),
+        }
+    }
+}
+
+/// What a request, and a connection, may take.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: u64,
+    /// Bytes of all bodies that are being received or wait for the model.
+    pub bodies: u64,
+    /// Pixels of a picture.
+    pub pixels: u64,
+    /// Prompts of a request.
+    pub prompts: usize,
+    /// Characters of a prompt.
+    pub characters: usize,
+    /// Example boxes of a request.
+    pub boxes: usize,
+    /// Objects of a request, whose clicks are points and a box each.
+    pub objects: usize,
+    /// Points of an object.
+    pub points: usize,
+    /// Connections at a time; more wait until one ends.
+    pub connections: usize,
+    /// For a request's head, and for the next request on an open connection.
+    pub head: Duration,
+    /// Between two parts of a body.
+    pub idle: Duration,
+    /// For a whole body.
+    pub upload: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 64 << 20,
+            bodies: 256 << 20,
+            pixels: 50_000_000,
+            prompts: 64,
+            characters: 1000,
+            boxes: 256,
+            objects: 16,
+            points: 256,
+            connections: 256,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+            upload: Duration::from_secs(120),
+        }
+    }
+}

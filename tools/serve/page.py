@@ -1,0 +1,220 @@
+"""Uses the page of `sam3 serve` in a real browser, and fails where something is not as it should be:
+
+    python tools/serve/page.py target/release/sam3 [FOLDER FOR SCREENSHOTS]
+
+Needs Playwright from PyPI and Debian's `chromium` (or CHROMIUM=path).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDENS = ROOT / "crates/sam3-model/tests/goldens/tracker"
+TOKEN = "correct-horse-battery"
+
+
+def serve(binary, checkpoint, *flags):
+    """A server on a free port, and its address."""
+    command = [binary, "serve", "--json", "--quiet", "--listen", "127.0.0.1:0", "--device", "cpu", "--checkpoint-path", checkpoint, *flags]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return server, json.loads(server.stdout.readline())["url"]
+
+
+class Page:
+    """A page with what it complained about, and which other hosts it asked."""
+
+    def __init__(self, browser, url, **options):
+        self.page = browser.new_page(viewport={"width": 1280, "height": 800}, **options)
+        self.faults = []
+        self.page.on("console", lambda message: self.faults.append(message.text) if message.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda request: None if request.url.startswith((url, "blob:", "data:")) else self.faults.append(request.url))
+        self.requests = []
+        self.page.on("request", lambda request: self.requests.append(f"{request.method} {request.url.removeprefix(url)}"))
+        self.page.goto(url)
+
+    def asked(self, part):
+        return sum(part in request for request in self.requests)
+
+    def done(self):
+        assert not self.faults, self.faults
+        self.page.close()
+
+
+def rows(page, count):
+    expect(page.locator("#instances li")).to_have_count(count)
+
+
+def texts(browser, url, scene, shots):
+    """A text, the slider, hiding, examples, undo, downloads."""
+    own = Page(browser, url)
+    page = own.page
+    page.set_input_files("#file", scene)
+    expect(page.locator("#status")).to_contain_text("ms")
+    page.fill("#prompt", "boat")
+    page.press("#prompt", "Enter")
+    rows(page, 3)
+    if shots:
+        page.locator("#instances li").nth(1).hover()
+        page.screenshot(path=shots / "page-text.png")
+    before = own.asked("/segment")
+    page.locator("#threshold").fill("0.93")
+    rows(page, 2)
+    page.locator("#threshold").fill("0.5")
+    rows(page, 3)
+    assert own.asked("/segment") == before, "the slider asks nobody"
+    page.locator("#instances input").first.uncheck()
+    with page.expect_download() as download:
+        page.click("#coco")
+    coco = json.loads(Path(download.value.path()).read_text())
+    assert len(coco["annotations"]) == 2 and coco["images"][0]["width"] == 672, coco
+    page.locator("#instances input").first.check()
+    with page.expect_download() as download:
+        page.click("#overlay")
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+    downloads = []
+    page.on("download", downloads.append)
+    page.click("#masks")
+    page.wait_for_timeout(1000)
+    assert len(downloads) == 3, len(downloads)
+    # An example by mouse.
+    page.check("input[value=example]")
+    box = page.locator("#canvas").bounding_box()
+    scale = box["width"] / 672
+    at = lambda x, y: (box["x"] + x * scale, box["y"] + y * scale)
+    page.mouse.move(*at(308, 49))
+    page.mouse.down()
+    page.mouse.move(*at(453, 199), steps=4)
+    page.mouse.up()
+    page.wait_for_function("document.getElementById('status').textContent.includes('found in')")
+    assert own.asked("/segment") == before + 1
+    page.click("#undo")
+    page.click("#undo")
+    rows(page, 3)
+    page.keyboard.press("Control+z")
+    rows(page, 0)
+    page.keyboard.press("Control+y")
+    rows(page, 3)
+    own.done()
+
+
+def clicks(browser, url, picture, shots):
+    """Clicks by mouse, by touch and by keyboard; a box; dark."""
+    own = Page(browser, url, color_scheme="dark", has_touch=True)
+    page = own.page
+    page.set_input_files("#file", picture)
+    expect(page.locator("#status")).to_contain_text("ms")
+    canvas = page.locator("#canvas")
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.35, "y": box["height"] * 0.3})
+    rows(page, 1)
+    canvas.click(position={"x": box["width"] * 0.7, "y": box["height"] * 0.7}, modifiers=["Shift"])
+    page.wait_for_function("document.getElementById('status').textContent.endsWith(' ms')")
+    page.click("#next")
+    canvas.tap(position={"x": box["width"] * 0.6, "y": box["height"] * 0.4})
+    rows(page, 2)
+    # The keys alone.
+    canvas.focus()
+    page.keyboard.press("n")
+    for _ in range(5):
+        page.keyboard.press("Control+ArrowRight")
+    page.keyboard.press("Enter")
+    rows(page, 3)
+    page.keyboard.press("n")
+    page.check("input[value=object]")
+    canvas.focus()
+    page.keyboard.press("Enter")
+    for key in ["ArrowLeft", "ArrowUp"] * 4:
+        page.keyboard.press(f"Control+{key}")
+    page.keyboard.press("Enter")
+    rows(page, 4)
+    if shots:
+        page.screenshot(path=shots / "page-clicks.png")
+    own.done()
+
+
+def drops(browser, url, scene):
+    """A file that is dropped, and one that is pasted."""
+    own = Page(browser, url)
+    page = own.page
+    for kind, target in (("drop", "#stage"), ("paste", "body")):
+        page.evaluate(
+            """async ([kind, target, bytes]) => {
+              const files = new DataTransfer();
+              files.items.add(new File([new Uint8Array(bytes)], 'dropped.png', { type: 'image/png' }));
+              const options = { bubbles: true, cancelable: true };
+              const event = kind === 'drop' ? new DragEvent(kind, { ...options, dataTransfer: files }) : new ClipboardEvent(kind, { ...options, clipboardData: files });
+              document.querySelector(target).dispatchEvent(event);
+            }""",
+            [kind, target, list(Path(scene).read_bytes())],
+        )
+        page.wait_for_function("document.getElementById('status').textContent.endsWith(' ms')")
+        page.evaluate("document.getElementById('status').textContent = ''")
+    assert own.asked("POST /v1/images") == 2
+    own.done()
+
+
+def camera(browser, url):
+    """The browser's camera, of which Chromium has a stand-in."""
+    own = Page(browser, url, permissions=["camera"])
+    page = own.page
+    page.click("#camera")
+    page.click("#shoot")
+    expect(page.locator("#status")).to_contain_text("ms")
+    own.done()
+
+
+def token(browser, url):
+    """The page asks for the token once, and scripts do not see the cookie."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    page.fill("#token", "wrong-token")
+    page.press("#token", "Enter")
+    expect(page.locator("#login-status")).to_contain_text("token")
+    page.fill("#token", TOKEN)
+    page.press("#token", "Enter")
+    expect(page.locator("#model")).to_contain_text("model.safetensors")
+    assert page.evaluate("document.cookie") == ""
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("model.safetensors")
+    context.close()
+
+
+def main():
+    binary = sys.argv[1]
+    shots = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        subprocess.run([binary, "demo", "--quiet", "--output", folder], check=True, stdout=subprocess.DEVNULL)
+        model, scene = f"{folder}/desktop/model.safetensors", f"{folder}/scene.png"
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+        )
+        servers = [serve(binary, model), serve(binary, str(GOLDENS / "mini.pt")), serve(binary, model, "--token", TOKEN)]
+        try:
+            (_, demo), (_, clickable), (_, guarded) = servers
+            for name, check in [
+                ("texts", lambda: texts(browser, demo, scene, shots)),
+                ("clicks", lambda: clicks(browser, clickable, str(GOLDENS / "picture.png"), shots)),
+                ("drops", lambda: drops(browser, demo, scene)),
+                ("camera", lambda: camera(browser, demo)),
+                ("token", lambda: token(browser, guarded)),
+            ]:
+                check()
+                print(f"{name}: fine")
+        finally:
+            for server, _ in servers:
+                server.terminate()
+                server.wait()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
