@@ -68,6 +68,12 @@ pub(super) fn read(file: &[u8], wanted: Option<&str>) -> Result<Contents, String
             large.len()
         ));
     }
+    // Others' files may have a comment there; a package has none.
+    if let Some(more @ 1..) = metadata.is_some().then(|| zip::bytes_after(file)) {
+        return Err(format!(
+            "it has {more} bytes after the end of its zip: bytes were added in copying, so copy or download it again"
+        ));
+    }
     let parsed = Pickle::parse(&file[pickle.data.clone()])?;
     let reader = Reader::new(&parsed, Some(&by_name), file.len());
     let chosen = reader.weights(wanted)?;

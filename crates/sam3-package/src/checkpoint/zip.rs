@@ -12,6 +12,7 @@ const MAX_ENTRIES: u64 = 65_536;
 const MAX_NAME: usize = 512;
 
 const END: &[u8] = b"PK\x05\x06";
+const END_LEN: usize = 22;
 const END64: &[u8] = b"PK\x06\x06";
 const END64_LOCATOR: &[u8] = b"PK\x06\x07";
 const CENTRAL: &[u8] = b"PK\x01\x02";
@@ -102,6 +103,18 @@ pub(super) fn names(file: &[u8]) -> Vec<&str> {
     names
 }
 
+/// Bytes after the end record: a comment, or what was added to the file.
+pub(super) fn bytes_after(file: &[u8]) -> usize {
+    end_record(file).map_or(0, |end| file.len() - end - END_LEN)
+}
+
+/// Where the last end record begins: it is followed by a comment of at most 65535 bytes.
+fn end_record(file: &[u8]) -> Option<usize> {
+    let lowest = file.len().saturating_sub(END_LEN + 65_535);
+    let mut places = (lowest..file.len().saturating_sub(END_LEN - 1)).rev();
+    places.find(|&i| file[i..].starts_with(END))
+}
+
 struct Directory {
     start: usize,
     end: usize,
@@ -109,18 +122,7 @@ struct Directory {
 }
 
 fn find_directory(file: &[u8]) -> Result<Directory, String> {
-    // The end record is 22 bytes and a comment of at most 65535.
-    let lowest = file.len().saturating_sub(22 + 65_535);
-    let end = (lowest..file.len().saturating_sub(21))
-        .rev()
-        .find(|&i| file[i..].starts_with(END))
-        .ok_or("the zip directory at its end is missing: the file is cut off")?;
-    let comment = usize::from(u16_at(file, end + 20).unwrap_or(0));
-    if let Some(more @ 1..) = file.len().checked_sub(end + 22 + comment) {
-        return Err(format!(
-            "it has {more} bytes after the end of its zip: bytes were added in copying, so copy or download it again"
-        ));
-    }
+    let end = end_record(file).ok_or("the zip directory at its end is missing: the file is cut off")?;
     let mut disks = (
         u32::from(u16_at(file, end + 4).unwrap_or(0)),
         u32::from(u16_at(file, end + 6).unwrap_or(0)),
