@@ -79,12 +79,13 @@ def texts(browser, url, scene, shots):
         page.click("#overlay")
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     downloads = []
-    page.on("download", downloads.append)
+    page.on("download", lambda download: downloads.append(download))
     page.click("#masks")
     page.wait_for_timeout(1000)
     assert len(downloads) == 3, len(downloads)
     # An example by mouse.
     page.check("input[value=example]")
+    page.evaluate("document.getElementById('status').textContent = ''")
     box = page.locator("#canvas").bounding_box()
     scale = box["width"] / 672
     at = lambda x, y: (box["x"] + x * scale, box["y"] + y * scale)
