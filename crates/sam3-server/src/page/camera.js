@@ -23,8 +23,8 @@ export function camera({ open, say }) {
     } catch (error) {
       return say(`no camera: ${error.message}`, true);
     }
-    showing(true);
     await video.play();
+    showing(true);
     $("shoot").focus();
   });
   $("camera-off").addEventListener("click", off);
