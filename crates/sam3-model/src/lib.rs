@@ -12,6 +12,9 @@ pub mod masks;
 pub mod matching;
 mod model;
 mod precision;
+// What follows clicked objects by it is still to come.
+#[cfg_attr(not(test), allow(dead_code, unused_imports))]
+mod predictor;
 mod segmenter;
 #[cfg(test)]
 mod testing;

@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+pub(crate) use click::Answer;
 use click::ForClicks;
 pub use click::{ClickedMask, ClickedObject};
 pub use clicks::{Clicks, LowResMask};
@@ -37,7 +38,7 @@ use crate::{
     input_size::{InputSize, InputSizes},
     model::{
         self, BoxPrompt, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextEncoder, TextFeatures, Trace,
-        Tracker, ViT, Watch, Watcher,
+        Tracker, ViT, VideoTracker, Watch, Watcher,
     },
     precision,
     tokenizer::Tokenizer,
@@ -71,6 +72,8 @@ struct Shared {
     detector: Option<Sam3Image>,
     /// Once something was clicked: until then it takes no memory.
     tracker: Mutex<Option<Arc<Tracker>>>,
+    /// The same for videos.
+    video_tracker: Mutex<Option<Arc<VideoTracker>>>,
     /// Whether encoded images keep what clicks need.
     takes_clicks: bool,
     sizes: InputSizes,
@@ -156,6 +159,7 @@ impl Segmenter {
             trunk,
             detector: detector.transpose()?,
             tracker: Mutex::default(),
+            video_tracker: Mutex::default(),
             sizes: InputSizes::default(),
             config,
             tokenizer,

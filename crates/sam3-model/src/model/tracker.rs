@@ -1,4 +1,12 @@
-//! The tracker (official `sam3_tracker_base.py`), as far as a picture needs it: its own neck, and SAM's heads.
+//! The tracker (official `sam3_tracker_base.py`): as far as a picture needs it, its own neck, and SAM's heads; and what
+//! videos need beside them.
+
+mod memory_attention;
+mod memory_encoder;
+mod video;
+
+pub use memory_attention::{FrameStart, MemoryTokens};
+pub use video::{MemoryTables, VideoTracker};
 
 use sam3_tensor::{Result, Tensor};
 
@@ -66,20 +74,44 @@ impl Tracker {
 
     /// The masks of one object in a picture.
     pub fn click(&self, features: &TrackerFeatures, clicked: &Clicked<'_>) -> Result<Decoded> {
-        let encoder = &self.sam_prompt_encoder;
-        let dense = match clicked.mask {
-            Some(logits) => (encoder.embed_mask(logits)? + &self.no_mem_embed)?,
-            None => (encoder.no_mask() + &self.no_mem_embed)?,
-        };
+        let dense = (self.dense(clicked.mask)? + &self.no_mem_embed)?;
         let image = (&features.f + dense)?;
         // A mask alone has no token at all, not even the one that ends a list of points.
         let sparse = match clicked.points {
             [] => None,
-            points => Some(encoder.embed_points(points)?),
+            points => Some(self.sam_prompt_encoder.embed_points(points)?),
         };
+        self.decode(features, &image, sparse.as_ref())
+    }
+
+    /// The masks of one object in a frame of a video on which nothing is clicked: `image` is its map, `[grid², d_model]`,
+    /// as the memory lets it be seen, and `mask` the logits of a mask prompt.
+    pub fn decode_unclicked(
+        &self,
+        features: &TrackerFeatures,
+        image: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Decoded> {
+        let image = (image + self.dense(mask)?)?;
+        self.decode(features, &image, Some(&self.sam_prompt_encoder.embed_no_point()?))
+    }
+
+    /// A frame's map where nothing is remembered: `[grid², d_model]`.
+    pub fn without_memory(&self, features: &TrackerFeatures) -> Result<Tensor> {
+        &features.f + &self.no_mem_embed
+    }
+
+    /// What is added to the map for a mask prompt, or for none.
+    fn dense(&self, mask: Option<&Tensor>) -> Result<Tensor> {
+        match mask {
+            Some(logits) => self.sam_prompt_encoder.embed_mask(logits),
+            None => Ok(self.sam_prompt_encoder.no_mask().clone()),
+        }
+    }
+
+    fn decode(&self, features: &TrackerFeatures, image: &Tensor, sparse: Option<&Tensor>) -> Result<Decoded> {
         let fine = [&features.s0, &features.s1];
-        self.sam_mask_decoder
-            .forward(&image, &features.image_pe, fine, sparse.as_ref())
+        self.sam_mask_decoder.forward(image, &features.image_pe, fine, sparse)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{ClickError, Error, NoClickHead, Result},
     masks::{Mask, components},
-    model::{Clicked, Decoded, Label, Point, Tracker, TrackerFeatures},
+    model::{Clicked, Decoded, Label, Point, Tracker, TrackerFeatures, VideoTracker},
     weights::Weights,
 };
 
@@ -159,6 +159,20 @@ impl Segmenter {
         weights.check("clicks need")?;
         Ok(loaded().get_or_insert(tracker).clone())
     }
+
+    /// The same with what videos need, which pictures do not.
+    pub(crate) fn video_tracker(&self) -> Result<Arc<VideoTracker>> {
+        let shared = &*self.shared;
+        let loaded = || shared.video_tracker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tracker) = &*loaded() {
+            return Ok(tracker.clone());
+        }
+        let tracker = self.tracker()?;
+        let weights = Weights::new(shared.dict.clone(), shared.device.clone()).with_compute(shared.compute);
+        let tracker = Arc::new(VideoTracker::load(&weights, &shared.config, tracker)?);
+        weights.check("videos need")?;
+        Ok(loaded().get_or_insert(tracker).clone())
+    }
 }
 
 impl Encoded {
@@ -218,7 +232,7 @@ fn why_no_click_head(dict: &StateDict) -> Option<NoClickHead> {
 }
 
 /// The decoder's answer in main memory.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     side: usize,
     /// Those of mask 0, then those of the three.
     logits: Vec<f32>,
@@ -255,12 +269,14 @@ impl Answer {
         })
     }
 
-    fn logits(&self, mask: usize) -> &[f32] {
+    /// The logits of a mask.
+    pub fn logits(&self, mask: usize) -> &[f32] {
         let cells = self.side * self.side;
         &self.logits[mask * cells..][..cells]
     }
 
-    fn best_of_three(&self) -> usize {
+    /// The one of the three of the highest predicted IoU.
+    pub fn best_of_three(&self) -> usize {
         let better = |best, other| {
             if self.ious[other] > self.ious[best] {
                 other
@@ -272,7 +288,7 @@ impl Answer {
     }
 
     /// The mask of clear objects where it is stable, else the best of the three.
-    fn single(&self) -> usize {
+    pub fn single(&self) -> usize {
         if self.stability(0, STABILITY_DELTA) >= STABILITY_THRESHOLD {
             0
         } else {

@@ -4,6 +4,7 @@ mod flash;
 mod multihead;
 #[cfg(test)]
 mod plain;
+mod rotary;
 mod rows;
 mod windows;
 
@@ -13,9 +14,13 @@ use crate::{Result, Tensor};
 
 use self::{
     flash::Flash,
-    rows::{Operand, Places},
+    rows::{Operand, Places, Rotation},
 };
-pub use self::{multihead::Attention, windows::WindowAttention};
+pub use self::{
+    multihead::Attention,
+    rotary::{RotaryAttention, RotaryTable},
+    windows::WindowAttention,
+};
 use super::{Compute, Linear, Rope, cuda, device, host};
 
 /// What is added to the scores of queries and keys.
@@ -111,6 +116,7 @@ pub fn attention(
         v: operand(v_values),
         heads,
         head_dim: width / heads,
+        value_dim: width / heads,
         batch,
         query_places: Places::Sequence(queries),
         key_places: Places::Sequence(keys),
@@ -204,10 +210,14 @@ impl MapAttention {
             v: operand(2),
             heads: self.heads,
             head_dim: channels / self.heads,
+            value_dim: channels / self.heads,
             batch,
             query_places: places,
             key_places: places,
-            rotation: Some((&cos, &sin)),
+            rotation: Some(Rotation {
+                turns: (&cos, &sin),
+                keys: places.tokens(),
+            }),
             bias: None,
             padding: &padding,
         };

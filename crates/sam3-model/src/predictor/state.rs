@@ -1,0 +1,175 @@
+//! What is remembered of objects that are followed together (official `inference_state`).
+
+use std::collections::BTreeMap;
+
+use sam3_tensor::Tensor;
+
+use super::bank::{Bank, Remembered};
+use crate::{
+    Result,
+    masks::Mask,
+    model::Point,
+    tracking::{ObjectId, Visit},
+};
+
+/// Objects that are followed together, with all that is remembered of them.
+#[derive(Default)]
+pub struct InferenceState {
+    /// In the order in which they came.
+    pub(super) ids: Vec<ObjectId>,
+    pub(super) bank: Bank,
+    /// What was shown of objects, by frame and object.
+    pub(super) inputs: BTreeMap<(usize, ObjectId), Input>,
+    /// What was made of that since the last commit, by frame.
+    pub(super) temporary: BTreeMap<usize, Prompted>,
+    pub(super) is_committed: bool,
+    /// What the last walk's last step returned, until the frame is remembered.
+    pub(super) visited: Option<Visited>,
+}
+
+/// How an object was shown on a frame.
+pub(super) enum Input {
+    /// A box's corners are points.
+    Points(Vec<Point>),
+    Mask,
+}
+
+/// A frame on which objects were shown.
+pub(super) struct Prompted {
+    /// See [`Frame`](super::Frame).
+    pub pix_feat: Tensor,
+    pub objects: BTreeMap<ObjectId, Temporary>,
+}
+
+/// What was made of a prompt.
+pub(super) struct Temporary {
+    pub mask: TemporaryMask,
+    pub pointer: Tensor,
+    pub score: f32,
+    pub iou: f32,
+}
+
+pub(super) enum TemporaryMask {
+    /// Logits that the model made, `[side, side]`.
+    LowRes(Tensor),
+    /// A mask that was given, at the video's size.
+    Given(Mask),
+}
+
+/// The masks of a step, as they were returned.
+pub(super) struct Visited {
+    pub visit: Visit,
+    pub low_res: Vec<Tensor>,
+}
+
+/// What an object looks like on a frame.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// Logits, `[side, side]`: the mask is where they are above 0 at the video's size.
+    Logits(Vec<f32>),
+    /// The mask that was given, at the video's size.
+    Mask(Mask),
+    /// It has none there.
+    Nothing,
+}
+
+impl InferenceState {
+    /// The objects, in the order in which they came.
+    pub fn ids(&self) -> &[ObjectId] {
+        &self.ids
+    }
+
+    /// The frames that objects are followed from, in the order in which they became that.
+    pub fn conditioning_frames(&self) -> Vec<usize> {
+        self.bank.cond_frames()
+    }
+
+    /// The frames with prompts since the last commit.
+    pub fn uncommitted_frames(&self) -> Vec<usize> {
+        self.temporary.keys().copied().collect()
+    }
+
+    /// What all objects look like on a frame, in their order, prompts since the last commit included.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn shown(&self, frame: usize) -> Result<Vec<Shown>> {
+        let prompted = self.temporary.get(&frame);
+        let shown = |(place, id): (usize, &ObjectId)| {
+            let temporary = prompted.and_then(|prompted| prompted.objects.get(id));
+            let low_res = match temporary.map(|temporary| &temporary.mask) {
+                Some(TemporaryMask::Given(mask)) => return Ok(Shown::Mask(mask.clone())),
+                Some(TemporaryMask::LowRes(logits)) => Some(logits),
+                None => self.remembered(frame, place).and_then(|own| own.low_res.as_ref()),
+            };
+            Ok(match low_res {
+                Some(logits) => Shown::Logits(logits.to_vec()?),
+                None => Shown::Nothing,
+            })
+        };
+        self.ids.iter().enumerate().map(shown).collect()
+    }
+
+    /// Forgets an object. A frame on which no other object was shown is no longer a conditioning frame.
+    pub fn remove(&mut self, id: ObjectId) {
+        let Some(place) = self.ids.iter().position(|own| *own == id) else {
+            return;
+        };
+        let shown_on: Vec<usize> = self.inputs.keys().filter(|key| key.1 == id).map(|key| key.0).collect();
+        self.ids.remove(place);
+        self.inputs.retain(|key, _| key.1 != id);
+        self.temporary.retain(|_, prompted| {
+            prompted.objects.remove(&id);
+            !prompted.objects.is_empty()
+        });
+        self.visited = None;
+        for (_, _, record) in self.bank.records_mut() {
+            record.objects.remove(place);
+        }
+        if self.ids.is_empty() {
+            *self = Self::default();
+            return;
+        }
+        for frame in shown_on {
+            if !self.inputs.keys().any(|key| key.0 == frame) {
+                self.bank.release(frame);
+            }
+        }
+    }
+
+    /// Makes room for an object that is shown.
+    ///
+    /// # Panics
+    /// When it is a new one, and others are followed already.
+    pub(super) fn enter(&mut self, id: ObjectId) {
+        if !self.ids.contains(&id) {
+            assert!(
+                !self.is_committed,
+                "object {id} comes too late: it needs a state of its own"
+            );
+            self.ids.push(id);
+        }
+    }
+
+    /// What is remembered of the object at `place` on a frame.
+    pub(super) fn remembered(&self, frame: usize, place: usize) -> Option<&Remembered> {
+        self.bank.get(frame)?.objects.get(place)
+    }
+
+    /// The logits that an object has on a frame, for a prompt to start from. A mask that was given has none until it is
+    /// committed.
+    pub(super) fn previous(&self, frame: usize, id: ObjectId) -> Option<&Tensor> {
+        let temporary = self
+            .temporary
+            .get(&frame)
+            .and_then(|prompted| prompted.objects.get(&id));
+        match temporary.map(|temporary| &temporary.mask) {
+            Some(TemporaryMask::LowRes(logits)) => Some(logits),
+            Some(TemporaryMask::Given(_)) => None,
+            None => {
+                let place = self.ids.iter().position(|own| *own == id)?;
+                self.remembered(frame, place)?.low_res.as_ref()
+            }
+        }
+    }
+}
