@@ -160,7 +160,15 @@ impl Segmenter {
         Ok(loaded().get_or_insert(tracker).clone())
     }
 
-    /// The same with what videos need, which pictures do not.
+    /// Loads what following objects through videos needs beside the click head.
+    ///
+    /// # Errors
+    /// When the checkpoint has no tracker, or a part of it.
+    pub fn load_video_tracker(&self) -> Result<()> {
+        self.run(|| self.video_tracker()).map(drop)
+    }
+
+    /// The tracker with what videos need, loaded when it is first asked for.
     pub(crate) fn video_tracker(&self) -> Result<Arc<VideoTracker>> {
         let shared = &*self.shared;
         let loaded = || shared.video_tracker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,7 +213,7 @@ impl Encoded {
 
     /// What the tracker's neck makes of the image, once. Nothing is locked while it does: two that ask at once both
     /// wait for their own.
-    pub(super) fn tracker_features(&self, tracker: &Tracker) -> Result<Arc<TrackerFeatures>> {
+    pub(crate) fn tracker_features(&self, tracker: &Tracker) -> Result<Arc<TrackerFeatures>> {
         let kept = || self.for_clicks.lock().unwrap_or_else(PoisonError::into_inner);
         let trunk = match &*kept() {
             ForClicks::NotKept => return Err(ClickError::NotKept.into()),

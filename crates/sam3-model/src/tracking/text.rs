@@ -96,6 +96,12 @@ impl<G> TextTracking<G> {
             .map(move |group| objects.by_ref().take(group.len).collect())
     }
 
+    /// What the tracker remembers of each group.
+    #[cfg(test)]
+    pub(crate) fn states(&self) -> impl Iterator<Item = &G> {
+        self.groups.iter().map(|group| &group.state)
+    }
+
     /// All that is remembered of the objects beside what the tracker does.
     #[cfg(test)]
     pub(super) fn objects(&self) -> &[Object] {

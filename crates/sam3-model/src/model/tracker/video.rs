@@ -41,10 +41,21 @@ pub struct VideoTracker {
 /// What depends on the grid alone.
 pub struct MemoryTables {
     rotary: RotaryTable,
-    /// `[grid², d_model]`.
+    /// Of the map: `[grid², d_model]`.
     pos: Tensor,
+    /// Of memories, before they are placed in time: `[grid², memory width]`.
+    #[cfg(test)]
+    places: Tensor,
     /// Places of memories, by the row of `maskmem_tpos_enc`: `[grid², memory width]` each.
     memory_pos: Vec<Tensor>,
+}
+
+#[cfg(test)]
+impl MemoryTables {
+    /// Of the map, and of memories before they are placed in time.
+    pub fn positions(&self) -> (&Tensor, &Tensor) {
+        (&self.pos, &self.places)
+    }
 }
 
 impl VideoTracker {
@@ -91,6 +102,8 @@ impl VideoTracker {
             rotary: RotaryTable::new(Rope::new(grid, d_model, 1.0, device)?),
             pos: position(grid, d_model, device)?,
             memory_pos: memory_pos.collect::<Result<_>>()?,
+            #[cfg(test)]
+            places,
         })
     }
 
