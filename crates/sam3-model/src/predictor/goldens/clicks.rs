@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sam3_tensor::{
-    Device, open_gpu,
+    open_gpu,
     testing::{as_accelerator, emulated},
 };
 
@@ -333,18 +333,19 @@ fn it_is_so_where_frames_are_forgotten() {
     run(Video::get(), Retention::ThenBackwardFrom(23), &["d"]);
 }
 
-/// The path that accelerators take, with main memory in the part of theirs, and with the GPU's own kernels.
+/// The path that accelerators take, with main memory in the part of theirs.
 #[test]
 fn it_is_so_on_an_accelerator() {
-    as_accelerator(|| {
-        run(&Video::open(&Device::Cpu, FRAMES), Retention::All, &["a"]);
-    });
+    let video = Video::get();
+    as_accelerator(|| drop(run(video, Retention::All, &["a"])));
 }
 
+/// The same with the GPU's own kernels.
 #[test]
-#[ignore = "takes minutes; needs a C++ compiler"]
+#[ignore = "takes minutes and a C++ compiler; .ci/run cuda runs it"]
 fn it_is_so_with_the_kernels_of_a_gpu() {
-    as_accelerator(|| emulated(|| run(&Video::open(&Device::Cpu, FRAMES), Retention::All, &["a"])));
+    let video = Video::get();
+    as_accelerator(|| emulated(|| drop(run(video, Retention::All, &["m"]))));
 }
 
 #[test]

@@ -144,7 +144,10 @@ fn check_detections(expected: &Expected, step: &Step, found: &Detections, detect
     let presence = found.presence_logits.to_vec().unwrap();
     assert!(apart(&presence, &[step.presence], key) < 1e-4, "presence of {key}");
     let difference = apart(&scores(found), &step.p, key);
-    assert!(difference <= PROBABILITIES, "probabilities of {key}: {difference} apart");
+    assert!(
+        difference <= PROBABILITIES,
+        "probabilities of {key}: {difference} apart"
+    );
     let kept: Vec<&Detection> = step
         .kept
         .iter()
@@ -165,7 +168,9 @@ fn mask(logits: &[f32]) -> Mask {
 }
 
 fn check_masks(expected: &Expected, found: &[Mask], name: &str, side: u32) {
-    let Some(expected) = expected.masks(name, (side, side)) else { return };
+    let Some(expected) = expected.masks(name, (side, side)) else {
+        return;
+    };
     assert_eq!(found.len(), expected.len(), "{name}");
     for (found, expected) in found.iter().zip(&expected) {
         let differ = differing(found, expected);
@@ -187,10 +192,23 @@ fn check_step(step: &Step, found: &TextFrame, text: &TextTracking<InferenceState
         assert_eq!(found, expected, "{what}: {key}");
     }
     assert_eq!((&decisions.kept, &decisions.new), (&step.kept, &step.new), "{key}");
-    assert_eq!((&decisions.matched, &decisions.high), (&step.matched, &step.high), "{key}");
+    assert_eq!(
+        (&decisions.matched, &decisions.high),
+        (&step.matched, &step.high),
+        "{key}"
+    );
     let groups: Vec<Vec<ObjectId>> = text.groups().collect();
-    assert_eq!((&groups, groups.concat()), (&step.groups, step.objects.clone()), "{key}");
-    assert!(text.states().map(InferenceState::ids).eq(groups.iter().map(Vec::as_slice)), "{key}");
+    assert_eq!(
+        (&groups, groups.concat()),
+        (&step.groups, step.objects.clone()),
+        "{key}"
+    );
+    assert!(
+        text.states()
+            .map(InferenceState::ids)
+            .eq(groups.iter().map(Vec::as_slice)),
+        "{key}"
+    );
     let conditioning: Vec<Vec<usize>> = text.states().map(InferenceState::conditioning_frames).collect();
     assert_eq!(conditioning, step.conditioning_frames, "{key}");
 }
