@@ -8,8 +8,8 @@
 //! Frame by frame, with the [`Frame`] that the caller makes once of the features of a picture:
 //!
 //! - **by clicks**: [`OnFrame::add_points_or_box`] and [`OnFrame::add_mask_prompt`] on any frames, each with that
-//!   frame's own features; [`Predictor::commit`] makes conditioning frames of them, for each state before it is followed
-//!   on; then [`OnFrame::track`] for each state, once a frame, in the order of the walk;
+//!   frame's own features; [`Predictor::commit`] makes conditioning frames of them, for each state before it is
+//!   followed on; then [`OnFrame::track`] for each state, once a frame, in the order of the walk;
 //! - **by text**: `texts.step(&mut predictor.on(&frame), visit, &detections)`, with a [`Texts`](crate::tracking::Texts)
 //!   of [`InferenceState`]s: [`OnFrame`] is the [`Tracker`](crate::tracking::Tracker) that it asks.
 //!
@@ -138,11 +138,6 @@ impl Frame {
             pix_feat: OnceLock::new(),
             start: OnceLock::new(),
         }
-    }
-
-    /// The frame's number.
-    pub fn index(&self) -> usize {
-        self.index
     }
 }
 

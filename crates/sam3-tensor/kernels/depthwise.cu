@@ -1,4 +1,4 @@
-// The 7 × 7 convolution of each channel for itself, a thread for each value: its neighbours' reads are its own channel's.
+// The 7 × 7 convolution of each channel for itself, a thread for each value; neighbouring threads read neighbouring channels.
 #include "kernel.cuh"
 
 struct DepthwiseArgs {

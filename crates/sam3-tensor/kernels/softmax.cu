@@ -41,7 +41,8 @@ template <typename Out> __device__ inline void softmax(const SoftmaxArgs &a) {
 #pragma unroll
     for (unsigned i = 1; i < WARPS; i++) all = merged(all, {most[i], sum[i]});
     Out *out = static_cast<Out *>(a.out) + blockIdx.x * a.columns;
-    for (uint64_t i = threadIdx.x; i < a.columns; i += THREADS) out[i] = from_float<Out>(expf(x[i] - all.most) / all.sum);
+    for (uint64_t i = threadIdx.x; i < a.columns; i += THREADS)
+        out[i] = from_float<Out>(expf(x[i] - all.most) / all.sum);
 }
 
 KERNEL(THREADS, SoftmaxArgs, softmax_f32) { softmax<float>(a); }

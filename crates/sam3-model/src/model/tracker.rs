@@ -84,8 +84,8 @@ impl Tracker {
         self.decode(features, &image, sparse.as_ref())
     }
 
-    /// The masks of one object in a frame of a video on which nothing is clicked: `image` is its map, `[grid², d_model]`,
-    /// as the memory lets it be seen, and `mask` the logits of a mask prompt.
+    /// The masks of one object in a frame of a video on which nothing is clicked: `image` is its map, `[grid²,
+    /// d_model]`, as the memory lets it be seen, and `mask` the logits of a mask prompt.
     pub fn decode_unclicked(
         &self,
         features: &TrackerFeatures,

@@ -252,3 +252,124 @@ impl Bank {
 pub fn pointers(frames: Option<usize>) -> usize {
     frames.map_or(MAX_POINTERS, |frames| frames.clamp(2, MAX_POINTERS))
 }
+
+#[cfg(test)]
+mod tests {
+    use sam3_tensor::{DType, Device};
+
+    use super::*;
+
+    fn object(score: f32, iou: f32) -> Remembered {
+        Remembered {
+            score,
+            iou,
+            pointer: Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap(),
+            low_res: None,
+            memory: None,
+        }
+    }
+
+    fn record(score: f32) -> Record {
+        Record {
+            objects: vec![object(score, 0.9)],
+        }
+    }
+
+    fn forward(frame: usize) -> Visit {
+        Visit {
+            frame,
+            direction: Direction::Forward,
+        }
+    }
+
+    /// Numbers of memories and pointers of a frame.
+    fn counts(bank: &Bank, frame: usize) -> (usize, usize) {
+        let selection = bank.select(forward(frame), None);
+        (selection.memories.len(), selection.pointers.len())
+    }
+
+    #[test]
+    fn a_frame_is_as_good_as_its_objects_are_on_average() {
+        let eff = |objects: &[(f32, f32)]| Record {
+            objects: objects.iter().map(|(score, iou)| object(*score, *iou)).collect(),
+        };
+        assert!((eff(&[(3.0, 0.8)]).eff() - 0.724_119).abs() < 1e-6);
+        assert_eq!(eff(&[(0.0, 0.8)]).eff(), 0.0);
+        // A product of means, not the mean of products.
+        let of_two = eff(&[(3.0, 0.8), (-1.0, 0.2)]).eff();
+        assert!((of_two - 0.905_148 / 2.0 * 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn memories_and_pointers_come_frame_by_frame() {
+        let mut bank = Bank::default();
+        bank.condition(3, record(5.0));
+        let mut found = Vec::new();
+        for frame in 4..30 {
+            found.push(counts(&bank, frame));
+            bank.track(frame, record(5.0));
+        }
+        let expected = [(1, 1), (2, 1), (3, 2), (4, 3), (5, 4), (6, 5), (7, 6), (7, 7)];
+        assert_eq!(found[..8], expected);
+        assert_eq!((found[15], found[25]), ((7, 15), (7, 15)));
+        let rows: Vec<usize> = bank
+            .select(forward(30), None)
+            .memories
+            .iter()
+            .map(|memory| memory.place)
+            .collect();
+        assert_eq!(rows, [6, 5, 4, 3, 2, 1, 0]);
+        // A bad neighbour is looked at in any case, beside the fifteen good ones.
+        bank.track(30, record(-5.0));
+        let selection = bank.select(forward(31), None);
+        assert_eq!((selection.pointers.len(), selection.memories[6].frame), (16, 30));
+        assert!(!bank.select(forward(32), None).valid.contains(&30));
+        bank.track(31, record(5.0));
+        assert!(!bank.select(forward(32), None).valid.contains(&30));
+    }
+
+    #[test]
+    fn of_many_conditioning_frames_the_nearest_are_looked_at() {
+        let mut bank = Bank::default();
+        let conditioning = [0, 3, 6, 9, 40, 43, 46, 49];
+        conditioning
+            .into_iter()
+            .for_each(|frame| bank.condition(frame, record(5.0)));
+        for frame in (10..40).filter(|frame| !conditioning.contains(frame)) {
+            bank.track(frame, record(5.0));
+        }
+        assert_eq!(bank.select_cond(30), [9, 40, 43, 46]);
+        assert_eq!(bank.select_cond(12), [9, 40, 6, 3]);
+        assert_eq!(counts(&bank, 30).0, 10);
+        // Pointers are of past ones alone.
+        let pointers = bank.select(forward(30), None).pointers;
+        assert_eq!((pointers[0].frame, pointers[0].place, pointers[1].frame), (9, 21, 29));
+        let backward = Visit {
+            direction: Direction::Backward,
+            ..forward(30)
+        };
+        let pointers = bank.select(backward, Some(60)).pointers;
+        let ahead: Vec<_> = pointers[..3]
+            .iter()
+            .map(|pointer| (pointer.frame, pointer.place))
+            .collect();
+        assert_eq!(ahead, [(40, 10), (43, 13), (46, 16)]);
+    }
+
+    #[test]
+    fn at_an_end_of_the_video_nothing_is_behind() {
+        let mut bank = Bank::default();
+        bank.condition(5, record(5.0));
+        (0..5).for_each(|frame| bank.track(frame, record(5.0)));
+        assert!(bank.select(forward(0), None).valid.is_empty());
+        // Frame 0 is not looked at on the way forward, but as a neighbour.
+        assert_eq!(bank.select(forward(3), None).valid, [1, 2]);
+        assert_eq!(bank.select(forward(1), None).valid, [0]);
+        let last = Visit {
+            frame: 9,
+            direction: Direction::Backward,
+        };
+        assert!(bank.select(last, Some(10)).valid.is_empty());
+        assert_eq!(bank.select(last, None).valid, [10]);
+    }
+}

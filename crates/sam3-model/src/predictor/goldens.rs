@@ -1,5 +1,5 @@
-//! Sessions that the official code went through with a seeded miniature (`tests/goldens/tracker`): what every frame is found
-//! by is the same, and what is found within f32's error.
+//! Sessions that the official code went through with a seeded miniature (`tests/goldens/tracker`): what every frame is
+//! found by is the same, and what is found within f32's error.
 
 mod clicks;
 mod script;

@@ -37,7 +37,8 @@ impl Predictor {
         };
         if answer.object_score > 0.0 {
             return Ok(Head {
-                low_res: decoded.masks.get(mask)?,
+                // A copy: as a part of the four it would keep them all.
+                low_res: Tensor::cat(&[decoded.masks.get(mask)?], 0)?,
                 pointer: self.model.pointer(decoded, token)?,
                 tracked: tracked(answer.logits(mask).to_vec()),
             });

@@ -81,8 +81,8 @@ impl OnFrame<'_> {
         Ok(tracked)
     }
 
-    /// Shows an object by a mask, of any size. Where it overlaps masks that others were given on this frame since the last
-    /// commit, it is cut out of them.
+    /// Shows an object by a mask, of any size. Where it overlaps masks that others were given on this frame since the
+    /// last commit, it is cut out of them.
     ///
     /// # Errors
     /// As [`add_points_or_box`](Self::add_points_or_box).
@@ -135,8 +135,8 @@ impl OnFrame<'_> {
 }
 
 impl Predictor {
-    /// Makes conditioning frames of those with prompts since the last commit, all objects together: who was shown nothing
-    /// there enters as it is tracked there, or as absent.
+    /// Makes conditioning frames of those with prompts since the last commit, all objects together: who was shown
+    /// nothing there enters as it is tracked there, or as absent.
     ///
     /// # Errors
     /// When memory runs out or the device fails.

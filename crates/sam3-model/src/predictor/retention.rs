@@ -7,10 +7,10 @@ use crate::tracking::{Direction, Visit};
 
 /// What is kept of the frames that were visited.
 ///
-/// Where frames are forgotten, each frame is visited once on a walk, in order, and prompts are given on the frame that was
-/// visited last or on frames ahead. What is found is the same then as if all were kept, with two exceptions. Where more than
-/// four conditioning frames were made and the kept ones are, they are looked at in another order. And where an object is
-/// removed, frames that it alone spoiled do not come back, nor do conditioning frames beyond the nearest four.
+/// Where frames are forgotten, each frame is visited once on a walk, in order, and prompts are given on the frame that
+/// was visited last or on frames ahead. What is found then is the same as if all were kept, but for two things. Of more
+/// than four conditioning frames, those that are kept may be looked at in another order: sums are rounded otherwise.
+/// And where an object is removed, frames that it alone spoiled do not come back, nor conditioning frames beyond four.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retention {
     /// All of them: prompts and walks may go anywhere. Of SAM 3, 1 MB an object and frame.
@@ -147,8 +147,8 @@ mod tests {
             self.kept.condition(frame, record(true));
         }
 
-        /// Visits a frame; `prompts` is how rarely it becomes a conditioning frame after that, and `bad` how rarely nothing
-        /// is found on it.
+        /// Visits a frame; `prompts` is how rarely it becomes a conditioning frame after that, and `bad` how rarely
+        /// nothing is found on it.
         fn visit(&mut self, visit: Visit, prompts: u32, bad: u32) {
             if let Some(record) = self.kept.cond(visit.frame) {
                 let has_masks = |object: &Remembered| object.low_res.is_some() && object.memory.is_some();

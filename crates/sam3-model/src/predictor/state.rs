@@ -173,3 +173,56 @@ impl InferenceState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sam3_tensor::{DType, Device};
+
+    use super::*;
+    use crate::predictor::bank::Record;
+
+    /// Objects 4 and 7: the first shown on frame 0, the second on frame 2.
+    fn state() -> InferenceState {
+        let object = |score: f32| Remembered {
+            score,
+            iou: 0.9,
+            pointer: Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap(),
+            low_res: None,
+            memory: None,
+        };
+        let record = |scores: [f32; 2]| Record {
+            objects: scores.map(object).into(),
+        };
+        let mut state = InferenceState::default();
+        [4, 7].into_iter().for_each(|id| state.enter(id));
+        state.bank.condition(0, record([5.0, 10.0]));
+        state.bank.condition(2, record([5.0, 5.0]));
+        state.bank.track(1, record([5.0, -5.0]));
+        state.inputs.insert((0, 4), Input::Mask);
+        state.inputs.insert((2, 7), Input::Mask);
+        state.is_committed = true;
+        state
+    }
+
+    #[test]
+    fn who_is_removed_takes_its_prompts_along() {
+        let mut state = state();
+        let half = state.bank.get(1).unwrap().eff();
+        state.remove(7);
+        assert_eq!(state.ids(), [4]);
+        assert_eq!(state.conditioning_frames(), [0]);
+        // Without the one that was not there, the frame is twice as good.
+        assert!((state.bank.get(1).unwrap().eff() - 2.0 * half).abs() < 1e-6);
+        assert_eq!(state.bank.get(2).unwrap().objects.len(), 1);
+        state.remove(9);
+        assert_eq!(state.ids(), [4]);
+        state.remove(4);
+        assert!(state.ids().is_empty() && state.bank.get(0).is_none() && state.inputs.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "object 9 comes too late")]
+    fn nobody_enters_once_the_others_are_followed() {
+        state().enter(9);
+    }
+}

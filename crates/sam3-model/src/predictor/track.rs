@@ -1,4 +1,5 @@
-//! Objects are found again on a frame by what is remembered of them, and the frame is remembered (official `track_step`).
+//! Objects are found again on a frame by what is remembered of them, and the frame is remembered (official
+//! `track_step`).
 
 use sam3_tensor::{
     Tensor,
@@ -6,9 +7,9 @@ use sam3_tensor::{
 };
 
 use super::{
-    OnFrame, Predictor,
+    OnFrame, Predictor, Retention,
     bank::{Record, Remembered, Selection, pointers},
-    state::{InferenceState, Input, Visited},
+    state::{InferenceState, Visited},
 };
 use crate::{
     Result,
@@ -17,8 +18,8 @@ use crate::{
 };
 
 impl OnFrame<'_> {
-    /// Follows the objects of a state to this frame and remembers it; returns them in their order. On a conditioning frame
-    /// they are returned as they were shown.
+    /// Follows the objects of a state to this frame and remembers it; returns them in their order. On a conditioning
+    /// frame they are returned as they were shown.
     ///
     /// # Errors
     /// When the model's answer is no number, memory runs out or the device fails.
@@ -101,14 +102,10 @@ impl OnFrame<'_> {
         let Some(visited) = state.visited.take() else { return };
         let retention = self.predictor.options.retention;
         retention.trim(&mut state.bank, visited.visit);
-        if retention != super::Retention::All {
+        if retention != Retention::All {
             let frame = visited.visit.frame;
             let (bank, inputs) = (&state.bank, &mut state.inputs);
-            let is_kept = |on: usize, input: &Input| match input {
-                // Points that more could be added to; else, whether it was shown there is all that counts.
-                Input::Points(_) | Input::Mask => on == frame || bank.cond(on).is_some(),
-            };
-            inputs.retain(|(on, _), input| is_kept(*on, input));
+            inputs.retain(|(on, _), _| *on == frame || bank.cond(*on).is_some());
         }
     }
 }

@@ -129,8 +129,8 @@ impl Weights {
         ))
     }
 
-    /// The same to tokens that are `memory` wide. Shares of one head add up to 1: so the projection of what values become is
-    /// folded into that of the result, and attention is to values of a quarter of the width.
+    /// The same to tokens that are `memory` wide. Shares of one head add up to 1: so the projection of values is folded
+    /// into that of the result, and attention is to values of a quarter of the width.
     pub fn rotary_attention_to(&self, name: &str, width: usize, memory: usize) -> Result<RotaryAttention> {
         let attention = self.pp(name);
         let matrix = |name: &str, input| -> Result<(Tensor, Tensor)> {
@@ -154,8 +154,8 @@ impl Weights {
         ))
     }
 
-    /// Two linear layers of these names with GELU between them, of the hidden width that the file tells, and each of the
-    /// result's channels times its value of `scale`.
+    /// Two linear layers of these names with GELU between them, of the hidden width that the file tells, and each of
+    /// the result's channels times its value of `scale`.
     pub fn scaled_mlp(&self, [first, second]: [&str; 2], width: usize, scale: &str) -> Result<Mlp> {
         let hidden = self.rows(&format!("{first}.weight")).unwrap_or(4 * width);
         let (scale, layer) = (self.tensor(scale, &[width])?, self.pp(second));
@@ -210,8 +210,8 @@ impl Weights {
         Ok(DepthwiseConv7x7::new(kernel, conv.tensor("bias", &[channels])?))
     }
 
-    /// `nn.Conv2d(input, output, kernel_size=3, padding=1)` with as many outputs as inputs, and a 1 × 1 convolution behind it, of the name `then` in `of` with
-    /// `end` channels, as one.
+    /// `nn.Conv2d(channels, channels, kernel_size=3, padding=1)`, and a 1 × 1 convolution behind it, of the name `then`
+    /// in `of` with `end` channels, as one.
     pub fn conv_3x3_then_1x1(
         &self,
         name: &str,

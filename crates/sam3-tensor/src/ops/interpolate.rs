@@ -1,4 +1,4 @@
-//! A map of values at another size: bilinear, antialiased where it shrinks (`interpolate(mode="bilinear", antialias=True)`).
+//! A map of values at another size: bilinear, and antialiased where it shrinks (`interpolate` with `antialias=True`).
 
 use std::mem::MaybeUninit;
 
@@ -106,7 +106,7 @@ mod tests {
     use crate::ops::{
         host::as_accelerator,
         testing::{assert_close, tensor},
-        upsample::between,
+        upsample::{Between, between},
     };
 
     #[test]
@@ -116,7 +116,13 @@ mod tests {
         assert_eq!(taps[1], (2, interior.to_vec()));
         let first = [5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight: f32| weight / 28.0);
         assert_eq!((taps[0].0, taps[0].1.len()), (0, 6));
-        assert!(taps[0].1.iter().zip(first).all(|(found, weight)| (found - weight).abs() < 1e-7));
+        assert!(
+            taps[0]
+                .1
+                .iter()
+                .zip(first)
+                .all(|(found, weight)| (found - weight).abs() < 1e-7)
+        );
     }
 
     #[test]
@@ -125,15 +131,12 @@ mod tests {
             let x = tensor(&[h, w], 1);
             let values = x.values::<f32>().unwrap();
             let (rows, columns) = (between(h, height), between(w, width));
-            let expected: Vec<f32> = rows
+            let across =
+                |y: &Between, x: usize| values[y.low * w + x] * y.low_weight + values[y.high * w + x] * y.high_weight;
+            let at = |y, x: &Between| across(y, x.low) * x.low_weight + across(y, x.high) * x.high_weight;
+            let expected = rows
                 .iter()
-                .flat_map(|y| {
-                    columns.iter().map(move |x| {
-                        let [low, high] = [y.low, y.high]
-                            .map(|row| values[row * w + x.low] * x.low_weight + values[row * w + x.high] * x.high_weight);
-                        low * y.low_weight + high * y.high_weight
-                    })
-                })
+                .flat_map(|y| columns.iter().map(move |x| at(y, x)))
                 .collect();
             let expected = x.new_tensor(expected, (height, width)).unwrap();
             let what = format!("{h}×{w} to {height}×{width}");
@@ -156,7 +159,12 @@ mod tests {
             let what = format!("{h}×{w} to {height}×{width}");
             let run = || interpolate(&x, (height, width)).unwrap();
             assert_close(&run(), &expected, 3e-6, &what);
-            assert_close(&as_accelerator(run), &expected, 3e-6, &format!("{what} on an accelerator"));
+            assert_close(
+                &as_accelerator(run),
+                &expected,
+                3e-6,
+                &format!("{what} on an accelerator"),
+            );
         }
     }
 }

@@ -43,19 +43,8 @@ pub struct MemoryTables {
     rotary: RotaryTable,
     /// Of the map: `[grid², d_model]`.
     pos: Tensor,
-    /// Of memories, before they are placed in time: `[grid², memory width]`.
-    #[cfg(test)]
-    places: Tensor,
     /// Places of memories, by the row of `maskmem_tpos_enc`: `[grid², memory width]` each.
     memory_pos: Vec<Tensor>,
-}
-
-#[cfg(test)]
-impl MemoryTables {
-    /// Of the map, and of memories before they are placed in time.
-    pub fn positions(&self) -> (&Tensor, &Tensor) {
-        (&self.pos, &self.places)
-    }
 }
 
 impl VideoTracker {
@@ -102,8 +91,6 @@ impl VideoTracker {
             rotary: RotaryTable::new(Rope::new(grid, d_model, 1.0, device)?),
             pos: position(grid, d_model, device)?,
             memory_pos: memory_pos.collect::<Result<_>>()?,
-            #[cfg(test)]
-            places,
         })
     }
 
@@ -117,8 +104,8 @@ impl VideoTracker {
         self.memory_attention.start(&features.f, &tables.pos, &tables.rotary)
     }
 
-    /// What is to be remembered of an object: `mask` is `[16 grid, 16 grid]`, −10 outside to 10 inside. Returns `[grid²,
-    /// memory width]`.
+    /// What is to be remembered of an object: `mask` is `[16 grid, 16 grid]`, −10 outside to 10 inside. Returns
+    /// `[grid², memory width]`.
     pub fn encode_memory(&self, pix_feat: &Tensor, mask: &Tensor, is_present: bool) -> Result<Tensor> {
         self.memory_encoder.forward(pix_feat, mask, is_present)
     }

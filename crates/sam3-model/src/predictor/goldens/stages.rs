@@ -1,9 +1,9 @@
 //! The networks one by one: where a difference begins.
 
-use sam3_tensor::Tensor;
+use sam3_tensor::{Device, Tensor};
 
 use super::{Expected, GRID, Video, apart};
-use crate::model::MemoryTokens;
+use crate::{input_size::position, model::MemoryTokens};
 
 /// Of tensors that one network made: several times what f32 is from f64.
 const TOLERANCE: f32 = 1e-3;
@@ -27,10 +27,10 @@ fn maps_and_positions_are_the_official_ones() {
     for (name, found) in [("s0", &features.s0), ("s1", &features.s1), ("f", &features.f)] {
         check(&expected, &format!("frame0.{name}"), &channels_first(found), TOLERANCE);
     }
-    let tables = video.tracker.tables(GRID).unwrap();
-    let (pos, memory_pos) = tables.positions();
-    check(&expected, "sine_d", &channels_first(pos), 1e-5);
-    check(&expected, "sine_memory", &channels_first(memory_pos), 1e-5);
+    for (name, width) in [("sine_d", 32), ("sine_memory", 8)] {
+        let found = position(GRID, width, &Device::Cpu).unwrap();
+        check(&expected, name, &channels_first(&found), 1e-5);
+    }
     check(&expected, "dense_pe", &channels_first(&features.image_pe), 1e-5);
 }
 

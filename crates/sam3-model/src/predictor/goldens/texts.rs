@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use sam3_tensor::open_gpu;
 use serde::Deserialize;
 
 use super::{
@@ -297,10 +296,4 @@ fn every_decision_is_the_official_one() {
 #[test]
 fn it_is_so_where_frames_are_forgotten() {
     run(Video::get(), Retention::ThisWalk);
-}
-
-#[test]
-#[ignore = "needs an NVIDIA GPU and --features cuda"]
-fn it_is_so_on_a_gpu() {
-    run(&Video::open(&open_gpu(0).unwrap(), FRAMES), Retention::All);
 }

@@ -1,7 +1,7 @@
 //! [FlashAttention](https://arxiv.org/abs/2205.14135) on a CPU: scores exist a tile at a time, in L2.
 //!
-//! Many keys of many values are packed a span at a time: all of a video's memory would be 46 MB a thread. What the queries
-//! have summed so far then waits for the next span.
+//! Many keys of many values are packed a span at a time: all of a video's memory would be 46 MB a thread. What the
+//! queries have summed so far then waits for the next span.
 //!
 //! Scores are held transposed, `[keys, queries]`: softmax then runs down columns, a vector of queries at once, and the exponentials
 //! already lie as the next product wants its right-hand side.
@@ -158,7 +158,11 @@ impl DotOp<f32> for Task<'_> {
             let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
             let (dim_lanes, value_strips) = (D::depth(dim), self.flash.value_dim.div_ceil(D::MR));
             let span = (SPAN / dim / KEY_BLOCK).max(1) * KEY_BLOCK;
-            let waiting = if span < keys { self.queries.len().div_ceil(D::NR) } else { 1 };
+            let waiting = if span < keys {
+                self.queries.len().div_ceil(D::NR)
+            } else {
+                1
+            };
             let Scratch {
                 keys: packed_keys,
                 values,
@@ -183,64 +187,66 @@ impl DotOp<f32> for Task<'_> {
                 self.pack_keys::<D>(&span, &mut staged, packed_keys);
                 self.pack_values::<D>(&span, values);
                 for (place, first) in self.queries.clone().step_by(D::NR).enumerate() {
-                let rows = first..self.queries.end.min(first + D::NR);
-                let source = self.rows(self.flash.q, self.flash.query_places, scale);
-                right_panel::<D, _>(&source, rows.clone(), &mut staged, &mut queries[..dim_lanes * D::NR]);
-                let place = place % waiting;
-                let sums = &mut sums[place * value_strips * D::MR * D::NR..][..value_strips * D::MR * D::NR];
-                let softmax = &mut softmaxes[place];
-                if span.start == 0 {
-                    sums.fill(0.0);
-                    *softmax = Softmax::default();
-                }
-                for start in span.clone().step_by(KEY_BLOCK) {
-                    let block = start..span.end.min(start + KEY_BLOCK);
-                    let old = softmax.max;
-                    for (scores, first) in scores.chunks_exact_mut(D::MR * D::NR).zip(block.clone().step_by(D::MR)) {
-                        let keys = &packed_keys[(first - span.start) / D::MR * dim_lanes * D::MR..][..dim_lanes * D::MR];
-                        // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
-                        unsafe {
-                            D::tile(
-                                ZEROS.as_ptr(),
-                                keys.as_ptr(),
-                                queries.as_ptr(),
-                                dim_lanes,
-                                scores.as_mut_ptr().cast(),
-                            )
-                        };
-                        let keys = first..block.end.min(first + D::MR);
-                        self.add_bias(scores, D::NR, &rows, &keys);
-                        softmax.raise::<D>(&scores[..keys.len() * D::NR]);
+                    let rows = first..self.queries.end.min(first + D::NR);
+                    let source = self.rows(self.flash.q, self.flash.query_places, scale);
+                    right_panel::<D, _>(&source, rows.clone(), &mut staged, &mut queries[..dim_lanes * D::NR]);
+                    let place = place % waiting;
+                    let sums = &mut sums[place * value_strips * D::MR * D::NR..][..value_strips * D::MR * D::NR];
+                    let softmax = &mut softmaxes[place];
+                    if span.start == 0 {
+                        sums.fill(0.0);
+                        *softmax = Softmax::default();
                     }
-                    let lanes = D::depth(block.len());
-                    scores[block.len() * D::NR..lanes * group * D::NR].fill(f32::NEG_INFINITY);
-                    let shrink = softmax.shrink::<D>(&old);
-                    softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
-                    let values = &values[(start - span.start) / group * value_strips * D::MR..];
-                    for (values, sums) in values
-                        .chunks_exact(lanes * D::MR)
-                        .zip(sums.chunks_exact_mut(D::MR * D::NR))
-                    {
-                        // SAFETY: as above.
-                        unsafe {
-                            D::tile(
-                                ZEROS.as_ptr(),
-                                values.as_ptr(),
-                                weights.as_ptr(),
-                                lanes,
-                                tile.0.as_mut_ptr(),
-                            )
-                        };
-                        for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.0.chunks_exact(D::NR)) {
-                            for ((sum, tile), shrink) in sums.iter_mut().zip(tile).zip(&shrink) {
-                                *sum = <D::Isa as Isa>::fma(*sum, *shrink, f32::from_bits(*tile));
+                    for start in span.clone().step_by(KEY_BLOCK) {
+                        let block = start..span.end.min(start + KEY_BLOCK);
+                        let old = softmax.max;
+                        for (scores, first) in scores.chunks_exact_mut(D::MR * D::NR).zip(block.clone().step_by(D::MR))
+                        {
+                            let strip = (first - span.start) / D::MR;
+                            let keys = &packed_keys[strip * dim_lanes * D::MR..][..dim_lanes * D::MR];
+                            // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
+                            unsafe {
+                                D::tile(
+                                    ZEROS.as_ptr(),
+                                    keys.as_ptr(),
+                                    queries.as_ptr(),
+                                    dim_lanes,
+                                    scores.as_mut_ptr().cast(),
+                                )
+                            };
+                            let keys = first..block.end.min(first + D::MR);
+                            self.add_bias(scores, D::NR, &rows, &keys);
+                            softmax.raise::<D>(&scores[..keys.len() * D::NR]);
+                        }
+                        let lanes = D::depth(block.len());
+                        scores[block.len() * D::NR..lanes * group * D::NR].fill(f32::NEG_INFINITY);
+                        let shrink = softmax.shrink::<D>(&old);
+                        softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
+                        let values = &values[(start - span.start) / group * value_strips * D::MR..];
+                        for (values, sums) in values
+                            .chunks_exact(lanes * D::MR)
+                            .zip(sums.chunks_exact_mut(D::MR * D::NR))
+                        {
+                            // SAFETY: as above.
+                            unsafe {
+                                D::tile(
+                                    ZEROS.as_ptr(),
+                                    values.as_ptr(),
+                                    weights.as_ptr(),
+                                    lanes,
+                                    tile.0.as_mut_ptr(),
+                                )
+                            };
+                            for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.0.chunks_exact(D::NR)) {
+                                for ((sum, tile), shrink) in sums.iter_mut().zip(tile).zip(&shrink) {
+                                    *sum = <D::Isa as Isa>::fma(*sum, *shrink, f32::from_bits(*tile));
+                                }
                             }
                         }
                     }
-                }
-                if span.end == keys {
-                    self.write::<D>(sums, scores, &softmax.totals(), &rows);
-                }
+                    if span.end == keys {
+                        self.write::<D>(sums, scores, &softmax.totals(), &rows);
+                    }
                 }
             }
         }

@@ -68,8 +68,8 @@ impl RotaryAttention {
         self.q.forward(x)
     }
 
-    /// `residual` plus what `queries` find in `keys` and `values`, `[tokens, width]` each, of which the leading `places` are
-    /// places of one map after the other.
+    /// `residual` plus what `queries` find in `keys` and `values`, `[tokens, width]` each, of which the leading `places`
+    /// are places of one map after the other.
     ///
     /// # Errors
     /// When shapes do not fit, there is no room, or the device fails.
@@ -89,8 +89,8 @@ impl RotaryAttention {
     }
 }
 
-/// `softmax(R(q) R(k)ᵀ / √width) v` of one head: `q` is `[map's places, width]`, `k` `[tokens, width]` and `v` `[tokens, value
-/// width]`.
+/// `softmax(R(q) R(k)ᵀ / √width) v` of one head: `q` is `[map's places, width]`, `k` `[tokens, width]` and `v`
+/// `[tokens, value width]`.
 fn attention(compute: Compute, [q, k, v]: [&Tensor; 3], places: usize, table: &RotaryTable) -> Result<Tensor> {
     let ((queries, width), (keys, k_width), (tokens, value_width)) = (q.dims2()?, k.dims2()?, v.dims2()?);
     let of_map = table.rope.tensors().0.dim(0)?;
@@ -181,13 +181,19 @@ mod tests {
     fn expected(q: &Tensor, k: &Tensor, v: &Tensor, rope: &Rope, maps: usize) -> Tensor {
         let ((places, width), (tokens, value_width)) = (q.dims2().unwrap(), v.dims2().unwrap());
         let turn = |x: Tensor| rope.forward(&x.unsqueeze(0).unwrap(), 1).unwrap().squeeze(0).unwrap();
-        let mut turned: Vec<Tensor> = (0..maps).map(|map| turn(k.rows(map * places, places).unwrap())).collect();
+        let mut turned: Vec<Tensor> = (0..maps)
+            .map(|map| turn(k.rows(map * places, places).unwrap()))
+            .collect();
         turned.push(k.rows(maps * places, tokens - maps * places).unwrap());
         let k = Tensor::cat(&turned, 0).unwrap().unsqueeze(0).unwrap();
         let q = turn(q.clone()).unsqueeze(0).unwrap();
         let parts = (0..value_width).step_by(width).map(|start| {
             let len = width.min(value_width - start);
-            let part = v.narrow(1, start, len).unwrap().pad_with_zeros(1, 0, width - len).unwrap();
+            let part = v
+                .narrow(1, start, len)
+                .unwrap()
+                .pad_with_zeros(1, 0, width - len)
+                .unwrap();
             let found = plain::attention(&q, &k, &part.unsqueeze(0).unwrap(), 1, None).unwrap();
             found.squeeze(0).unwrap().narrow(1, 0, len).unwrap()
         });
@@ -216,8 +222,18 @@ mod tests {
                 assert_close(&run(Compute::Bf16), &expected, 3e-2, &what);
             });
             as_accelerator(|| {
-                assert_close(&run(Compute::F32), &expected, 3e-6, &format!("{what} on an accelerator"));
-                assert_close(&run(Compute::F16), &expected, 5e-3, &format!("{what} on an accelerator"));
+                assert_close(
+                    &run(Compute::F32),
+                    &expected,
+                    3e-6,
+                    &format!("{what} on an accelerator"),
+                );
+                assert_close(
+                    &run(Compute::F16),
+                    &expected,
+                    5e-3,
+                    &format!("{what} on an accelerator"),
+                );
             });
         }
     }

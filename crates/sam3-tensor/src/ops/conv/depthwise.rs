@@ -37,7 +37,11 @@ impl DepthwiseConv7x7 {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (height, width, channels) = x.dims3()?;
         if self.kernel.dims() != [SIDE * SIDE, channels] || self.bias.dims() != [channels] {
-            mismatch!("depthwise convolution of {x:?} with {:?} and {:?}", self.kernel, self.bias);
+            mismatch!(
+                "depthwise convolution of {x:?} with {:?} and {:?}",
+                self.kernel,
+                self.bias
+            );
         }
         if !host::is_host(x) {
             return cuda::depthwise_7x7(x, &self.kernel, &self.bias);

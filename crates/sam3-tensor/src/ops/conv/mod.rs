@@ -1,5 +1,5 @@
-//! Convolutions over `[height, width, channels]`: those of the neck and the pixel decoder as matrix products, and the memory
-//! encoder's.
+//! Convolutions over `[height, width, channels]`: those of the neck and the pixel decoder as matrix products, and those
+//! of the memory encoder.
 
 mod depthwise;
 mod device;

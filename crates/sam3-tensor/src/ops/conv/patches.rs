@@ -1,7 +1,8 @@
-//! The 3 × 3 neighbourhoods of pixels as rows, so that a convolution is one product: where it leaves pixels out, and where
-//! Winograd's algorithm is tested.
+//! The 3 × 3 neighbourhoods of pixels as rows, so that a convolution is one product: where it leaves pixels out, and
+//! where Winograd's algorithm is tested.
 
 use super::{Map, read_padded};
+use crate::ops::product::Rows;
 #[cfg(test)]
 use crate::{
     Result,
@@ -11,7 +12,6 @@ use crate::{
         product::{self, Epilogue},
     },
 };
-use crate::ops::product::Rows;
 
 /// `[height, width, output]`.
 #[cfg(test)]
@@ -21,13 +21,14 @@ pub fn conv_3x3(conv: &Conv3x3, bias: &[f32], map: &impl Map) -> Result<Vec<f32>
         bias: Some(bias),
         ..Epilogue::default()
     };
-    let write = |out: &mut [_]| product::product(conv.compute, &Patches { map, stride: 1 }, &conv.kernel.reader(), epilogue, out);
+    let patches = Patches { map, stride: 1 };
+    let write = |out: &mut [_]| product::product(conv.compute, &patches, &conv.kernel.reader(), epilogue, out);
     // SAFETY: a product writes every element.
     unsafe { host::written(height * width * bias.len(), write) }
 }
 
-/// The 3 × 3 neighbourhood of every `stride`-th pixel as a row, `[3 × 3 × channels]`, zero outside the map; never all in
-/// memory.
+/// The 3 × 3 neighbourhood of every `stride`-th pixel as a row, `[3 × 3 × channels]`, zero outside the map; never all
+/// in memory.
 pub struct Patches<'a, M> {
     pub map: &'a M,
     pub stride: usize,

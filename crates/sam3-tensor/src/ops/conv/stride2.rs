@@ -71,7 +71,12 @@ impl Conv3x3Stride2 {
         let mut blocks = Vec::with_capacity(rows.div_ceil(ROWS));
         for start in (0..rows).step_by(ROWS) {
             let block = start..rows.min(start + ROWS);
-            blocks.push(cuda::product_add(&halved(&even, block, columns)?, &kernel, Some(&self.bias), None)?);
+            blocks.push(cuda::product_add(
+                &halved(&even, block, columns)?,
+                &kernel,
+                Some(&self.bias),
+                None,
+            )?);
         }
         Tensor::cat(&blocks, 0)?.reshape((rows, columns, ()))
     }

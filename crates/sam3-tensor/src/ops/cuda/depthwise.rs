@@ -7,7 +7,8 @@ use crate::{
 
 use super::host;
 
-/// As [`crate::ops::DepthwiseConv7x7`]: `x` is f32 `[height, width, channels]`, `kernel` `[7 × 7, channels]`, `bias` `[channels]`.
+/// As [`crate::ops::DepthwiseConv7x7`]: `x` is f32 `[height, width, channels]`, `kernel` `[7 × 7, channels]`, `bias`
+/// `[channels]`.
 pub fn depthwise_7x7(x: &Tensor, kernel: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if !launch::runs_on(x.device()) {
         return twin(x, kernel, bias);

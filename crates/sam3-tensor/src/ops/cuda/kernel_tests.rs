@@ -435,7 +435,12 @@ fn softmax_equals_its_twin(machine: Machine) {
         for (dtype, tolerance) in TYPES {
             let run = |x: &[Tensor]| super::softmax(&x[0], dtype)?.to_dtype(DType::F32);
             let expected = super::softmax(&x[0], DType::F32).unwrap();
-            assert_close(&machine.run(&x, run), &expected, tolerance, &format!("{rows}×{columns} {dtype:?}"));
+            assert_close(
+                &machine.run(&x, run),
+                &expected,
+                tolerance,
+                &format!("{rows}×{columns} {dtype:?}"),
+            );
         }
     }
     // A row with what is no number, and one that sees nothing.
@@ -447,7 +452,10 @@ fn softmax_equals_its_twin(machine: Machine) {
         assert_no_number(&found, "softmax");
     }
     let x = [Tensor::from_vec(vec![f32::NEG_INFINITY; 300], (1, 300), &Device::Cpu).unwrap()];
-    assert_no_number(&machine.run(&x, |x| super::softmax(&x[0], DType::F32)), "softmax of nothing");
+    assert_no_number(
+        &machine.run(&x, |x| super::softmax(&x[0], DType::F32)),
+        "softmax of nothing",
+    );
 }
 
 fn depthwise_equals_its_twin(machine: Machine) {

@@ -7,7 +7,8 @@ use crate::{
 
 use super::host;
 
-/// The softmax of each row of `x`, f32 `[rows, columns]`, as the type `out`. A row without a number among its largest gives none.
+/// The softmax of each row of `x`, f32 `[rows, columns]`, as the type `out`. A row with what is no number, but for −∞
+/// beside others, gives none.
 pub fn softmax(x: &Tensor, out: DType) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     if !launch::runs_on(x.device()) {
@@ -23,7 +24,15 @@ pub fn softmax(x: &Tensor, out: DType) -> Result<Tensor> {
         columns: columns as u64,
     };
     // SAFETY: a block for each row, in both tensors.
-    unsafe { launch.run(MODULE, &format!("softmax_{}", type_name(out)?), [rows, 1, 1], THREADS, args)? };
+    unsafe {
+        launch.run(
+            MODULE,
+            &format!("softmax_{}", type_name(out)?),
+            [rows, 1, 1],
+            THREADS,
+            args,
+        )?
+    };
     Ok(y)
 }
 
