@@ -188,7 +188,7 @@ impl DotOp<f32> for Task<'_> {
                 self.pack_values::<D>(&span, values);
                 for (place, first) in self.queries.clone().step_by(D::NR).enumerate() {
                     let rows = first..self.queries.end.min(first + D::NR);
-                    let source = self.rows(self.flash.q, self.flash.query_places, scale);
+                    let source = self.query_rows(scale);
                     right_panel::<D, _>(&source, rows.clone(), &mut staged, &mut queries[..dim_lanes * D::NR]);
                     let place = place % waiting;
                     let sums = &mut sums[place * value_strips * D::MR * D::NR..][..value_strips * D::MR * D::NR];
@@ -324,6 +324,16 @@ impl Softmax {
 }
 
 impl<'a> Task<'a> {
+    /// All queries are places of a map, where there is one.
+    fn query_rows(&self, scale: f32) -> HeadRows<'a> {
+        let rows = self.rows(self.flash.q, self.flash.query_places, scale);
+        let rotation = rows.rotation.map(|rotation| Rotation {
+            keys: usize::MAX,
+            ..rotation
+        });
+        HeadRows { rotation, ..rows }
+    }
+
     fn rows(&self, operand: Operand<'a>, places: Places, scale: f32) -> HeadRows<'a> {
         let head_dim = self.flash.head_dim;
         HeadRows {

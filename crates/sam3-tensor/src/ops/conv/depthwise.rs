@@ -126,9 +126,10 @@ mod tests {
         let (kernel, bias) = (kernel.values::<f32>().unwrap(), bias.values::<f32>().unwrap());
         let values = x.values::<f32>().unwrap();
         let at = |y: i64, x: i64, channel: usize| {
-            let inside = (0..height as i64).contains(&y) && (0..width as i64).contains(&x);
-            let at = (y * width as i64 + x) as usize * channels + channel;
-            if inside { f64::from(values[at]) } else { 0.0 }
+            if !(0..height as i64).contains(&y) || !(0..width as i64).contains(&x) {
+                return 0.0;
+            }
+            f64::from(values[(y as usize * width + x as usize) * channels + channel])
         };
         let mut out = Vec::new();
         for i in 0..height * width * channels {
