@@ -44,7 +44,7 @@ pub use matmul::matmul_t;
 pub use norm::{GroupNorm, LayerNorm};
 pub use pixels::{masks, pixels};
 pub use rates::{Rate, op_rates};
-pub use resize::resize;
+pub use resize::{resize, resize_bicubic};
 pub use roi_align::roi_align;
 pub use rope::Rope;
 pub use sigmoid::sigmoid;
