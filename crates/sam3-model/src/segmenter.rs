@@ -8,6 +8,7 @@ mod instances;
 mod options;
 mod prompt;
 mod texts;
+mod video;
 
 use std::{
     path::Path,
@@ -29,6 +30,7 @@ use sam3_tensor::{
     ops::{self, Compute},
 };
 use texts::Texts;
+pub use video::{Session, VideoOptions};
 
 use crate::{
     Config,

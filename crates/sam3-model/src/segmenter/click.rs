@@ -183,32 +183,33 @@ impl Segmenter {
     }
 }
 
-impl Encoded {
-    /// Pixels in a side of the masks that the model makes of this image before they are resized.
-    fn mask_side(&self) -> usize {
-        4 * self.size.cells.side()
-    }
-
-    /// The box's corners, then the points.
-    fn points(&self, clicks: &Clicks) -> Vec<Point> {
-        let side = self.size.image_size as f64;
-        let extents = [self.width, self.height].map(f64::from);
+impl Clicks {
+    /// Where they are in a picture of these extents, which the model sees as a square of `side` pixels: the box's corners,
+    /// then the points.
+    pub(super) fn places(&self, (width, height): (u32, u32), side: usize) -> Vec<Point> {
+        let (side, extents) = (side as f64, [width, height].map(f64::from));
         let place = |xy: [f32; 2], label| {
             let share = [0, 1].map(|axis| (f64::from(xy[axis]) * side / extents[axis] + 0.5) / side);
             Point { share, label }
         };
         let corners =
             |[x1, y1, x2, y2]: [f32; 4]| [place([x1, y1], Label::TopLeft), place([x2, y2], Label::BottomRight)];
-        let points = clicks.points.iter().map(|&(xy, positive)| {
+        let points = self.points.iter().map(|&(xy, positive)| {
             let label = if positive { Label::Positive } else { Label::Negative };
             place(xy, label)
         });
-        clicks
-            .bounding_box
-            .into_iter()
-            .flat_map(corners)
-            .chain(points)
-            .collect()
+        self.bounding_box.into_iter().flat_map(corners).chain(points).collect()
+    }
+}
+
+impl Encoded {
+    /// Pixels in a side of the masks that the model makes of this image before they are resized.
+    fn mask_side(&self) -> usize {
+        4 * self.size.cells.side()
+    }
+
+    fn points(&self, clicks: &Clicks) -> Vec<Point> {
+        clicks.places((self.width, self.height), self.size.image_size)
     }
 
     /// What the tracker's neck makes of the image, once. Nothing is locked while it does: two that ask at once both

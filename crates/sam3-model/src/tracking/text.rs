@@ -342,7 +342,7 @@ impl<G> TextTracking<G> {
 
 impl MaskSizes {
     /// The mask of low-resolution logits, at the size of the video.
-    fn enlarged(&self, logits: &[f32]) -> Result<Mask> {
+    pub(crate) fn enlarged(&self, logits: &[f32]) -> Result<Mask> {
         Mask::from_logits(logits, (self.low_res, self.low_res), (self.height, self.width))
     }
 }
