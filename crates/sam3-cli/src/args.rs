@@ -5,7 +5,7 @@ mod device;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub use self::device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size};
-use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, unpack, verify};
+use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, track, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -63,6 +63,8 @@ pub enum Command {
     Segment(segment::Args),
     /// Find the object under a point, a box or a mask in an image
     Click(click::Args),
+    /// Follow objects through a video: what a text means, or what is clicked
+    Track(track::Args),
     /// The whole job on a miniature model: package, verify, unpack, segment
     Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive

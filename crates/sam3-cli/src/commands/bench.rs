@@ -1,6 +1,6 @@
 //! `sam3 bench`: wall time of each stage of the model, and peak memory.
 
-mod memory;
+pub mod memory;
 
 use std::{
     fmt,

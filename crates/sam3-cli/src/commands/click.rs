@@ -2,7 +2,7 @@
 
 mod everything;
 mod report;
-mod shown;
+pub mod shown;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,6 +13,7 @@ use std::{
 use sam3_model::{ClickedObject, Clicks, Result, Segmenter, image::Image};
 use sam3_package::{Checkpoint, Staged, StateDict};
 
+pub use self::report::label;
 use self::report::{Group, Report, Timings};
 use super::{
     objects::ObjectsFlags,

@@ -13,6 +13,7 @@ mod objects;
 pub mod package;
 pub mod prompts;
 pub mod segment;
+pub mod track;
 pub mod unpack;
 pub mod verify;
 
@@ -27,6 +28,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(&args, output),
         Command::Segment(args) => segment::run(&args, output),
         Command::Click(args) => click::run(&args, output),
+        Command::Track(args) => track::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),

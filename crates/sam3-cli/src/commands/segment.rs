@@ -23,13 +23,12 @@ use sam3_package::{Checkpoint, Staged, StateDict};
 use self::{
     boxes::BoxFlag,
     failures::Failures,
-    inputs::{Inputs, Walk},
     report::{Found, Timings},
     resume::Settings,
 };
 pub use self::{
     files::{Writer, draw},
-    inputs::Input,
+    inputs::{Input, Inputs, Walk},
     loaded::{Loaded, ModelRecord},
     places::{Folders, Guard, Place, Wanted},
     report::{ImageRecord, InstanceRecord, Report, Results, instance_rows},
