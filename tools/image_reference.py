@@ -62,7 +62,9 @@ def resized():
     for (width, height), size in [((1, 1), 3), ((13, 7), 5), ((5, 9), 16), ((40, 3), 7), ((8, 8), 8), ((31, 33), 14)]:
         image = noise(width, height)
         out = F.resize(F.to_image(image), [size, size], antialias=True).permute(1, 2, 0).numpy()
-        yield {"size": image.size, "rgb": image.tobytes().hex(), "to": size, "resized": out.tobytes().hex()}
+        bicubic = image.resize((size, size), Image.Resampling.BICUBIC)
+        case = {"size": image.size, "rgb": image.tobytes().hex(), "to": size, "resized": out.tobytes().hex()}
+        yield case | {"bicubic": bicubic.tobytes().hex()}
 
 
 def rle(mask):

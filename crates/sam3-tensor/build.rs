@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Files of `kernels/` that hold kernels.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 14] = [
     "arrange",
     "elementwise",
     "attention",
@@ -25,6 +25,8 @@ const MODULES: [&str; 12] = [
     "pixels",
     "upsample",
     "box_bias",
+    "softmax",
+    "depthwise",
 ];
 
 /// A100, RTX 3090, Jetson Orin, RTX 4090, H100, Jetson Thor, RTX 5090.

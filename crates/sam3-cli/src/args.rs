@@ -10,7 +10,7 @@ pub use self::{
     device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size},
     results::ResultsFlags,
 };
-use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, unpack, verify};
+use crate::commands::{bench, click, copy, demo, eval, inspect, package, segment, track, unpack, verify};
 
 /// Package SAM 3 checkpoints on a desktop, segment images by text on a device without a network.
 #[derive(Debug, Parser)]
@@ -84,6 +84,8 @@ pub enum Command {
     /// Answer over HTTP: one model, many clients
     #[cfg(feature = "serve")]
     Serve(crate::commands::serve::Args),
+    /// Follow objects through a video: what a text means, or what is clicked
+    Track(track::Args),
     /// The whole job on a miniature model: package, verify, unpack, segment
     Demo(demo::Args),
     /// Show the metadata and tensors of any checkpoint, package or archive

@@ -116,6 +116,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             sam3_model::Error::Prompt(_)
             | sam3_model::Error::NotBaked(_)
             | sam3_model::Error::Clicks(_)
+            | sam3_model::Error::Video(_)
             | sam3_model::Error::Precision(_)
             | sam3_model::Error::ImageSize { .. },
         )) => USAGE,
@@ -123,6 +124,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             sam3_model::Error::NotFinite(_)
             | sam3_model::Error::Checkpoint { .. }
             | sam3_model::Error::NoClickHead { .. }
+            | sam3_model::Error::NoTracker { .. }
             | sam3_model::Error::NoDetector { .. },
         )) => INPUT,
         Some(Known::Image(ImageError::Io { source, .. })) if !is_wrong_path(source) => ENVIRONMENT,
@@ -186,8 +188,11 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
         sam3_model::Error::NoClickHead { .. } => {
             Some("`sam3 inspect` shows what a file can do; for clicks, package sam3.pt without --components image")
         }
+        sam3_model::Error::NoTracker { .. } => {
+            Some("`sam3 inspect` shows what a file can do; for videos, package sam3.pt without --components image")
+        }
         sam3_model::Error::NoDetector { .. } => {
-            Some("`sam3 click` finds what is pointed at; for texts, package sam3.pt without --components click")
+            Some("`sam3 click` and `sam3 track` take clicks; for texts, package sam3.pt without --components click")
         }
         sam3_model::Error::Checkpoint { .. } => {
             Some("`sam3 inspect --tensors` lists what the file holds; facebook/sam3 has a checkpoint that is whole")

@@ -56,6 +56,22 @@ impl Output {
         }
     }
 
+    /// One line of JSON, where JSON was asked for.
+    pub fn json_line(&self, line: &str) -> anyhow::Result<()> {
+        match self.json {
+            true => print_line(line),
+            false => Ok(()),
+        }
+    }
+
+    /// What people read at the end, unless JSON was asked for.
+    pub fn text(&self, text: &str) -> anyhow::Result<()> {
+        match self.json {
+            true => Ok(()),
+            false => print_line(&visible(text)),
+        }
+    }
+
     /// The JSON of an earlier result on one line, where JSON was asked for.
     pub fn json_file(&self, path: &Path) -> anyhow::Result<()> {
         if !self.json {
@@ -219,6 +235,11 @@ impl Spinner {
     /// Says what it is at now.
     pub fn say(&self, what: String) {
         self.0.set_message(what);
+    }
+
+    /// Lets `print` write while it is out of its way.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
     }
 }
 

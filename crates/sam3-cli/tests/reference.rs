@@ -9,7 +9,12 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Folder, check, sam3, text, trained};
+use support::{
+    Folder, check,
+    clicks::golden,
+    sam3, text, trained,
+    videos::{CLICK, said, track},
+};
 
 /// Flags of every command, which have a section of their own.
 const GLOBAL: [&str; 6] = ["--json", "--quiet", "--verbose", "--threads", "--help", "--version"];
@@ -153,11 +158,6 @@ fn the_json_of_segment_is_as_documented() {
 #[test]
 fn the_json_of_click_is_as_documented() {
     let folder = Folder::new();
-    let golden = |file: &str| {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../sam3-model/tests/goldens/tracker")
-            .join(file)
-    };
     let (image, model, out) = (golden("picture.png"), golden("mini.pt"), folder.path("out"));
     let logits = folder.path("step.safetensors");
     let fixed = [
@@ -203,4 +203,23 @@ fn the_library_example_is_the_one_that_is_compiled() {
     let own = examples(crates.join("../README.md"));
     assert_eq!(own.len(), 1, "README.md has one example in Rust");
     assert_eq!(own, examples(crates.join("sam3-model/README.md")));
+}
+
+#[test]
+fn the_json_of_track_is_as_documented() {
+    let folder = Folder::new();
+    let flags = track(&golden("video"), &folder.path("out"), CLICK, &["--max-frames", "1"]);
+    let [found] = &said(&flags)[..] else {
+        panic!("a line a frame")
+    };
+    let document = document();
+    let example = section(&document, "sam3 track")
+        .split("```json")
+        .nth(1)
+        .expect("an example");
+    let example = example.split("```").next().expect("its end");
+    let (mut of_run, mut documented) = (BTreeSet::new(), BTreeSet::new());
+    paths(found, "", &mut of_run);
+    paths(&serde_json::from_str(example).unwrap(), "", &mut documented);
+    assert_eq!(of_run, documented);
 }

@@ -68,6 +68,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The checkpoint has nothing that objects could be followed by.
+    #[error("{}: no video: {reason}", path.display())]
+    NoTracker {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: NoTracker,
+    },
+    /// A video is not as it was said to be, or cannot be followed as asked.
+    #[error(transparent)]
+    Video(#[from] VideoError),
     /// Who watched the call ended it.
     #[error("stopped behind layer {done} of {of} of the {stage}")]
     Stopped {
@@ -138,6 +149,59 @@ pub enum NoClickHead {
     /// It is SAM 3.1's.
     #[error("it is SAM 3.1, whose neck and decoder for clicks are others (interactive_convs) and are not supported")]
     Sam31,
+}
+
+/// Why a checkpoint follows nothing through a video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoTracker {
+    /// It was left out.
+    #[error("it has no tracker, which follows objects")]
+    LeftOut,
+    /// It is SAM 3.1's.
+    #[error("it is SAM 3.1, whose tracker of several objects at once (multiplex) is another and is not supported")]
+    Sam31,
+}
+
+/// What cannot be in a video.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VideoError {
+    /// A picture is not as large as those before it.
+    #[error("frame {frame}: expected {} x {} pixels, as frames before it have, found {} x {}",
+        expected.0, expected.1, found.0, found.1)]
+    Size {
+        /// The frame.
+        frame: usize,
+        /// Width and height of the first picture.
+        expected: (u32, u32),
+        /// Those of this one.
+        found: (u32, u32),
+    },
+    /// There was no picture yet.
+    #[error("there is no frame yet: push one, or look at one")]
+    NoFrame,
+    /// A walk backward has passed frame 0.
+    #[error("there is no frame before the first")]
+    Start,
+    /// What would be needed was let go of.
+    #[error("frame {frame} lies behind, and what it needs was let go of: VideoOptions::retention keeps it")]
+    Behind {
+        /// The frame.
+        frame: usize,
+    },
+    /// There is no such object, or no more.
+    #[error("there is no object {id}")]
+    NoObject {
+        /// The number that was asked for.
+        id: u32,
+    },
+    /// A click on what a text found.
+    #[error("object {id} was found by a text, and clicks cannot correct it: click it as an object of its own")]
+    OfText {
+        /// The object.
+        id: u32,
+    },
 }
 
 /// What every fallible function of this crate returns.

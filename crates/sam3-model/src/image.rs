@@ -11,6 +11,7 @@ mod tiff;
 
 use std::path::{Path, PathBuf};
 
+pub use foreign::is_video;
 pub(crate) use png::{Samples, encode as encode_png};
 use sam3_tensor::ops;
 
@@ -169,6 +170,20 @@ impl Image {
     pub fn resize(&self, width: u32, height: u32) -> crate::Result<Self> {
         let extents = |width: u32, height: u32| (height as usize, width as usize);
         let rgb = ops::resize(&self.rgb, extents(self.width, self.height), extents(width, height))?;
+        Ok(Self { width, height, rgb })
+    }
+
+    /// As [`resize`](Self::resize), but as Pillow does it with `BICUBIC`, bit for bit: how the official code resizes
+    /// the frames of a video that is followed by clicks alone.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn resize_bicubic(&self, width: u32, height: u32) -> crate::Result<Self> {
+        let extents = |width: u32, height: u32| (height as usize, width as usize);
+        let rgb = ops::resize_bicubic(&self.rgb, extents(self.width, self.height), extents(width, height))?;
         Ok(Self { width, height, rgb })
     }
 

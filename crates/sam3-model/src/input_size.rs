@@ -68,13 +68,13 @@ impl InputSize {
 }
 
 /// The encoding of a square grid of `side²` tokens (`PositionEmbeddingSine`): `[side², width]`, row features before column features.
-fn position(side: usize, width: usize, device: &Device) -> Result<Tensor> {
+pub fn position(side: usize, width: usize, device: &Device) -> sam3_tensor::Result<Tensor> {
     let coordinate = |i: usize| (i + 1) as f32 / (side as f32 + 1e-6) * std::f32::consts::TAU;
     let mut features = Vec::with_capacity(side * side * width);
     for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
         sine_encode([coordinate(y), coordinate(x)], width / 2, &mut features);
     }
-    Ok(Tensor::from_vec(features, (side * side, width), device)?)
+    Tensor::from_vec(features, (side * side, width), device)
 }
 
 #[cfg(test)]

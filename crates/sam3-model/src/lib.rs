@@ -12,6 +12,7 @@ pub mod masks;
 pub mod matching;
 mod model;
 mod precision;
+mod predictor;
 pub mod report;
 mod segmenter;
 #[cfg(test)]
@@ -22,17 +23,18 @@ mod weights;
 
 pub use baked::bake_prompts;
 pub use config::Config;
-pub use error::{ClickError, Error, NoClickHead, Result};
+pub use error::{ClickError, Error, NoClickHead, NoTracker, Result, VideoError};
 pub use matching::Comparison;
 pub use model::{Detections, Progress, StageError, StageTimes, Trace, Watch};
 pub use precision::auto_compute;
+pub use predictor::{MemoryDtype, Retention};
 pub use sam3_tensor::{
     Device, Error as TensorError, gpu, open_gpu,
     ops::{Compute, Rate, cpu_name, op_rates},
 };
 pub use segmenter::{
     ClickedMask, ClickedObject, Clicks, Encoded, Everything, ExemplarBox, Instance, LowResMask, Options, Prompt,
-    SavedLogits, Segment, Segmenter,
+    SavedLogits, Segment, Segmenter, Session, VideoOptions,
 };
 pub use weights::Weights;
 

@@ -9,12 +9,14 @@ mod instances;
 mod options;
 mod prompt;
 mod texts;
+mod video;
 
 use std::{
     path::Path,
     sync::{Arc, Mutex},
 };
 
+pub(crate) use click::Answer;
 use click::ForClicks;
 pub use click::{ClickedMask, ClickedObject};
 pub use click_files::SavedLogits;
@@ -30,6 +32,7 @@ use sam3_tensor::{
     ops::{self, Compute},
 };
 use texts::Texts;
+pub use video::{Session, VideoOptions};
 
 use crate::{
     Config,
@@ -39,7 +42,7 @@ use crate::{
     input_size::{InputSize, InputSizes},
     model::{
         self, Clock, Detections, Observer, Sam3Image, Stage, StageTimes, TextEncoder, TextFeatures, Trace, Tracker,
-        ViT, Watch, Watcher,
+        ViT, VideoTracker, Watch, Watcher,
     },
     precision,
     tokenizer::Tokenizer,
@@ -73,6 +76,8 @@ struct Shared {
     detector: Option<Sam3Image>,
     /// Once something was clicked: until then it takes no memory.
     tracker: Mutex<Option<Arc<Tracker>>>,
+    /// The same for videos.
+    video_tracker: Mutex<Option<Arc<VideoTracker>>>,
     /// Whether encoded images keep what clicks need.
     takes_clicks: bool,
     sizes: InputSizes,
@@ -158,6 +163,7 @@ impl Segmenter {
             trunk,
             detector: detector.transpose()?,
             tracker: Mutex::default(),
+            video_tracker: Mutex::default(),
             sizes: InputSizes::default(),
             config,
             tokenizer,

@@ -1,5 +1,7 @@
 //! Reading, resizing, masks and RLE against Pillow, torchvision, torch and pycocotools: `tools/image_reference.py`.
 
+use std::path::{Path, PathBuf};
+
 use sam3_model::image::Image;
 use sam3_model::masks::{Mask, Rle};
 
@@ -25,6 +27,7 @@ struct Resized {
     rgb: String,
     to: u32,
     resized: String,
+    bicubic: String,
 }
 
 #[derive(serde::Deserialize)]
@@ -69,12 +72,25 @@ fn files_are_read_as_pillow_reads_them() {
 }
 
 #[test]
-fn resizing_is_torchvisions_bit_for_bit() {
+fn resizing_is_torchvisions_and_bicubic_pillows_bit_for_bit() {
     for case in reference().resized {
         let [width, height] = case.size;
         let image = Image::new(width, height, bytes(&case.rgb)).unwrap();
         let resized = image.resize(case.to, case.to).unwrap();
         assert_eq!(resized.rgb(), bytes(&case.resized), "{width}x{height} to {}", case.to);
+        let bicubic = image.resize_bicubic(case.to, case.to).unwrap();
+        assert_eq!(bicubic.rgb(), bytes(&case.bicubic), "{width}x{height} to {}", case.to);
+    }
+}
+
+/// The official loader's frames of a video that is followed by clicks.
+#[test]
+fn frames_are_resized_as_officially() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tracker");
+    for frame in 0..24 {
+        let open = |folder: PathBuf| Image::open(folder.join(format!("{frame:02}.png"))).unwrap();
+        let resized = open(folder.join("video")).resize_bicubic(224, 224).unwrap();
+        assert_eq!(resized, open(folder.join("video_224")), "frame {frame}");
     }
 }
 

@@ -290,3 +290,9 @@ namespace of_upsample {
 namespace of_box_bias {
 #include "box_bias.cu"
 }
+namespace of_softmax {
+#include "softmax.cu"
+}
+namespace of_depthwise {
+#include "depthwise.cu"
+}

@@ -1,7 +1,7 @@
 //! `sam3 bench`: wall time of each stage of the model, and peak memory.
 
 mod clicks;
-mod memory;
+pub mod memory;
 
 use std::{
     fmt,

@@ -2,7 +2,7 @@
 
 mod everything;
 mod report;
-mod shown;
+pub mod shown;
 
 use std::{
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use sam3_model::{
 };
 use sam3_package::{Checkpoint, Staged, StateDict};
 
+pub use self::report::label;
 use self::report::{Group, Report};
 use super::{
     objects::ObjectsFlags,

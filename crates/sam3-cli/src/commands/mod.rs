@@ -15,6 +15,7 @@ pub mod prompts;
 pub mod segment;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod track;
 pub mod unpack;
 pub mod verify;
 
@@ -31,6 +32,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         Command::Click(args) => click::run(&args, output),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args, output),
+        Command::Track(args) => track::run(&args, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),

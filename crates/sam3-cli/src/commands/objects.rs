@@ -1,9 +1,13 @@
 //! How flags spell what is clicked: `--point x,y[,0|1]`, `--box x1,y1,x2,y2` and `--mask FILE`, any number of them in
-//! any order, are of one object until `--object` begins the next.
+//! any order, are of one object until `--object` begins the next. In a video each of them may name its frame, `@FRAME`.
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, error::ErrorKind, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, FromArgMatches,
+    builder::{PathBufValueParser, TypedValueParser},
+    error::ErrorKind,
+};
 
 /// What shows one object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,9 +20,16 @@ pub struct ObjectFlags {
     pub mask: Option<PathBuf>,
 }
 
-/// The objects of a command line, in its order.
+/// The objects of a command line of one picture, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObjectsFlags(pub Vec<ObjectFlags>);
+
+/// The objects of a command line of a video, in its order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VideoObjectsFlags(pub Vec<ShownOn>);
+
+/// The frames that an object is shown on, in the order of the command line. One without a number is the first.
+pub type ShownOn = Vec<(Option<usize>, ObjectFlags)>;
 
 /// One flag.
 enum Shown {
@@ -28,32 +39,24 @@ enum Shown {
     Object,
 }
 
+/// What a flag shows, and on which frame.
+#[derive(Clone)]
+struct On<T> {
+    shown: T,
+    frame: Option<usize>,
+}
+
 impl clap::Args for ObjectsFlags {
     fn augment_args(command: Command) -> Command {
-        let repeated = |name: &'static str| Arg::new(name).long(name).action(ArgAction::Append);
-        command.args([
-            repeated("point")
-                .value_name("x,y[,0|1]")
-                .help("A point of the object in pixels, or with 0 one that is not of it; may be repeated")
-                .allow_hyphen_values(true)
-                .value_parser(parse_point),
-            repeated("box")
-                .value_name("x1,y1,x2,y2")
-                .help("A box around the object, in pixels")
-                .allow_hyphen_values(true)
-                .value_parser(parse_box),
-            repeated("mask")
-                .value_name("FILE")
-                .help(
-                    "What is known of the object: a picture of the image's size, 128 and above inside, or saved logits",
-                )
-                .value_parser(value_parser!(PathBuf)),
-            repeated("object")
-                .help("Begin the next object: the points, box and mask before it are of the one before")
-                .num_args(0)
-                .value_parser(value_parser!(bool))
-                .default_missing_value("true"),
-        ])
+        augment(
+            command,
+            ["x,y[,0|1]", "x1,y1,x2,y2", "FILE"],
+            [
+                "A point of the object in pixels, or with 0 one that is not of it; may be repeated",
+                "A box around the object, in pixels",
+                "What is known of the object: a picture of the image's size, 128 and above inside, or saved logits",
+            ],
+        )
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -63,16 +66,17 @@ impl clap::Args for ObjectsFlags {
 
 impl FromArgMatches for ObjectsFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        // The place of each flag on the command line.
-        let mut shown: Vec<(usize, Shown)> = Vec::new();
-        shown.extend(placed(matches, "point", Shown::Point));
-        shown.extend(placed(matches, "box", Shown::Box));
-        shown.extend(placed(matches, "mask", Shown::Mask));
-        shown.extend(placed(matches, "object", |_: bool| Shown::Object));
-        shown.sort_by_key(|(place, _)| *place);
-        objects(shown.into_iter().map(|(_, shown)| shown))
-            .map(Self)
-            .map_err(|reason| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{reason}\n")))
+        let objects = objects(matches)?.into_iter().map(|frames| match &frames[..] {
+            [(None, shown)] => Ok(shown.clone()),
+            frames => {
+                let frame = frames.iter().find_map(|(frame, _)| *frame).unwrap_or_default();
+                Err(conflict(&format!(
+                    "@{frame} names a frame, and an image is one picture: leave it away, or follow the object through \
+                     a video by `sam3 track`"
+                )))
+            }
+        });
+        objects.collect::<Result<_, _>>().map(Self)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -81,43 +85,165 @@ impl FromArgMatches for ObjectsFlags {
     }
 }
 
+impl clap::Args for VideoObjectsFlags {
+    fn augment_args(command: Command) -> Command {
+        augment(
+            command,
+            ["x,y[,0|1][@FRAME]", "x1,y1,x2,y2[@FRAME]", "FILE[@FRAME]"],
+            [
+                "A point of an object in pixels, or with 0 one that is not of it; without @FRAME on the first frame; may be \
+                 repeated",
+                "A box around the object, in pixels",
+                "The object's mask: a picture of the frame's size, 128 and above inside, or saved logits",
+            ],
+        )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for VideoObjectsFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        objects(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// `values` and `helps` are those of a point, a box and a mask.
+fn augment(command: Command, values: [&'static str; 3], helps: [&'static str; 3]) -> Command {
+    let repeated = |name: &'static str| Arg::new(name).long(name).action(ArgAction::Append);
+    command.args([
+        repeated("point")
+            .value_name(values[0])
+            .help(helps[0])
+            .allow_hyphen_values(true)
+            .value_parser(|text: &str| on_frame(text, parse_point)),
+        repeated("box")
+            .value_name(values[1])
+            .help(helps[1])
+            .allow_hyphen_values(true)
+            .value_parser(|text: &str| on_frame(text, parse_box)),
+        repeated("mask")
+            .value_name(values[2])
+            .help(helps[2])
+            .value_parser(PathBufValueParser::new().try_map(mask_on_frame)),
+        repeated("object")
+            .help("Begin the next object: the points, box and mask before it are of the one before")
+            .num_args(0)
+            .value_parser(|_: &str| Ok::<_, String>(On { shown: (), frame: None }))
+            .default_missing_value("true"),
+    ])
+}
+
+/// What `parse` makes of a value, and the frame that it may end with.
+fn on_frame<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<On<T>, String> {
+    let (shown, frame) = match text.rsplit_once('@') {
+        // The name of a mask may have such a sign in it.
+        Some((shown, frame)) if frame.bytes().all(|byte| byte.is_ascii_digit()) && !frame.is_empty() => {
+            let number = frame
+                .parse()
+                .map_err(|_| format!("@{frame}: no video has a frame of that number"))?;
+            (shown, Some(number))
+        }
+        _ => (text, None),
+    };
+    Ok(On {
+        shown: parse(shown)?,
+        frame,
+    })
+}
+
+fn mask_on_frame(path: PathBuf) -> Result<On<PathBuf>, String> {
+    match path.to_str() {
+        Some(text) => on_frame(text, |text| Ok(PathBuf::from(text))),
+        None => Ok(On {
+            shown: path,
+            frame: None,
+        }),
+    }
+}
+
+/// The objects of a command line: for each, the frames that it is shown on.
+fn objects(matches: &ArgMatches) -> Result<Vec<ShownOn>, clap::Error> {
+    // The place of each flag on the command line.
+    let mut shown: Vec<(usize, On<Shown>)> = Vec::new();
+    shown.extend(placed(matches, "point", Shown::Point));
+    shown.extend(placed(matches, "box", Shown::Box));
+    shown.extend(placed(matches, "mask", Shown::Mask));
+    shown.extend(placed(matches, "object", |()| Shown::Object));
+    shown.sort_by_key(|(place, _)| *place);
+    in_turn(shown.into_iter().map(|(_, shown)| shown)).map_err(|reason| conflict(&reason))
+}
+
+fn conflict(reason: &str) -> clap::Error {
+    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{reason}\n"))
+}
+
 fn placed<T: Clone + Send + Sync + 'static>(
     matches: &ArgMatches,
     name: &str,
     of: impl Fn(T) -> Shown,
-) -> Vec<(usize, Shown)> {
+) -> Vec<(usize, On<Shown>)> {
     let places = matches.indices_of(name).into_iter().flatten();
-    let values = matches.get_many::<T>(name).into_iter().flatten();
-    places.zip(values.cloned().map(of)).collect()
+    let values = matches.get_many::<On<T>>(name).into_iter().flatten();
+    let shown = |on: &On<T>| On {
+        shown: of(on.shown.clone()),
+        frame: on.frame,
+    };
+    places.zip(values.map(shown)).collect()
 }
 
-fn objects(shown: impl Iterator<Item = Shown>) -> Result<Vec<ObjectFlags>, String> {
-    let mut objects = vec![ObjectFlags::default()];
-    for (place, shown) in shown.enumerate() {
+fn in_turn(shown: impl Iterator<Item = On<Shown>>) -> Result<Vec<ShownOn>, String> {
+    let mut objects: Vec<ShownOn> = vec![Vec::new()];
+    for (place, On { shown, frame }) in shown.enumerate() {
         let count = objects.len();
-        let object = objects.last_mut().expect("there is one at first");
-        let twice = |flag: &str| format!("{flag}: object {count} has one already; --object begins the next object");
-        match shown {
-            Shown::Point(point) => object.points.push(point),
-            Shown::Box(_) if object.bounding_box.is_some() => return Err(twice("--box")),
-            Shown::Box(xyxy) => object.bounding_box = Some(xyxy),
-            Shown::Mask(_) if object.mask.is_some() => return Err(twice("--mask")),
-            Shown::Mask(file) => object.mask = Some(file),
+        let frames = objects.last_mut().expect("there is one at first");
+        if matches!(shown, Shown::Object) {
             // Before everything else it begins the first.
-            Shown::Object if place == 0 => {}
-            Shown::Object => objects.push(ObjectFlags::default()),
+            if place > 0 {
+                objects.push(Vec::new());
+            }
+            continue;
         }
+        let known = frames.iter().position(|(own, _)| *own == frame);
+        let known = known.unwrap_or_else(|| {
+            frames.push((frame, ObjectFlags::default()));
+            frames.len() - 1
+        });
+        add(&mut frames[known].1, shown).map_err(|flag| {
+            let on = frame.map_or(String::new(), |frame| format!(" on frame {frame}"));
+            format!("{flag}: object {count} has one already{on}; --object begins the next object")
+        })?;
     }
-    if objects == [ObjectFlags::default()] {
+    if objects == [Vec::new()] {
         return Ok(Vec::new());
     }
-    match objects.iter().position(|object| *object == ObjectFlags::default()) {
+    match objects.iter().position(Vec::is_empty) {
         Some(empty) => Err(format!(
             "--object: object {} has no --point, --box or --mask",
             empty + 1
         )),
         None => Ok(objects),
     }
+}
+
+/// The flag, where the object has as many of it as it may have.
+fn add(object: &mut ObjectFlags, shown: Shown) -> Result<(), &'static str> {
+    match shown {
+        Shown::Point(point) => object.points.push(point),
+        Shown::Box(_) if object.bounding_box.is_some() => return Err("--box"),
+        Shown::Box(xyxy) => object.bounding_box = Some(xyxy),
+        Shown::Mask(_) if object.mask.is_some() => return Err("--mask"),
+        Shown::Mask(file) => object.mask = Some(file),
+        Shown::Object => {}
+    }
+    Ok(())
 }
 
 /// `x,y` and perhaps `,0` or `,1`.
@@ -193,7 +319,10 @@ mod tests {
             ("click --point 1,2,2", "expected x,y in pixels"),
             ("click --point 1,2,1,1", "expected x,y in pixels"),
             ("click --point 1,nan", "expected x,y in pixels"),
-            ("click --point 1,2@3", "expected x,y in pixels"),
+            ("click --point 1,2@x", "expected x,y in pixels"),
+            ("click --point 1,2@", "expected x,y in pixels"),
+            ("click --point 1,2@3", "@3 names a frame"),
+            ("click --point 1,2 --mask a.png@0", "`sam3 track`"),
             ("click --box 1,2,3", "expected x1,y1,x2,y2 in pixels"),
             ("click --box 1,2,3,4,1", "expected x1,y1,x2,y2 in pixels"),
             ("click --box 0.1,0.2,0.3,0.4", "not in shares"),
@@ -213,6 +342,54 @@ mod tests {
             ("click --object --object --point 1,2", "object 1 has no --point"),
         ] {
             let error = parse(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    fn parse_video(line: &str) -> Result<Vec<ShownOn>, String> {
+        let command = VideoObjectsFlags::augment_args(Command::new("track"));
+        let matches = command.try_get_matches_from(line.split_whitespace());
+        let objects = matches.and_then(|matches| VideoObjectsFlags::from_arg_matches(&matches));
+        objects.map(|objects| objects.0).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn in_a_video_flags_are_of_a_frame() {
+        let objects = parse_video(
+            "track --point 1,2 --point 3,4,0@7 --box 1,2,30,40 --point 5,6@7 --object --mask a@2.png@12 --mask b@0",
+        );
+        let points = |points: &[([f32; 2], bool)]| ObjectFlags {
+            points: points.to_vec(),
+            ..ObjectFlags::default()
+        };
+        let mask = |file: &str| ObjectFlags {
+            mask: Some(file.into()),
+            ..ObjectFlags::default()
+        };
+        let first = ObjectFlags {
+            bounding_box: Some([1.0, 2.0, 30.0, 40.0]),
+            ..points(&[([1.0, 2.0], true)])
+        };
+        let expected = vec![
+            vec![
+                (None, first),
+                (Some(7), points(&[([3.0, 4.0], false), ([5.0, 6.0], true)])),
+            ],
+            vec![(Some(12), mask("a@2.png")), (Some(0), mask("b"))],
+        ];
+        assert_eq!(objects, Ok(expected));
+        assert_eq!(parse_video("track"), Ok(vec![]));
+        for (line, expected) in [
+            (
+                "track --box 1,2,3,4@5 --box 1,2,3,4@6 --box 1,2,3,4@5",
+                "--box: object 1 has one already on frame 5",
+            ),
+            ("track --mask a --mask b", "--mask: object 1 has one already; --object"),
+            ("track --point 1,2@99999999999999999999999", "no video has a frame"),
+            ("track --point 1,2@-1", "expected x,y in pixels"),
+            ("track --point 1,2@0 --object", "object 2 has no --point"),
+        ] {
+            let error = parse_video(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");
         }
     }

@@ -24,15 +24,10 @@ use sam3_model::{
 };
 use sam3_package::{Checkpoint, Staged, StateDict};
 
-use self::{
-    boxes::BoxFlag,
-    failures::Failures,
-    inputs::{Inputs, Walk},
-    resume::Settings,
-};
+use self::{boxes::BoxFlag, failures::Failures, resume::Settings};
 pub use self::{
     files::{Writer, draw},
-    inputs::Input,
+    inputs::{Input, Inputs, Walk},
     loaded::announce,
     places::{Folders, Guard, Named, Place, Wanted},
     report::{Report, Results, instance_rows},

@@ -5,6 +5,7 @@
 pub mod clicks;
 pub mod elf;
 pub mod tar;
+pub mod videos;
 
 use std::{
     fs,

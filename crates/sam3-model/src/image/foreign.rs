@@ -22,6 +22,11 @@ pub fn reason(bytes: &[u8]) -> String {
     }
 }
 
+/// Whether a file that begins so is a video.
+pub fn is_video(start: &[u8]) -> bool {
+    by_start(start).or_else(|| by_box(start)) == Some(VIDEO)
+}
+
 const HEIC: &str = "HEIC, the format of iPhones; convert it: heif-convert FILE out.jpg";
 const AVIF: &str = "AVIF; convert it: avifdec FILE out.png";
 const JXL: &str = "JPEG XL; convert it: djxl FILE out.png";
@@ -30,7 +35,7 @@ const VIDEO: &str = "a video; take a frame of it: ffmpeg -i FILE -frames:v 1 out
 
 /// Formats with a signature where they begin.
 fn by_start(bytes: &[u8]) -> Option<&'static str> {
-    const STARTS: [(&[u8], &str); 29] = [
+    const STARTS: [(&[u8], &str); 32] = [
         (b"\0\0\0\x0cJXL \r\n\x87\n", JXL),
         (b"\xff\x0a", JXL),
         (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG_2000),
@@ -40,6 +45,9 @@ fn by_start(bytes: &[u8]) -> Option<&'static str> {
         (b"\0\0\x01\xb3", VIDEO),
         (b"OggS", VIDEO),
         (b"FLV\x01", VIDEO),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", VIDEO), // Windows Media
+        (b"DKIF", VIDEO),                             // AV1 and VP9 alone
+        (b"YUV4MPEG2", VIDEO),
         (b"IIRO", tiff::RAW), // Olympus
         (b"IIRS", tiff::RAW),
         (b"IIU\0", tiff::RAW), // Panasonic
@@ -76,6 +84,10 @@ fn by_start(bytes: &[u8]) -> Option<&'static str> {
         .map(|(_, found)| *found);
     found.or_else(|| match bytes {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => Some(VIDEO),
+        // H.264 and H.265 alone begin by a unit of parameters.
+        [0, 0, 0, 1, 0x67 | 0x27 | 0x40 | 0x09, ..] => Some(VIDEO),
+        // The packets of an MPEG transport stream.
+        [0x47, ..] if bytes.get(188) == Some(&0x47) => Some(VIDEO),
         [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..] => {
             Some("a PBM, PGM or PPM; convert it: magick FILE out.png")
         }
@@ -160,7 +172,7 @@ mod tests {
 
     #[test]
     fn each_is_named_with_the_next_step() {
-        let cases: [(&[u8], &str); 40] = [
+        let cases: [(&[u8], &str); 45] = [
             (b"", "an empty file; copy it again"),
             (&[0; 64], "nothing but zeros; copy it again"),
             (b"\x05\x06\x07\x08", "found none of these; if it is a picture"),
@@ -189,6 +201,11 @@ mod tests {
             (b"\0\0\0\x08wide\0\0\0\x10mdat", "ffmpeg"),
             (b"\x1a\x45\xdf\xa3\x01\0\0\0", "ffmpeg"),
             (b"RIFF\x10\0\0\0AVI LIST", "ffmpeg"),
+            (b"YUV4MPEG2 W16 H16\n", "ffmpeg"),
+            (b"\0\0\0\x01\x67\x64\0\x1f", "ffmpeg"),
+            (&[0x47; 200], "ffmpeg"),
+            (b"DKIF\0\0 \0AV01", "ffmpeg"),
+            (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9", "ffmpeg"),
             (b"\xff\x0a\xfa\x1f", "djxl"),
             (b"\0\0\0\x0cJXL \r\n\x87\n", "djxl"),
             (b"\0\0\0\x0cjP  \r\n\x87\n", "opj_decompress"),

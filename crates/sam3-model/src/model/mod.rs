@@ -34,7 +34,7 @@ pub use self::{
     observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
     sam::{Decoded, Label, Point},
     text::TextEncoder,
-    tracker::{Clicked, Tracker, TrackerFeatures},
+    tracker::{Clicked, FrameStart, MemoryTables, MemoryTokens, Tracker, TrackerFeatures, VideoTracker},
     vit::ViT,
 };
 use crate::{

@@ -1,4 +1,12 @@
-//! The tracker (official `sam3_tracker_base.py`), as far as a picture needs it: its own neck, and SAM's heads.
+//! The tracker (official `sam3_tracker_base.py`): as far as a picture needs it, its own neck, and SAM's heads; and what
+//! videos need beside them.
+
+mod memory_attention;
+mod memory_encoder;
+mod video;
+
+pub use memory_attention::{FrameStart, MemoryTokens};
+pub use video::{MemoryTables, VideoTracker};
 
 use sam3_tensor::{Result, Tensor};
 
@@ -71,12 +79,9 @@ impl Tracker {
 
     /// The masks of one object in a picture.
     pub fn click(&self, features: &TrackerFeatures, clicked: &Clicked<'_>) -> Result<Decoded> {
-        let TrackerFeatures {
-            s0, s1, f, image_pe, ..
-        } = features;
         let encoder = &self.sam_prompt_encoder;
         let with_mask = match clicked.mask {
-            Some(logits) => Some(self.project(f, &encoder.embed_mask(logits)?, image_pe)?),
+            Some(logits) => Some(self.project(&features.f, &encoder.embed_mask(logits)?, &features.image_pe)?),
             None => None,
         };
         let image = with_mask.as_ref().unwrap_or(&features.without_mask);
@@ -85,14 +90,40 @@ impl Tracker {
             [] => None,
             points => Some(encoder.embed_points(points)?),
         };
-        self.sam_mask_decoder
-            .forward(image, image_pe, [s0, s1], sparse.as_ref())
+        self.decode(features, image, sparse.as_ref())
+    }
+
+    /// The masks of one object in a frame of a video on which nothing is clicked: `image` is its map, `[grid²,
+    /// d_model]`, as the memory lets it be seen, and `mask` the logits of a mask prompt.
+    pub fn decode_unclicked(
+        &self,
+        features: &TrackerFeatures,
+        image: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Decoded> {
+        let encoder = &self.sam_prompt_encoder;
+        let image = match mask {
+            Some(logits) => (image + encoder.embed_mask(logits)?)?,
+            None => (image + encoder.no_mask())?,
+        };
+        let image = self.sam_mask_decoder.project(&image, &features.image_pe)?;
+        self.decode(features, &image, Some(&encoder.embed_no_point()?))
+    }
+
+    /// A frame's map where nothing is remembered: `[grid², d_model]`.
+    pub fn without_memory(&self, features: &TrackerFeatures) -> Result<Tensor> {
+        &features.f + &self.no_mem_embed
     }
 
     /// `dense` is the embedding of a mask prompt, or the one that stands for none.
     fn project(&self, f: &Tensor, dense: &Tensor, image_pe: &Tensor) -> Result<Projected> {
         let image = (f + (dense + &self.no_mem_embed)?)?;
         self.sam_mask_decoder.project(&image, image_pe)
+    }
+
+    fn decode(&self, features: &TrackerFeatures, image: &Projected, sparse: Option<&Tensor>) -> Result<Decoded> {
+        let fine = [&features.s0, &features.s1];
+        self.sam_mask_decoder.forward(image, &features.image_pe, fine, sparse)
     }
 }
 

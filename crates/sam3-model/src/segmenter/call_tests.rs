@@ -10,6 +10,17 @@ use sam3_tensor::Device;
 use super::{Encoded, Options, Prompt, Segmenter, accelerator_tests::Demo};
 use crate::{Error, model::Progress};
 
+impl Segmenter {
+    /// What is found of tokens that no text here becomes.
+    pub(crate) fn detect_ids(&self, encoded: &Encoded, ids: &[u32]) -> crate::Result<crate::Detections> {
+        let detector = self.detector()?;
+        let encoder = detector.text_encoder().expect("the model has a text encoder");
+        let text = self.encode_ids(encoder, ids, &mut ())?;
+        let features = encoded.features.as_ref().expect("the detector encoded it");
+        detector.forward_grounding(features, &text, &[], &mut ())
+    }
+}
+
 fn shared_by_threads<T: Send + Sync>() {}
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{ClickError, Error, NoClickHead, Result},
     masks::{Mask, components},
-    model::{Clicked, Decoded, Label, Point, Tracker, TrackerFeatures},
+    model::{Clicked, Decoded, Label, Point, Tracker, TrackerFeatures, VideoTracker},
     weights::Weights,
 };
 
@@ -160,6 +160,47 @@ impl Segmenter {
         weights.check("clicks need")?;
         Ok(loaded().get_or_insert(tracker).clone())
     }
+
+    /// Loads what following objects through videos needs beside the click head.
+    ///
+    /// # Errors
+    /// When the checkpoint has no tracker, or a part of it.
+    pub fn load_video_tracker(&self) -> Result<()> {
+        self.run(|| self.video_tracker()).map(drop)
+    }
+
+    /// The tracker with what videos need, loaded when it is first asked for.
+    pub(crate) fn video_tracker(&self) -> Result<Arc<VideoTracker>> {
+        let shared = &*self.shared;
+        let loaded = || shared.video_tracker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tracker) = &*loaded() {
+            return Ok(tracker.clone());
+        }
+        let tracker = self.tracker()?;
+        let weights = Weights::new(shared.dict.clone(), shared.device.clone()).with_compute(shared.compute);
+        let tracker = Arc::new(VideoTracker::load(&weights, &shared.config, tracker)?);
+        weights.check("videos need")?;
+        Ok(loaded().get_or_insert(tracker).clone())
+    }
+}
+
+impl Clicks {
+    /// Where they are in a picture of these extents, which the model sees as a square of `side` pixels: the box's corners,
+    /// then the points.
+    pub(super) fn places(&self, (width, height): (u32, u32), side: usize) -> Vec<Point> {
+        let (side, extents) = (side as f64, [width, height].map(f64::from));
+        let place = |xy: [f32; 2], label| {
+            let share = [0, 1].map(|axis| (f64::from(xy[axis]) * side / extents[axis] + 0.5) / side);
+            Point { share, label }
+        };
+        let corners =
+            |[x1, y1, x2, y2]: [f32; 4]| [place([x1, y1], Label::TopLeft), place([x2, y2], Label::BottomRight)];
+        let points = self.points.iter().map(|&(xy, positive)| {
+            let label = if positive { Label::Positive } else { Label::Negative };
+            place(xy, label)
+        });
+        self.bounding_box.into_iter().flat_map(corners).chain(points).collect()
+    }
 }
 
 impl Encoded {
@@ -180,31 +221,13 @@ impl Encoded {
         4 * self.size.cells.side()
     }
 
-    /// The box's corners, then the points.
     fn points(&self, clicks: &Clicks) -> Vec<Point> {
-        let side = self.size.image_size as f64;
-        let extents = [self.width, self.height].map(f64::from);
-        let place = |xy: [f32; 2], label| {
-            let share = [0, 1].map(|axis| (f64::from(xy[axis]) * side / extents[axis] + 0.5) / side);
-            Point { share, label }
-        };
-        let corners =
-            |[x1, y1, x2, y2]: [f32; 4]| [place([x1, y1], Label::TopLeft), place([x2, y2], Label::BottomRight)];
-        let points = clicks.points.iter().map(|&(xy, positive)| {
-            let label = if positive { Label::Positive } else { Label::Negative };
-            place(xy, label)
-        });
-        clicks
-            .bounding_box
-            .into_iter()
-            .flat_map(corners)
-            .chain(points)
-            .collect()
+        clicks.places((self.width, self.height), self.size.image_size)
     }
 
     /// What the tracker's neck makes of the image, once. Nothing is locked while it does: two that ask at once both
     /// wait for their own.
-    pub(super) fn tracker_features(&self, tracker: &Tracker) -> Result<Arc<TrackerFeatures>> {
+    pub(crate) fn tracker_features(&self, tracker: &Tracker) -> Result<Arc<TrackerFeatures>> {
         let kept = || self.for_clicks.lock().unwrap_or_else(PoisonError::into_inner);
         let trunk = match &*kept() {
             ForClicks::NotKept => return Err(ClickError::NotKept.into()),
@@ -231,7 +254,7 @@ fn why_no_click_head(dict: &StateDict) -> Option<NoClickHead> {
 }
 
 /// The decoder's answer in main memory.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     side: usize,
     /// Those of mask 0, then those of the three.
     logits: Vec<f32>,
@@ -268,12 +291,14 @@ impl Answer {
         })
     }
 
-    fn logits(&self, mask: usize) -> &[f32] {
+    /// The logits of a mask.
+    pub fn logits(&self, mask: usize) -> &[f32] {
         let cells = self.side * self.side;
         &self.logits[mask * cells..][..cells]
     }
 
-    fn best_of_three(&self) -> usize {
+    /// The one of the three of the highest predicted IoU.
+    pub fn best_of_three(&self) -> usize {
         let better = |best, other| {
             if self.ious[other] > self.ious[best] {
                 other
@@ -285,7 +310,7 @@ impl Answer {
     }
 
     /// The mask of clear objects where it is stable, else the best of the three.
-    fn single(&self) -> usize {
+    pub fn single(&self) -> usize {
         if self.stability(0, STABILITY_DELTA) >= STABILITY_THRESHOLD {
             0
         } else {

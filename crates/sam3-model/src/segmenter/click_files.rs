@@ -9,6 +9,7 @@ use super::{ClickedObject, LowResMask};
 use crate::{
     error::{Error, Result},
     model::write_tensors,
+    tracking::ObjectId,
 };
 
 /// Under which name the logits of a step are kept for the next one: the official predictor's argument.
@@ -127,6 +128,26 @@ impl SavedLogits {
             }
         };
         Ok(Self { masks, image_size })
+    }
+}
+
+impl LowResMask {
+    /// Writes the raw outputs of a frame of a video: `low_res_masks` `[objects, side, side]` and `object_ids`
+    /// `[objects]`, as
+    /// [`Session::low_res_masks`](crate::Session::low_res_masks) gives them.
+    ///
+    /// # Errors
+    /// When a mask has another side, or the file cannot be written.
+    pub fn save_all(masks: &[(ObjectId, Self)], side: usize, path: &Path) -> Result<()> {
+        let ids = masks.iter().map(|(id, _)| *id as f32).collect();
+        let logits = masks.iter().flat_map(|(_, mask)| mask.values()).copied().collect();
+        write_tensors(
+            path,
+            &[
+                ("low_res_masks", tensor(logits, &[masks.len(), side, side])?),
+                ("object_ids", tensor(ids, &[masks.len()])?),
+            ],
+        )
     }
 }
 

@@ -12,7 +12,7 @@ const TAKEN_OUT: f32 = -0.1;
 ///
 /// Holes are components of logits of at most 0, and sprinkles of logits above 0, of up to [`FILL_HOLE_AREA`] pixels;
 /// a sprinkle is no more than half of what is inside, so that a small object is not one.
-pub(super) fn clean(logits: &mut [f32], side: usize) -> (BinaryMask, bool) {
+pub(crate) fn clean(logits: &mut [f32], side: usize) -> (BinaryMask, bool) {
     let mut mask = BinaryMask::of(logits, side);
     let holes = fill_small(logits, side, &components::outside(mask.mask()), FILL_HOLE_AREA, FILLED);
     if holes {

@@ -50,6 +50,8 @@ struct Pending {
     frame: usize,
     /// The outputs of each text.
     texts: Vec<Vec<Output>>,
+    /// Objects that were clicked.
+    clicked: Vec<FrameObject>,
     removed: Vec<ObjectId>,
     tracked: usize,
     dropped: usize,
@@ -66,26 +68,35 @@ impl EmissionBuffer {
 
     /// Takes a frame, with what each text says of it, and returns the one that is to be emitted now, if any.
     pub fn push(&mut self, frame: usize, texts: Vec<TextFrame>) -> Option<FrameResult> {
+        self.push_with(frame, texts, Vec::new())
+    }
+
+    /// The same with objects that were `clicked`, which no frame to come removes: without texts, nothing is held back.
+    pub fn push_with(&mut self, frame: usize, texts: Vec<TextFrame>, clicked: Vec<FrameObject>) -> Option<FrameResult> {
         let removed: Vec<ObjectId> = texts.iter().flat_map(|text| &text.decisions.removed).copied().collect();
         removed.iter().for_each(|&id| self.hide(id));
+        let held_back = match self.emission {
+            Emission::Final if !texts.is_empty() => HOTSTART_DELAY - 1,
+            _ => 0,
+        };
         self.pending.push_back(Pending {
             frame,
             removed,
-            tracked: texts.iter().map(|text| text.tracked).sum(),
+            tracked: clicked.len() + texts.iter().map(|text| text.tracked).sum::<usize>(),
             dropped: texts.iter().map(|text| text.decisions.dropped).sum(),
             texts: texts.into_iter().map(|text| text.outputs).collect(),
+            clicked,
         });
-        let held_back = match self.emission {
-            Emission::Final => HOTSTART_DELAY - 1,
-            Emission::AtOnce => 0,
-        };
         (self.pending.len() > held_back).then(|| self.emit_oldest())?
     }
 
     /// Takes an object out of the frames that are held back.
     pub fn hide(&mut self, id: ObjectId) {
-        for text in self.pending.iter_mut().flat_map(|frame| &mut frame.texts) {
-            text.retain(|output| output.id != id);
+        for frame in &mut self.pending {
+            frame.clicked.retain(|object| object.id != id);
+            for text in &mut frame.texts {
+                text.retain(|output| output.id != id);
+            }
         }
     }
 
@@ -98,6 +109,7 @@ impl EmissionBuffer {
         let frame = self.pending.pop_front()?;
         let texts = frame.texts.into_iter().enumerate();
         let mut objects: Vec<FrameObject> = texts.flat_map(|(text, outputs)| show(text, outputs)).collect();
+        objects.extend(frame.clicked.into_iter().filter(|object| object.mask.area() > 0));
         objects.sort_by_key(|object| object.id);
         if self.emission == Emission::Final {
             objects.iter_mut().for_each(|object| object.is_tentative = false);
@@ -179,8 +191,37 @@ mod tests {
     fn objects_take_pixels_from_those_of_their_own_text_alone() {
         let mut buffer = EmissionBuffer::new(Emission::AtOnce);
         let result = buffer.push(0, vec![text(&[1, 4], &[]), text(&[0, 3], &[])]).unwrap();
-        let found: Vec<_> = result.objects.iter().map(|o| (o.id, o.text, o.mask.area())).collect();
+        let shown = |o: &FrameObject| (o.id, o.text.unwrap(), o.mask.area());
+        let found: Vec<_> = result.objects.iter().map(shown).collect();
         assert_eq!(found, [(0, 1, 1), (1, 0, 2), (3, 1, 3), (4, 0, 3)]);
         assert_eq!(result.tracked, 4);
+    }
+
+    #[test]
+    fn clicked_objects_are_held_back_with_the_frames_of_texts_alone() {
+        let clicked = |id: ObjectId, pixels: u32| {
+            let mask = Mask::from_fn(4, 4, |x, y| 4 * y + x < pixels);
+            FrameObject::clicked(id, mask, 2.0, Some(0.75))
+        };
+        let mut buffer = EmissionBuffer::new(Emission::Final);
+        let result = buffer.push_with(0, vec![], vec![clicked(3, 6), clicked(5, 0)]).unwrap();
+        assert_eq!(
+            (ids(&result), result.tracked),
+            (vec![3], 2),
+            "an empty mask is not shown"
+        );
+        let object = &result.objects[0];
+        assert_eq!((object.text, object.score, object.iou), (None, 0.75, Some(0.75)));
+        assert_eq!(object.bbox, [0, 0, 3, 1]);
+        for frame in 1..15 {
+            assert!(
+                buffer
+                    .push_with(frame, vec![text(&[0], &[])], vec![clicked(3, 6), clicked(4, 2)])
+                    .is_none()
+            );
+        }
+        buffer.hide(4);
+        let result = buffer.push_with(15, vec![text(&[0], &[])], vec![]).unwrap();
+        assert_eq!((result.frame, ids(&result)), (1, vec![0, 3]));
     }
 }

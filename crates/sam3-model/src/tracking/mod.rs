@@ -38,6 +38,8 @@ pub mod thresholds;
 mod tracker;
 mod visit;
 
+#[cfg(test)]
+pub(crate) use cleaning::clean;
 pub use decisions::Decisions;
 pub use detection::{Detection, video_score};
 pub use emission::{Emission, EmissionBuffer, FrameResult};

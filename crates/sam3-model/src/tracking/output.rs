@@ -28,9 +28,10 @@ pub struct Output {
 pub struct FrameObject {
     /// The object.
     pub id: ObjectId,
-    /// The place of its text among the session's.
-    pub text: usize,
-    /// The score of the detection that it began as: the same on each frame (officially `out_probs`).
+    /// The place of its text among the session's; none of an object that was clicked.
+    pub text: Option<usize>,
+    /// The score of the detection that it began as: the same on each frame (officially `out_probs`). Of an object that
+    /// was clicked, [`iou`](Self::iou).
     pub score: f32,
     /// The tracker's logit of its being there; none on its first frame.
     pub object_score: Option<f32>,
@@ -39,7 +40,8 @@ pub struct FrameObject {
     /// `x1, y1, x2, y2`: the first and the last column and row of its mask, before other objects took their pixels
     /// out. As the last are inside, officially too, a box is a pixel narrower and lower than its mask.
     pub bbox: [u32; 4],
-    /// Its pixels, at the size of the video. None is inside two masks of one text, and so a mask may be empty.
+    /// Its pixels, at the size of the video. None is inside two masks of one text, and so a mask may be empty. Those of
+    /// objects that were clicked may overlap, as officially.
     pub mask: Mask,
     /// Whether a later frame may remove the object: only where frames are emitted
     /// [at once](super::emission::Emission::AtOnce).
@@ -47,6 +49,20 @@ pub struct FrameObject {
 }
 
 impl FrameObject {
+    /// An object that was clicked.
+    pub(crate) fn clicked(id: ObjectId, mask: Mask, object_score: f32, iou: Option<f32>) -> Self {
+        Self {
+            id,
+            text: None,
+            score: iou.unwrap_or_default(),
+            object_score: Some(object_score),
+            iou,
+            bbox: inclusive(mask.bounding_box().unwrap_or_default()),
+            mask,
+            is_tentative: false,
+        }
+    }
+
     /// The box as officially (`out_boxes_xywh`): left, top, width and height as shares of the video's.
     pub fn bbox_xywh(&self) -> [f32; 4] {
         let [x1, y1, x2, y2] = self.bbox;
@@ -58,6 +74,11 @@ impl FrameObject {
             (y2 - y1) as f32 / height,
         ]
     }
+}
+
+/// A mask's box with its last column and row in place of those behind them; of an empty mask it is empty.
+fn inclusive([x1, y1, x2, y2]: [u32; 4]) -> [u32; 4] {
+    [x1, y1, x2.saturating_sub(1), y2.saturating_sub(1)]
 }
 
 /// Shows the objects of one text. Those without a mask are left out; of the others each pixel goes to the one with the
@@ -72,11 +93,11 @@ pub(super) fn show(text: usize, outputs: Vec<Output>) -> Vec<FrameObject> {
         shown.iter().for_each(|higher| mask.subtract(&higher.mask));
         shown.push(FrameObject {
             id: output.id,
-            text,
+            text: Some(text),
             score: output.score,
             object_score: output.object_score,
             iou: output.iou,
-            bbox: [x1, y1, x2 - 1, y2 - 1],
+            bbox: inclusive([x1, y1, x2, y2]),
             mask: mask.trimmed(),
             is_tentative: output.is_tentative,
         });
@@ -128,7 +149,7 @@ mod tests {
             (4, [0, 1, 5, 3], vec![(0, 2)]),
         ];
         assert_eq!(found, expected);
-        assert!(shown.iter().all(|object| object.text == 3));
+        assert!(shown.iter().all(|object| object.text == Some(3)));
         assert_eq!(shown[2].bbox_xywh(), [0.0, 0.25, 0.5, 0.5]);
     }
 

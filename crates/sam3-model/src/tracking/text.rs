@@ -96,6 +96,12 @@ impl<G> TextTracking<G> {
             .map(move |group| objects.by_ref().take(group.len).collect())
     }
 
+    /// What the tracker remembers of each group.
+    #[cfg(test)]
+    pub(crate) fn states(&self) -> impl Iterator<Item = &G> {
+        self.groups.iter().map(|group| &group.state)
+    }
+
     /// All that is remembered of the objects beside what the tracker does.
     #[cfg(test)]
     pub(super) fn objects(&self) -> &[Object] {
@@ -336,7 +342,7 @@ impl<G> TextTracking<G> {
 
 impl MaskSizes {
     /// The mask of low-resolution logits, at the size of the video.
-    fn enlarged(&self, logits: &[f32]) -> Result<Mask> {
+    pub(crate) fn enlarged(&self, logits: &[f32]) -> Result<Mask> {
         Mask::from_logits(logits, (self.low_res, self.low_res), (self.height, self.width))
     }
 }

@@ -34,6 +34,11 @@ impl<G> Texts<G> {
         self.texts.len() - 1
     }
 
+    /// The number of the next object, for one that no text finds.
+    pub fn next_id(&mut self) -> ObjectId {
+        self.ids.next_id()
+    }
+
     /// Follows all objects to a frame, with what the detector found there for each text.
     ///
     /// # Errors
@@ -167,7 +172,7 @@ mod tests {
     fn found(result: &FrameResult) -> Vec<(ObjectId, usize, u64)> {
         let objects = result.objects.iter();
         objects
-            .map(|object| (object.id, object.text, object.mask.area()))
+            .map(|object| (object.id, object.text.unwrap(), object.mask.area()))
             .collect()
     }
 

@@ -22,7 +22,7 @@ pub struct Visit {
 
 impl Visit {
     /// How many frames ago on this walk `frame` was; negative where it is still ahead.
-    pub(super) fn since(self, frame: usize) -> i64 {
+    pub(crate) fn since(self, frame: usize) -> i64 {
         let forward = self.frame as i64 - frame as i64;
         match self.direction {
             Direction::Forward => forward,

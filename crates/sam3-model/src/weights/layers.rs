@@ -3,8 +3,8 @@
 use sam3_tensor::{
     Tensor, Weight,
     ops::{
-        Activation, Attention, BoxBias, Conv3x3, ConvTranspose2x2, GroupNorm, LayerNorm, Linear, Mlp, SineEncoding,
-        WindowAttention, matmul_t,
+        Activation, Attention, BoxBias, Conv3x3, Conv3x3Stride2, ConvTranspose2x2, DepthwiseConv7x7, GroupNorm,
+        LayerNorm, Linear, Mlp, RotaryAttention, SineEncoding, WindowAttention, matmul_t,
     },
 };
 
@@ -117,6 +117,57 @@ impl Weights {
         ))
     }
 
+    /// The same with one head, whose queries and keys are turned by their places.
+    pub fn rotary_attention(&self, name: &str, width: usize) -> Result<RotaryAttention> {
+        let attention = self.pp(name);
+        let project = |name| attention.linear(name, width, width);
+        let v = Some(project("v_proj")?);
+        Ok(RotaryAttention::new(
+            [project("q_proj")?, project("k_proj")?],
+            v,
+            project("out_proj")?,
+        ))
+    }
+
+    /// The same to tokens that are `memory` wide. Shares of one head add up to 1: so the projection of values is folded
+    /// into that of the result, and attention is to values of a quarter of the width.
+    pub fn rotary_attention_to(&self, name: &str, width: usize, memory: usize) -> Result<RotaryAttention> {
+        let attention = self.pp(name);
+        let matrix = |name: &str, input| -> Result<(Tensor, Tensor)> {
+            let layer = attention.pp(name);
+            Ok((
+                layer.tensor("weight", &[width, input])?,
+                layer.tensor("bias", &[width])?,
+            ))
+        };
+        let ((v, v_bias), (out, out_bias)) = (matrix("v_proj", memory)?, matrix("out_proj", width)?);
+        let bias = (matmul_t(&out, &v_bias.unsqueeze(0)?)?.squeeze(1)? + out_bias)?;
+        let out = Weight::for_products(&matmul_t(&out, &v.t()?)?, self.compute)?;
+        let projections = [
+            attention.linear("q_proj", width, width)?,
+            attention.linear("k_proj", memory, width)?,
+        ];
+        Ok(RotaryAttention::new(
+            projections,
+            None,
+            attention.linear_of(out, Some(bias))?,
+        ))
+    }
+
+    /// Two linear layers of these names with GELU between them, of the hidden width that the file tells, and each of
+    /// the result's channels times its value of `scale`.
+    pub fn scaled_mlp(&self, [first, second]: [&str; 2], width: usize, scale: &str) -> Result<Mlp> {
+        let hidden = self.rows(&format!("{first}.weight")).unwrap_or(4 * width);
+        let (scale, layer) = (self.tensor(scale, &[width])?, self.pp(second));
+        let weight = (layer.tensor("weight", &[width, hidden])? * scale.unsqueeze(1)?)?;
+        let bias = (layer.tensor("bias", &[width])? * scale)?;
+        Ok(Mlp::new(
+            self.linear(first, width, hidden)?,
+            Activation::Gelu,
+            self.linear_of(Weight::for_products(&weight, self.compute)?, Some(bias))?,
+        ))
+    }
+
     /// ViTDet's self-attention: a fused `qkv`, and `proj`. Without a `window`, every token sees the whole map.
     pub fn window_attention(
         &self,
@@ -139,8 +190,28 @@ impl Weights {
         Ok(Conv3x3::new(&kernel, conv.tensor("bias", &[output])?, self.compute)?)
     }
 
-    /// The same with as many outputs as inputs, and a 1 × 1 convolution behind it, of the name `then` in `of` with
-    /// `end` channels, as one.
+    /// `nn.Conv2d(input, output, kernel_size=3, stride=2, padding=1)`.
+    pub fn conv_3x3_stride_2(&self, name: &str, input: usize, output: usize) -> Result<Conv3x3Stride2> {
+        let conv = self.pp(name);
+        let kernel = conv.tensor("weight", &[output, input, 3, 3])?;
+        let kernel = kernel.permute([0, 2, 3, 1])?.reshape((output, 9 * input))?;
+        Ok(Conv3x3Stride2::new(
+            &kernel,
+            conv.tensor("bias", &[output])?,
+            self.compute,
+        )?)
+    }
+
+    /// `nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)`.
+    pub fn depthwise_conv_7x7(&self, name: &str, channels: usize) -> Result<DepthwiseConv7x7> {
+        let conv = self.pp(name);
+        let kernel = conv.tensor("weight", &[channels, 1, 7, 7])?;
+        let kernel = kernel.reshape((channels, 49))?.t()?;
+        Ok(DepthwiseConv7x7::new(kernel, conv.tensor("bias", &[channels])?))
+    }
+
+    /// `nn.Conv2d(channels, channels, kernel_size=3, padding=1)`, and a 1 × 1 convolution behind it, of the name `then`
+    /// in `of` with `end` channels, as one.
     pub fn conv_3x3_then_1x1(
         &self,
         name: &str,

@@ -1,7 +1,8 @@
-//! Resizing as torchvision does it to 8-bit pictures on a CPU: bilinear, antialiased, in integers.
+//! Resizing as torchvision does it to 8-bit pictures on a CPU, bilinear and antialiased, and as Pillow does it with
+//! `BICUBIC`: both in integers.
 //!
-//! The weights of each axis are rounded to 16-bit fixed point, rows are resized first, and the result between the two
-//! passes is 8-bit again. The model was trained on this, so it is matched bit for bit.
+//! The weights of each axis are rounded to fixed point, rows are resized first, and the result between the two passes
+//! is 8-bit again. The model was trained on this, so it is matched bit for bit.
 
 use rayon::prelude::*;
 
@@ -30,10 +31,37 @@ pub fn normalized(rgb: &[u8], extents: (usize, usize), size: usize) -> Result<Ve
 ///
 /// # Panics
 /// Where `width` or `height` is 0: no picture is that small.
-pub fn resize(rgb: &[u8], (h, w): (usize, usize), (height, width): (usize, usize)) -> Result<Vec<u8>> {
+pub fn resize(rgb: &[u8], extents: (usize, usize), to: (usize, usize)) -> Result<Vec<u8>> {
+    resize_by(Weights::new, rgb, extents, to)
+}
+
+/// As [`resize`], but as Pillow's `Image.resize` with `BICUBIC` does it, bit for bit.
+///
+/// # Errors
+/// As there.
+///
+/// # Panics
+/// As there.
+pub fn resize_bicubic(rgb: &[u8], extents: (usize, usize), to: (usize, usize)) -> Result<Vec<u8>> {
+    resize_by(Weights::bicubic, rgb, extents, to)
+}
+
+/// `weights` makes those of an axis, of its input and output sizes.
+fn resize_by(
+    weights: impl Fn(usize, usize) -> Weights,
+    rgb: &[u8],
+    (h, w): (usize, usize),
+    (height, width): (usize, usize),
+) -> Result<Vec<u8>> {
     assert!(width > 0 && height > 0, "a picture of {width}x{height}");
-    let rgb = resize_rows(rgb, w, width)?;
-    resize_columns(&rgb, h, height, width)
+    let rgb = match width == w {
+        true => copied(rgb)?,
+        false => resize_rows(&weights(w, width), rgb, w)?,
+    };
+    match height == h {
+        true => Ok(rgb),
+        false => resize_columns(&weights(h, height), &rgb, width),
+    }
 }
 
 /// What each output pixel of one axis is made of.
@@ -47,26 +75,27 @@ pub struct Weights {
 impl Weights {
     /// A triangle filter as wide as two input pixels, or as two output pixels where that is wider.
     pub fn new(input: usize, output: usize) -> Self {
-        let scale = input as f64 / output as f64;
-        let support = scale.max(1.0);
-        let mut taps = Vec::with_capacity(output);
-        for i in 0..output {
-            let center = scale * (i as f64 + 0.5);
-            let start = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(input);
-            let triangle = |j: usize| {
-                let distance = (j as f64 - center + 0.5) / support;
-                (1.0 - distance.abs()).max(0.0)
-            };
-            let weights: Vec<f64> = (start..end).map(triangle).collect();
-            let total: f64 = weights.iter().sum();
-            taps.push((start, weights.iter().map(|w| w / total).collect::<Vec<_>>()));
-        }
+        let triangle = |distance: f64| (1.0 - distance.abs()).max(0.0);
+        let taps = taps(input, output, 1.0, triangle);
         let largest = taps.iter().flat_map(|(_, w)| w).fold(0.0, |a: f64, &b| a.max(b));
         // The most bits with which the largest weight still fits 16 with its sign.
-        let fixed = |weight: f64, bits: u32| (weight * f64::from(1 << bits) + 0.5) as i32;
-        let precision = (0..22).find(|&bits| fixed(largest, bits + 1) >= 1 << 15).unwrap_or(22);
-        let to_fixed = |w: Vec<f64>| w.into_iter().map(|w| fixed(w, precision)).collect();
+        let fits = |bits: u32| fixed(largest, bits) < 1 << 15;
+        let precision = (0..22).find(|&bits| !fits(bits + 1)).unwrap_or(22);
+        Self::rounded(taps, precision)
+    }
+
+    /// Keys' cubic filter (a = -0.5), twice as wide.
+    pub fn bicubic(input: usize, output: usize) -> Self {
+        let cubic = |distance: f64| match distance.abs() {
+            x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+            x if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+            _ => 0.0,
+        };
+        Self::rounded(taps(input, output, 2.0, cubic), 22)
+    }
+
+    fn rounded(taps: Vec<(usize, Vec<f64>)>, precision: u32) -> Self {
+        let to_fixed = |weights: Vec<f64>| weights.into_iter().map(|weight| fixed(weight, precision)).collect();
         Self {
             taps: taps.into_iter().map(|(start, w)| (start, to_fixed(w))).collect(),
             precision,
@@ -83,11 +112,32 @@ impl Weights {
     }
 }
 
-fn resize_rows(rgb: &[u8], input: usize, output: usize) -> Result<Vec<u8>> {
-    if input == output {
-        return copied(rgb);
-    }
-    let weights = Weights::new(input, output);
+/// First input pixel and weights, which sum up to 1, of each output pixel: those of a `filter` that reaches `reach`
+/// input pixels to each side, or as many output pixels where that is wider.
+fn taps(input: usize, output: usize, reach: f64, filter: impl Fn(f64) -> f64) -> Vec<(usize, Vec<f64>)> {
+    let scale = input as f64 / output as f64;
+    let width = scale.max(1.0);
+    let support = reach * width;
+    let tap = |i: usize| {
+        let center = scale * (i as f64 + 0.5);
+        let start = (center - support + 0.5).max(0.0) as usize;
+        let end = ((center + support + 0.5) as usize).min(input);
+        let weight = |j: usize| filter((j as f64 - center + 0.5) / width);
+        let weights: Vec<f64> = (start..end).map(weight).collect();
+        let total: f64 = weights.iter().sum();
+        (start, weights.iter().map(|weight| weight / total).collect())
+    };
+    (0..output).map(tap).collect()
+}
+
+/// Rounded, halves away from 0, to so many bits after the point.
+fn fixed(weight: f64, bits: u32) -> i32 {
+    (weight * f64::from(1 << bits) + 0.5_f64.copysign(weight)) as i32
+}
+
+/// `input` is the width.
+fn resize_rows(weights: &Weights, rgb: &[u8], input: usize) -> Result<Vec<u8>> {
+    let output = weights.taps.len();
     let mut resized = filled(rgb.len() / input * output, 0)?;
     resized
         .par_chunks_exact_mut(3 * output)
@@ -106,13 +156,9 @@ fn resize_rows(rgb: &[u8], input: usize, output: usize) -> Result<Vec<u8>> {
     Ok(resized)
 }
 
-fn resize_columns(rgb: &[u8], input: usize, output: usize, width: usize) -> Result<Vec<u8>> {
-    if input == output {
-        return copied(rgb);
-    }
-    let weights = Weights::new(input, output);
+fn resize_columns(weights: &Weights, rgb: &[u8], width: usize) -> Result<Vec<u8>> {
     let row = 3 * width;
-    let mut resized = filled(row * output, 0)?;
+    let mut resized = filled(row * weights.taps.len(), 0)?;
     resized.par_chunks_exact_mut(row).zip(&weights.taps).for_each_init(
         || vec![0; row],
         |sums, (to, (start, taps))| {
@@ -138,8 +184,10 @@ mod tests {
     fn one_colour_stays_that_colour() {
         for (width, height, size) in [(1, 1, 7), (7, 3, 4), (300, 200, 31), (5, 5, 5)] {
             let rgb = [9, 200, 255].repeat(width * height);
-            let resized = resize(&rgb, (height, width), (size, size)).unwrap();
-            assert_eq!(resized, [9, 200, 255].repeat(size * size));
+            for resize in [resize, resize_bicubic] {
+                let resized = resize(&rgb, (height, width), (size, size)).unwrap();
+                assert_eq!(resized, [9, 200, 255].repeat(size * size));
+            }
         }
     }
 

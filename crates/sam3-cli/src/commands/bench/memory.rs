@@ -97,6 +97,11 @@ pub fn available() -> Option<u64> {
     field("/proc/meminfo", "MemAvailable:")
 }
 
+/// What of main memory is resident now, with mapped pages of the package, in bytes.
+pub fn resident() -> Option<u64> {
+    field("/proc/self/status", "VmRSS:")
+}
+
 /// A line of one of the kernel's tables, in kB there.
 fn field(path: &str, name: &str) -> Option<u64> {
     let table = fs::read_to_string(path).ok()?;

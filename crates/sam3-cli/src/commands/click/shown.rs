@@ -43,16 +43,12 @@ pub fn clicks(
     side: usize,
     multimask: bool,
 ) -> anyhow::Result<Clicks> {
-    let add = |clicks: Clicks, &(xy, positive): &([f32; 2], bool)| match positive {
-        true => clicks.point(xy),
-        false => clicks.negative_point(xy),
-    };
-    let mut clicks = object.points.iter().fold(Clicks::new(), add);
-    if let Some(xyxy) = object.bounding_box {
-        clicks = clicks.bounding_box(xyxy);
-    }
+    let mut clicks = points_and_box(object);
     if let Some(file) = &object.mask {
-        clicks = clicks.mask(read_mask(file, index, extents, side)?);
+        clicks = clicks.mask(match read_mask(file, index, extents, side)? {
+            GivenMask::Picture(mask) => LowResMask::from_mask(&mask, side),
+            GivenMask::Logits(logits) => logits,
+        });
     }
     if multimask {
         clicks = clicks.multimask(true);
@@ -60,9 +56,31 @@ pub fn clicks(
     Ok(clicks)
 }
 
-fn read_mask(file: &Path, index: usize, extents: (u32, u32), side: usize) -> anyhow::Result<LowResMask> {
+/// The clicks of an object without its mask.
+pub fn points_and_box(object: &ObjectFlags) -> Clicks {
+    let add = |clicks: Clicks, &(xy, positive): &([f32; 2], bool)| match positive {
+        true => clicks.point(xy),
+        false => clicks.negative_point(xy),
+    };
+    let clicks = object.points.iter().fold(Clicks::new(), add);
+    match object.bounding_box {
+        Some(xyxy) => clicks.bounding_box(xyxy),
+        None => clicks,
+    }
+}
+
+/// What `--mask` names.
+pub enum GivenMask {
+    /// Of the picture's size.
+    Picture(Mask),
+    /// Of the model's resolution.
+    Logits(LowResMask),
+}
+
+/// The mask of the object `index`, of a picture of these extents, or logits of the model's `side`.
+pub fn read_mask(file: &Path, index: usize, extents: (u32, u32), side: usize) -> anyhow::Result<GivenMask> {
     if !is_safetensors(file) {
-        return Ok(LowResMask::from_mask(&read_picture(file, extents)?, side));
+        return Ok(GivenMask::Picture(read_picture(file, extents)?));
     }
     let SavedLogits {
         mut masks, image_size, ..
@@ -108,7 +126,7 @@ fn read_mask(file: &Path, index: usize, extents: (u32, u32), side: usize) -> any
             "take the model and --image-size of the step that wrote them, or give the mask as a PNG",
         ));
     }
-    Ok(mask)
+    Ok(GivenMask::Logits(mask))
 }
 
 fn read_picture(file: &Path, (width, height): (u32, u32)) -> anyhow::Result<Mask> {

@@ -273,10 +273,7 @@ impl Named<'_> {
         if is_one_file(output, file) {
             return refuse("it is the folder of --output", "choose another name for it");
         }
-        let is_taken = |path: &Path| taken.iter().any(|taken| is_one_file(taken, path));
-        if is_taken(file) || file.parent().is_some_and(is_taken) {
-            return refuse("a result of this run has that name", "choose another name for it");
-        }
+        check_apart(flag, file, taken)?;
         if guard.is_input(file) {
             return refuse("this run reads it and would replace it", "choose another name for it");
         }
@@ -288,6 +285,21 @@ impl Named<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a file or folder of `flag` that is one of `taken`, or lies in one of them. Nothing of `taken` need be there yet.
+///
+/// # Errors
+/// As described.
+pub fn check_apart(flag: &str, path: &Path, taken: &[PathBuf]) -> anyhow::Result<()> {
+    let is_taken = |path: &Path| taken.iter().any(|taken| is_one_file(taken, path));
+    if !(is_taken(path) || path.parent().is_some_and(is_taken)) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("{flag} {}: a result of this run has that name", path.display()),
+        "choose another name for it",
+    ))
 }
 
 /// Whether two paths lead to one place, which may be empty yet.

@@ -121,10 +121,11 @@ fn holds_raw_outputs(file: &mut impl Read) -> io::Result<bool> {
     let mut header = Vec::new();
     file.take(length.min(10_000)).read_to_end(&mut header)?;
     let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header)?;
-    let kinds = [
-        ["pred_masks", "pred_logits", "presence_logits"],
-        ["low_res_masks", "iou_scores", "object_score_logits"],
-        ["mask_input", "iou_scores", "object_score_logits"],
+    let kinds: [&[&str]; 4] = [
+        &["pred_masks", "pred_logits", "presence_logits"],
+        &["low_res_masks", "iou_scores", "object_score_logits"],
+        &["mask_input", "iou_scores", "object_score_logits"],
+        &["low_res_masks", "object_ids"],
     ];
     Ok(kinds
         .iter()

@@ -31,6 +31,8 @@ pub struct Decoded {
     pub iou_logits: Tensor,
     /// `[1]`: is the object there?
     pub object_score_logit: Tensor,
+    /// What each mask is made of: `[4, d_model]`.
+    pub mask_tokens: Tensor,
 }
 
 impl MaskDecoder {
@@ -93,6 +95,7 @@ impl MaskDecoder {
             masks: masks.reshape((MASKS, height, width))?,
             iou_logits: self.iou_prediction_head.forward(&token(1)?)?.flatten_all(),
             object_score_logit: self.pred_obj_score_head.forward(&token(0)?)?.flatten_all(),
+            mask_tokens: attended.tokens.rows(2, MASKS)?,
         })
     }
 }

@@ -80,6 +80,13 @@ impl PromptEncoder {
         Tensor::from_vec(tokens, (points.len() + 1, d_model), &self.device)
     }
 
+    /// What stands for points where there are none in a video, `[2, d_model]`: officially a point that is none, and the
+    /// token that ends every list.
+    pub fn embed_no_point(&self) -> Result<Tensor> {
+        let tokens = self.not_a_point_embed.repeat(2);
+        Tensor::from_vec(tokens, (2, self.not_a_point_embed.len()), &self.device)
+    }
+
     /// What is added to the image without a mask prompt: `[1, d_model]`.
     pub fn no_mask(&self) -> &Tensor {
         &self.no_mask_embed

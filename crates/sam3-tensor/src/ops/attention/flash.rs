@@ -1,5 +1,8 @@
 //! [FlashAttention](https://arxiv.org/abs/2205.14135) on a CPU: scores exist a tile at a time, in L2.
 //!
+//! Many keys of many values are packed a span at a time: all of a video's memory would be 46 MB a thread. What the
+//! queries have summed so far then waits for the next span.
+//!
 //! Scores are held transposed, `[keys, queries]`: softmax then runs down columns, a vector of queries at once, and the exponentials
 //! already lie as the next product wants its right-hand side.
 
@@ -12,14 +15,16 @@ use super::{
         Compute,
         compute::Unit,
         lines::Lines,
-        product::{Rows, Staged, left_strip, right_panel, steps_of_lanes},
+        product::{Staged, left_strip, right_panel, steps_of_lanes},
         simd::{COLUMNS, Dot, DotOp, Element, Isa, MAX_NR, Tile, ZEROS, math},
     },
-    rows::{HeadRows, Operand, Places, columns},
+    rows::{HeadRows, Operand, Places, Rotation, columns},
 };
 
 /// Keys whose scores are held at once; a multiple of every `MR` and of what every lane's group and `DEPTH_STEP` hold.
 const KEY_BLOCK: usize = 288;
+/// Values of keys that are packed at once, in whole blocks: 1.5 MB of f32.
+const SPAN: usize = if cfg!(test) { 300 * 32 } else { 6144 * 64 };
 /// Where a query's maximum begins: not −∞, so that a block with every key hidden has finite differences.
 const NOTHING_SEEN: f32 = -1e30;
 /// Channels of values that are packed at once; a multiple of every `MR` and of [`COLUMNS`].
@@ -50,19 +55,22 @@ pub struct Flash<'a> {
     pub k: Operand<'a>,
     pub v: Operand<'a>,
     pub heads: usize,
+    /// Values of a query and of a key.
     pub head_dim: usize,
+    /// Those of what is found there.
+    pub value_dim: usize,
     pub batch: usize,
     pub query_places: Places,
     pub key_places: Places,
-    /// [`Rope::turns`](super::super::Rope::turns) of queries and keys.
-    pub rotation: Option<(&'a [f32], &'a [f32])>,
+    /// Of queries and keys.
+    pub rotation: Option<Rotation<'a>>,
     pub bias: Option<Bias<'a>>,
     /// The row of a token that is padding.
     pub padding: &'a [f32],
 }
 
 impl Flash<'_> {
-    /// `out` is `[rows of queries, heads × head_dim]`; the row of every query is written.
+    /// `out` is `[rows of queries, heads × value_dim]`; the row of every query is written.
     pub fn run(self, compute: Compute, out: &mut [MaybeUninit<f32>]) {
         let (units, queries) = (self.batch * self.heads, self.query_places.tokens());
         // Few heads: share out the queries as well; each part then packs the keys again.
@@ -104,9 +112,9 @@ struct Task<'a> {
 
 #[derive(Default)]
 struct Scratch {
-    /// `[strips]`, each of the lanes of `head_dim` by `MR`.
+    /// Of a span: `[strips]`, each of the lanes of `head_dim` by `MR`.
     keys: Lines<u32>,
-    /// `[key blocks][strips of head_dim]`, each of the lanes of the block by `MR`.
+    /// Of a span: `[key blocks][strips of value_dim]`, each of the lanes of the block by `MR`.
     values: Lines<u32>,
     /// `[head_dim lanes][NR]`.
     queries: Lines<u32>,
@@ -114,7 +122,7 @@ struct Scratch {
     scores: Lines<f32>,
     /// `[KEY_BLOCK lanes][NR]`.
     weights: Lines<u32>,
-    /// `[head_dim][NR]`.
+    /// `[tiles of queries that wait][value_dim][NR]`.
     sums: Lines<f32>,
 }
 
@@ -123,9 +131,19 @@ thread_local! {
 }
 
 /// The running softmax of each query in a tile.
+#[derive(Clone, Copy)]
 struct Softmax {
     max: [f32; MAX_NR],
     sum: [f32; MAX_NR],
+}
+
+impl Default for Softmax {
+    fn default() -> Self {
+        Self {
+            max: [NOTHING_SEEN; MAX_NR],
+            sum: [0.0; MAX_NR],
+        }
+    }
 }
 
 impl DotOp<f32> for Task<'_> {
@@ -138,7 +156,13 @@ impl DotOp<f32> for Task<'_> {
         {
             let group = D::Element::GROUP;
             let (dim, keys) = (self.flash.head_dim, self.flash.key_places.tokens());
-            let (dim_lanes, dim_strips) = (D::depth(dim), dim.div_ceil(D::MR));
+            let (dim_lanes, value_strips) = (D::depth(dim), self.flash.value_dim.div_ceil(D::MR));
+            let span = (SPAN / dim / KEY_BLOCK).max(1) * KEY_BLOCK;
+            let waiting = if span < keys {
+                self.queries.len().div_ceil(D::NR)
+            } else {
+                1
+            };
             let Scratch {
                 keys: packed_keys,
                 values,
@@ -147,73 +171,83 @@ impl DotOp<f32> for Task<'_> {
                 weights,
                 sums,
             } = &mut scratch;
-            packed_keys.room(keys.div_ceil(D::MR) * dim_lanes * D::MR);
-            values.room(D::depth(keys) * dim_strips * D::MR);
+            packed_keys.room(span.min(keys).div_ceil(D::MR) * dim_lanes * D::MR);
+            values.room(D::depth(span.min(keys)) * value_strips * D::MR);
             queries.room(dim_lanes * D::NR);
-            scores.room(KEY_BLOCK.max(dim) * D::NR);
+            scores.room(KEY_BLOCK.max(self.flash.value_dim) * D::NR);
             weights.room(KEY_BLOCK * D::NR);
-            sums.room(dim_strips * D::MR * D::NR);
+            sums.room(waiting * value_strips * D::MR * D::NR);
+            let mut softmaxes = vec![Softmax::default(); waiting];
             let mut staged = Staged::default();
-            self.pack_keys::<D>(&mut staged, packed_keys);
-            self.pack_values::<D>(values);
             let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
             let mut tile = Tile::default();
-            for first in self.queries.clone().step_by(D::NR) {
-                let rows = first..self.queries.end.min(first + D::NR);
-                let source = self.rows(self.flash.q, self.flash.query_places, scale);
-                right_panel::<D, _>(&source, rows.clone(), &mut staged, &mut queries[..dim_lanes * D::NR]);
-                let sums = &mut sums[..dim_strips * D::MR * D::NR];
-                sums.fill(0.0);
-                let mut softmax = Softmax {
-                    max: [NOTHING_SEEN; MAX_NR],
-                    sum: [0.0; MAX_NR],
-                };
-                for start in (0..keys).step_by(KEY_BLOCK) {
-                    let block = start..keys.min(start + KEY_BLOCK);
-                    let old = softmax.max;
-                    for (scores, first) in scores.chunks_exact_mut(D::MR * D::NR).zip(block.clone().step_by(D::MR)) {
-                        let keys = &packed_keys[first / D::MR * dim_lanes * D::MR..][..dim_lanes * D::MR];
-                        // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
-                        unsafe {
-                            D::tile(
-                                ZEROS.as_ptr(),
-                                keys.as_ptr(),
-                                queries.as_ptr(),
-                                dim_lanes,
-                                scores.as_mut_ptr().cast(),
-                            )
-                        };
-                        let keys = first..block.end.min(first + D::MR);
-                        self.add_bias(scores, D::NR, &rows, &keys);
-                        softmax.raise::<D>(&scores[..keys.len() * D::NR]);
+            // Once at least: without keys, too, every row is written.
+            for span_start in (0..keys.max(1)).step_by(span) {
+                let span = span_start..keys.min(span_start + span);
+                self.pack_keys::<D>(&span, &mut staged, packed_keys);
+                self.pack_values::<D>(&span, values);
+                for (place, first) in self.queries.clone().step_by(D::NR).enumerate() {
+                    let rows = first..self.queries.end.min(first + D::NR);
+                    let source = self.query_rows(scale);
+                    right_panel::<D, _>(&source, rows.clone(), &mut staged, &mut queries[..dim_lanes * D::NR]);
+                    let place = place % waiting;
+                    let sums = &mut sums[place * value_strips * D::MR * D::NR..][..value_strips * D::MR * D::NR];
+                    let softmax = &mut softmaxes[place];
+                    if span.start == 0 {
+                        sums.fill(0.0);
+                        *softmax = Softmax::default();
                     }
-                    let lanes = D::depth(block.len());
-                    scores[block.len() * D::NR..lanes * group * D::NR].fill(f32::NEG_INFINITY);
-                    let shrink = softmax.shrink::<D>(&old);
-                    softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
-                    let values = &values[start / group * dim_strips * D::MR..];
-                    for (values, sums) in values
-                        .chunks_exact(lanes * D::MR)
-                        .zip(sums.chunks_exact_mut(D::MR * D::NR))
-                    {
-                        // SAFETY: as above.
-                        unsafe {
-                            D::tile(
-                                ZEROS.as_ptr(),
-                                values.as_ptr(),
-                                weights.as_ptr(),
-                                lanes,
-                                tile.0.as_mut_ptr(),
-                            )
-                        };
-                        for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.0.chunks_exact(D::NR)) {
-                            for ((sum, tile), shrink) in sums.iter_mut().zip(tile).zip(&shrink) {
-                                *sum = <D::Isa as Isa>::fma(*sum, *shrink, f32::from_bits(*tile));
+                    for start in span.clone().step_by(KEY_BLOCK) {
+                        let block = start..span.end.min(start + KEY_BLOCK);
+                        let old = softmax.max;
+                        for (scores, first) in scores.chunks_exact_mut(D::MR * D::NR).zip(block.clone().step_by(D::MR))
+                        {
+                            let strip = (first - span.start) / D::MR;
+                            let keys = &packed_keys[strip * dim_lanes * D::MR..][..dim_lanes * D::MR];
+                            // SAFETY: the slices are as long as the tile's extents; `dispatch` chose D for this CPU.
+                            unsafe {
+                                D::tile(
+                                    ZEROS.as_ptr(),
+                                    keys.as_ptr(),
+                                    queries.as_ptr(),
+                                    dim_lanes,
+                                    scores.as_mut_ptr().cast(),
+                                )
+                            };
+                            let keys = first..block.end.min(first + D::MR);
+                            self.add_bias(scores, D::NR, &rows, &keys);
+                            softmax.raise::<D>(&scores[..keys.len() * D::NR]);
+                        }
+                        let lanes = D::depth(block.len());
+                        scores[block.len() * D::NR..lanes * group * D::NR].fill(f32::NEG_INFINITY);
+                        let shrink = softmax.shrink::<D>(&old);
+                        softmax.weigh::<D>(&scores[..lanes * group * D::NR], weights);
+                        let values = &values[(start - span.start) / group * value_strips * D::MR..];
+                        for (values, sums) in values
+                            .chunks_exact(lanes * D::MR)
+                            .zip(sums.chunks_exact_mut(D::MR * D::NR))
+                        {
+                            // SAFETY: as above.
+                            unsafe {
+                                D::tile(
+                                    ZEROS.as_ptr(),
+                                    values.as_ptr(),
+                                    weights.as_ptr(),
+                                    lanes,
+                                    tile.0.as_mut_ptr(),
+                                )
+                            };
+                            for (sums, tile) in sums.chunks_exact_mut(D::NR).zip(tile.0.chunks_exact(D::NR)) {
+                                for ((sum, tile), shrink) in sums.iter_mut().zip(tile).zip(&shrink) {
+                                    *sum = <D::Isa as Isa>::fma(*sum, *shrink, f32::from_bits(*tile));
+                                }
                             }
                         }
                     }
+                    if span.end == keys {
+                        self.write::<D>(sums, scores, &softmax.totals(), &rows);
+                    }
                 }
-                self.write::<D>(sums, scores, &softmax.totals(), &rows);
             }
         }
         SCRATCH.set(scratch);
@@ -290,39 +324,53 @@ impl Softmax {
 }
 
 impl<'a> Task<'a> {
+    /// All queries are places of a map, where there is one.
+    fn query_rows(&self, scale: f32) -> HeadRows<'a> {
+        let rows = self.rows(self.flash.q, self.flash.query_places, scale);
+        let rotation = rows.rotation.map(|rotation| Rotation {
+            keys: usize::MAX,
+            ..rotation
+        });
+        HeadRows { rotation, ..rows }
+    }
+
     fn rows(&self, operand: Operand<'a>, places: Places, scale: f32) -> HeadRows<'a> {
+        let head_dim = self.flash.head_dim;
         HeadRows {
             operand,
             places,
             padding: self.flash.padding,
             rotation: self.flash.rotation,
             batch: self.batch,
-            column: operand.offset + self.head * self.flash.head_dim,
-            head_dim: self.flash.head_dim,
+            column: operand.offset + self.head * head_dim,
+            head_dim,
             scale,
         }
     }
 
     #[inline(always)]
-    fn pack_keys<D: Dot<Value = f32>>(&self, staged: &mut Staged, out: &mut [u32]) {
+    fn pack_keys<D: Dot<Value = f32>>(&self, span: &Range<usize>, staged: &mut Staged, out: &mut [u32]) {
         let source = self.rows(self.flash.k, self.flash.key_places, 1.0);
-        let keys = source.count();
         let len = D::depth(self.flash.head_dim) * D::MR;
-        for (i, out) in out.chunks_exact_mut(len).take(keys.div_ceil(D::MR)).enumerate() {
-            left_strip::<D, _>(&source, i * D::MR..keys.min((i + 1) * D::MR), 0, staged, out);
+        for (first, out) in span.clone().step_by(D::MR).zip(out.chunks_exact_mut(len)) {
+            left_strip::<D, _>(&source, first..span.end.min(first + D::MR), 0, staged, out);
         }
     }
 
     /// Values are the left-hand side transposed: rows are channels, the depth is the keys.
     #[inline(always)]
-    fn pack_values<D: Dot<Value = f32>>(&self, out: &mut [u32]) {
-        let source = self.rows(self.flash.v, self.flash.key_places, 1.0);
-        let (keys, dim) = (source.count(), self.flash.head_dim);
+    fn pack_values<D: Dot<Value = f32>>(&self, span: &Range<usize>, out: &mut [u32]) {
+        let dim = self.flash.value_dim;
+        let source = HeadRows {
+            column: self.flash.v.offset + self.head * dim,
+            head_dim: dim,
+            ..self.rows(self.flash.v, self.flash.key_places, 1.0)
+        };
         let (group, strips) = (D::Element::GROUP, dim.div_ceil(D::MR));
-        for start in (0..keys).step_by(KEY_BLOCK) {
-            let block = KEY_BLOCK.min(keys - start);
+        for start in span.clone().step_by(KEY_BLOCK) {
+            let block = KEY_BLOCK.min(span.end - start);
             let lanes = D::depth(block);
-            let out = &mut out[start / group * strips * D::MR..][..lanes * strips * D::MR];
+            let out = &mut out[(start - span.start) / group * strips * D::MR..][..lanes * strips * D::MR];
             for lane in 0..block.div_ceil(group) {
                 let key = start + lane * group;
                 let first = source.row(key);
@@ -390,7 +438,7 @@ impl<'a> Task<'a> {
     /// `turned` is room for `sums` transposed.
     #[inline(always)]
     fn write<D: Dot>(&self, sums: &[f32], turned: &mut [f32], totals: &[f32; MAX_NR], queries: &Range<usize>) {
-        let (dim, width) = (self.flash.head_dim, self.flash.heads * self.flash.head_dim);
+        let (dim, width) = (self.flash.value_dim, self.flash.heads * self.flash.value_dim);
         assert!(sums.len() >= dim * D::NR && turned.len() >= dim * D::NR);
         // SAFETY: both extents by the assertion; `dispatch` chose D for this CPU.
         unsafe { D::transpose(sums.as_ptr().cast(), D::NR, dim, D::NR, turned.as_mut_ptr().cast()) };

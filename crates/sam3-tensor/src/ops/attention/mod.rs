@@ -5,6 +5,7 @@ mod flash;
 mod multihead;
 #[cfg(test)]
 mod plain;
+mod rotary;
 mod rows;
 mod windows;
 
@@ -15,10 +16,11 @@ use crate::{Result, Tensor};
 use self::{
     few::Few,
     flash::Flash,
-    rows::{Operand, Places},
+    rows::{Operand, Places, Rotation},
 };
 pub use self::{
     multihead::{Attention, Keys, Queries},
+    rotary::{RotaryAttention, RotaryTable},
     windows::WindowAttention,
 };
 use super::{Compute, Linear, Rope, cuda, device, host};
@@ -134,6 +136,7 @@ pub fn attention(
         v: operand(v_values),
         heads,
         head_dim: width / heads,
+        value_dim: width / heads,
         batch,
         query_places: Places::Sequence(queries),
         key_places: Places::Sequence(keys),
@@ -227,10 +230,14 @@ impl MapAttention {
             v: operand(2),
             heads: self.heads,
             head_dim: channels / self.heads,
+            value_dim: channels / self.heads,
             batch,
             query_places: places,
             key_places: places,
-            rotation: Some((&cos, &sin)),
+            rotation: Some(Rotation {
+                turns: (&cos, &sin),
+                keys: places.tokens(),
+            }),
             bias: None,
             padding: &padding,
         };

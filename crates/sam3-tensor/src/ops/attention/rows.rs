@@ -64,12 +64,21 @@ pub fn columns(row: &[f32], from: usize) -> [f32; COLUMNS] {
     columns
 }
 
+/// How tokens are turned.
+#[derive(Clone, Copy)]
+pub struct Rotation<'a> {
+    /// [`Rope::turns`](super::super::Rope::turns): those of a map's places, one map after the other.
+    pub turns: (&'a [f32], &'a [f32]),
+    /// Keys that are places of a map: the leading ones. Those behind are not turned.
+    pub keys: usize,
+}
+
 /// One head of one operand, as rows to pack.
 pub struct HeadRows<'a> {
     pub operand: Operand<'a>,
     pub places: Places,
     pub padding: &'a [f32],
-    pub rotation: Option<(&'a [f32], &'a [f32])>,
+    pub rotation: Option<Rotation<'a>>,
     pub batch: usize,
     pub column: usize,
     pub head_dim: usize,
@@ -101,11 +110,13 @@ impl Rows for HeadRows<'_> {
     #[inline(always)]
     fn read(&self, token: usize, start: usize, out: &mut [f32]) {
         let row = &self.row(token)[start..][..out.len()];
-        let Some((cos, sin)) = self.rotation else {
+        let Some(rotation) = self.rotation.filter(|rotation| token < rotation.keys) else {
             out.iter_mut().zip(row).for_each(|(out, x)| *out = x * self.scale);
             return;
         };
-        let turns = token * self.head_dim + start..token * self.head_dim + start + out.len();
+        let (cos, sin) = rotation.turns;
+        let first = token * self.head_dim % cos.len() + start;
+        let turns = first..first + out.len();
         let (cos, sin) = (&cos[turns.clone()], &sin[turns]);
         let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
         let done = whole.len() * COLUMNS;

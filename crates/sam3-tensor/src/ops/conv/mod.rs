@@ -1,11 +1,15 @@
-//! The two convolutions of the neck and the pixel decoder, as matrix products over `[height, width, channels]`.
+//! Convolutions over `[height, width, channels]`: those of the neck and the pixel decoder as matrix products, and those
+//! of the memory encoder.
 
+mod depthwise;
 mod device;
-#[cfg(test)]
 mod patches;
 #[cfg(test)]
 mod plain;
+mod stride2;
 mod winograd;
+
+pub use self::{depthwise::DepthwiseConv7x7, stride2::Conv3x3Stride2};
 
 use crate::{Result, Tensor};
 

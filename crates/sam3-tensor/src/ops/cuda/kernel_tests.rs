@@ -108,6 +108,8 @@ on_every_machine! {
     maps_rearranged_equal_their_twins
     pictures_equal_their_twins
     masks_equal_their_twins
+    softmax_equals_its_twin
+    depthwise_equals_its_twin
     what_is_no_number_stays_none
     tensors_rearranged_equal_their_twins
     sums_and_products_equal_their_twins
@@ -424,5 +426,47 @@ fn masks_equal_their_twins(machine: Machine) {
                 "{what}"
             );
         }
+    }
+}
+
+fn softmax_equals_its_twin(machine: Machine) {
+    for (rows, columns) in [(1, 1), (3, 31), (2, 256), (5, 1000)] {
+        let x = [(tensor(&[rows, columns], 1) * 30.0).unwrap()];
+        for (dtype, tolerance) in TYPES {
+            let run = |x: &[Tensor]| super::softmax(&x[0], dtype)?.to_dtype(DType::F32);
+            let expected = super::softmax(&x[0], DType::F32).unwrap();
+            assert_close(
+                &machine.run(&x, run),
+                &expected,
+                tolerance,
+                &format!("{rows}×{columns} {dtype:?}"),
+            );
+        }
+    }
+    // A row with what is no number, and one that sees nothing.
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut values = vec![1.0; 300];
+        values[270] = bad;
+        let x = [Tensor::from_vec(values, (1, 300), &Device::Cpu).unwrap()];
+        let found = machine.run(&x, |x| super::softmax(&x[0], DType::F32)?.narrow(1, 270, 1));
+        assert_no_number(&found, "softmax");
+    }
+    let x = [Tensor::from_vec(vec![f32::NEG_INFINITY; 300], (1, 300), &Device::Cpu).unwrap()];
+    assert_no_number(
+        &machine.run(&x, |x| super::softmax(&x[0], DType::F32)),
+        "softmax of nothing",
+    );
+}
+
+fn depthwise_equals_its_twin(machine: Machine) {
+    for (height, width, channels) in [(1, 1, 1), (3, 9, 5), (8, 7, 33)] {
+        let inputs = [
+            tensor(&[height, width, channels], 1),
+            tensor(&[49, channels], 2),
+            tensor(&[channels], 3),
+        ];
+        let run = |x: &[Tensor]| super::depthwise_7x7(&x[0], &x[1], &x[2]);
+        let what = format!("{height}×{width}×{channels}");
+        assert_close(&machine.run(&inputs, run), &run(&inputs).unwrap(), 1e-5, &what);
     }
 }

@@ -5,6 +5,7 @@
 
 mod attention;
 mod box_bias;
+mod depthwise;
 mod dequantize;
 mod finish;
 #[cfg(feature = "cuda")]
@@ -19,6 +20,7 @@ mod norm;
 mod patches;
 mod pixels;
 mod product;
+mod softmax;
 mod upsample;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod twin_tests;
 
 pub use attention::attention;
 pub use box_bias::{MOST_HEADS, MOST_HIDDEN, Network, box_bias};
+pub use depthwise::depthwise_7x7;
 pub use dequantize::dequantize;
 pub use finish::{finish, shift_rows};
 pub use map_attention::{map_attention, map_attention_biased};
@@ -39,4 +42,5 @@ pub use patches::{patches3x3_rows, shuffle2x2};
 pub use pixels::resize_normalize;
 pub use pixels::{resize_normalize_from, upsample_masks};
 pub use product::{product, product_add};
+pub use softmax::softmax;
 pub use upsample::upsample_add_rows;

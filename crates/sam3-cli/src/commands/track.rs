@@ -1,0 +1,241 @@
+//! `sam3 track`: follows what a text means, or what is clicked, through a video.
+
+mod report;
+mod results;
+mod schedule;
+mod source;
+mod walk;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use clap::ValueEnum;
+use sam3_model::{MemoryDtype, Prompt, Retention, VideoOptions, report::Loaded, tracking::Emission};
+use sam3_package::StateDict;
+
+use self::{
+    results::{Results, Targets},
+    schedule::{Directions, Frames},
+    source::Source,
+    walk::Walker,
+};
+use super::{
+    objects::VideoObjectsFlags,
+    prompts,
+    segment::{Guard, announce, milliseconds},
+};
+use crate::{
+    args::{ModelFlags, TextFlags},
+    failure::Failure,
+    output::Output,
+    signals,
+};
+
+/// Each frame is encoded once, whatever the number of objects, and memory does not grow with the frames. Texts find
+/// their objects by themselves, in any frame; clicks show one object each.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The video: a folder of pictures, a Y4M file, or - for Y4M on stdin, as ffmpeg writes it
+    #[arg(long, short, value_name = "FOLDER|FILE.y4m|-")]
+    source: PathBuf,
+    /// A checkpoint or a package of it, with the tracker
+    #[arg(long, value_name = "FILE")]
+    checkpoint_path: PathBuf,
+    /// Which set of weights to take where the checkpoint has several, such as ema
+    #[arg(long, value_name = "NAME")]
+    weights: Option<String>,
+    /// What to follow: noun phrases between commas, such as "boat, red car"; \, is a comma
+    #[arg(long, short, value_name = "TEXTS", num_args = 1..)]
+    prompt: Vec<String>,
+    /// The frame to look for texts on first [default: the first, and of --direction backward the last]
+    #[arg(long, value_name = "FRAME", requires = "prompt")]
+    prompt_frame: Option<usize>,
+    #[command(flatten)]
+    objects: VideoObjectsFlags,
+    /// Which way to go from the prompts
+    #[arg(long, value_enum, value_name = "WAY", default_value_t = Directions::Forward)]
+    direction: Directions,
+    /// Look at every Nth frame only
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    every: usize,
+    /// The first frame to look at, from 0
+    #[arg(long, value_name = "FRAME", default_value_t = 0)]
+    start: usize,
+    /// The frame to end before
+    #[arg(long, value_name = "FRAME")]
+    stop: Option<usize>,
+    /// Follow through at most so many frames, in each direction
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_frames: Option<usize>,
+    /// Tell each frame at once, with objects that may turn out to be none, in place of 14 frames later without them
+    #[arg(long)]
+    at_once: bool,
+    /// Precision of what is remembered of frames: bf16 as the official code, f32 takes twice the memory
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = MemoryFlag::Bf16)]
+    memory_dtype: MemoryFlag,
+    #[command(flatten)]
+    model: ModelFlags,
+    #[command(flatten)]
+    texts: TextFlags,
+    /// Folder for track.jsonl, made if it is not there
+    #[arg(long, short, value_name = "DIR", default_value = "sam3-output")]
+    output: PathBuf,
+    /// Also write each frame with its objects drawn on it as DIR/00000.png, an object in one colour throughout
+    #[arg(long, value_name = "DIR")]
+    overlay: Option<PathBuf>,
+    /// Also write each frame's mask logits as DIR/00000.safetensors
+    #[arg(long, value_name = "DIR")]
+    dump_tensors: Option<PathBuf>,
+    /// Replace files that sam3 did not write
+    #[arg(long)]
+    force: bool,
+}
+
+/// What `--memory-dtype` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MemoryFlag {
+    #[value(help = None)]
+    F32,
+    #[value(help = None)]
+    Bf16,
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&count| count > 0);
+    count.ok_or_else(|| format!("expected a number from 1 on, found {text:?}"))
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let texts = args.texts()?;
+    let device = args.model.device.open(output)?;
+    args.texts.check(&device)?;
+    let source = Source::open(&args.source, &args.output)?;
+    let frames = Frames {
+        start: args.start,
+        every: args.every,
+        stop: args.stop,
+        count: source.count(),
+    };
+    if frames.len() == Some(0) {
+        return Err(nothing_to_see(source.name(), &frames));
+    }
+    let shown = frames.shown(&args.objects)?;
+    let prompted = match args.prompt_frame {
+        Some(number) => {
+            let place = frames.place("--prompt-frame", number)?;
+            Some((place, place))
+        }
+        None => shown.keys().next().copied().zip(shown.keys().last().copied()),
+    };
+    if args.direction != Directions::Forward && source.count().is_none() {
+        return Err(schedule::no_way_back());
+    }
+    let walks = frames.walks(args.direction, prompted)?;
+
+    let dict = Arc::new(StateDict::open_weights(&args.checkpoint_path, args.weights.as_deref())?);
+    let masks = args
+        .objects
+        .0
+        .iter()
+        .flatten()
+        .filter_map(|(_, shown)| shown.mask.as_deref());
+    let guard = Guard::of_run(args.force, dict.checkpoint(), source.files().into_iter().chain(masks));
+    let targets = args.targets();
+    targets.check(&guard)?;
+
+    let options = args.texts.of(args.model.options(&dict, &device), &device);
+    let start = Instant::now();
+    let loaded = Loaded::load(dict, &options)?;
+    let model = &loaded.segmenter;
+    if !texts.is_empty() {
+        model.check_texts()?;
+    }
+    let mut session = model.video(args.video(&frames, &walks))?;
+    announce(&loaded, output);
+    output.detail(format!("loaded in {:.0} ms", milliseconds(start)));
+    prompts::warn_of_long(texts.iter().map(String::as_str), model, output);
+    for text in &texts {
+        let _stoppable = signals::Stoppable::new();
+        model.encode_text_watched(&Prompt::text(text), &mut |_| signals::go_on())?;
+        session.text(text)?;
+    }
+    let walker = Walker {
+        model,
+        session,
+        source,
+        frames,
+        most: args.max_frames,
+        shown,
+        results: Results::new(&targets, &guard, output, &texts),
+        ids: vec![None; args.objects.0.len()],
+        size: None,
+        failed: None,
+        spinner: output.spinner("following"),
+        output,
+    };
+    walker.run(&walks)
+}
+
+/// No frame is chosen.
+fn nothing_to_see(name: &str, frames: &Frames) -> anyhow::Error {
+    match frames.count {
+        Some(0) | None => Failure::input(
+            format!("{name}: expected frames, found none"),
+            "copy it again, or look at what wrote it",
+        ),
+        Some(count) => Failure::usage(
+            format!("--start and --stop leave no frame of {name}, which has {count}"),
+            format!("its frames are 0 to {}", count - 1),
+        ),
+    }
+}
+
+impl Args {
+    /// The texts of `--prompt`; none where objects are clicked.
+    fn texts(&self) -> anyhow::Result<Vec<String>> {
+        match (self.prompt.is_empty(), self.objects.0.is_empty()) {
+            (true, true) => Err(Failure::usage(
+                "nothing to follow",
+                "give --prompt \"boat\", or click an object: --point x,y, --box x1,y1,x2,y2 or --mask FILE",
+            )),
+            (false, false) => Err(Failure::usage(
+                "--prompt finds objects by itself: --point, --box and --mask are of one object",
+                "leave one of the two away",
+            )),
+            _ => {
+                let texts = self.prompt.iter().map(|flag| match prompts::split(flag) {
+                    texts if texts.is_empty() => Err(prompts::empty("--prompt")),
+                    texts => Ok(texts),
+                });
+                Ok(texts.collect::<anyhow::Result<Vec<_>>>()?.concat())
+            }
+        }
+    }
+
+    fn targets(&self) -> Targets {
+        Targets {
+            output: self.output.clone(),
+            overlay: self.overlay.clone(),
+            dump: self.dump_tensors.clone(),
+        }
+    }
+
+    fn video(&self, frames: &Frames, walks: &[schedule::Walk]) -> VideoOptions {
+        let options = VideoOptions::new().memory(match self.memory_dtype {
+            MemoryFlag::F32 => MemoryDtype::F32,
+            MemoryFlag::Bf16 => MemoryDtype::Bf16,
+        });
+        let options = options.emission(match self.at_once {
+            true => Emission::AtOnce,
+            false => Emission::Final,
+        });
+        let options = options.retention(match walks {
+            [_, back] => Retention::ThenBackwardFrom(back.from),
+            _ => Retention::ThisWalk,
+        });
+        match frames.len() {
+            Some(len) => options.frames(len),
+            None => options,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a run writes, frame by frame: `track.jsonl`, overlays, raw outputs. Whatever ends the run, what is there is
+//! whole.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use sam3_model::{
+    LowResMask,
+    image::Image,
+    masks::{OverlayInstance, overlay},
+    tracking::{FrameObject, FrameResult, ObjectId},
+};
+use sam3_package::{Error, Staged, remove_old};
+
+use super::report::{Objects, Timing};
+use crate::{
+    commands::segment::{Folders, Guard, places, stamp},
+    failure::Failure,
+    output::Output,
+    signals,
+};
+
+/// The lines' file.
+const LINES: &str = "track.jsonl";
+
+/// Where the results of a run go.
+#[derive(Debug)]
+pub struct Targets {
+    pub output: PathBuf,
+    pub overlay: Option<PathBuf>,
+    pub dump: Option<PathBuf>,
+}
+
+impl Targets {
+    fn lines(&self) -> PathBuf {
+        self.output.join(LINES)
+    }
+
+    /// The folders of a file a frame, with their flags and what the files' names end in.
+    fn folders(&self) -> impl Iterator<Item = (&'static str, &Path, &'static str)> {
+        let overlay = self.overlay.iter().map(|folder| ("--overlay", folder.as_path(), "png"));
+        let dump = self
+            .dump
+            .iter()
+            .map(|folder| ("--dump-tensors", folder.as_path(), "safetensors"));
+        overlay.chain(dump)
+    }
+
+    /// Looks at every place before the work.
+    ///
+    /// # Errors
+    /// When one cannot be written, or holds what `sam3` did not write, or a file that the run reads.
+    pub fn check(&self, guard: &Guard) -> anyhow::Result<()> {
+        let mut tried = Folders::default();
+        tried.try_out(&self.output)?;
+        let lines = self.lines();
+        if lines.is_dir() {
+            let source = std::io::ErrorKind::IsADirectory.into();
+            return Err(Error::Output { path: lines, source }.into());
+        }
+        let mut targets = vec![lines];
+        for (flag, folder, ending) in self.folders() {
+            if folder.exists() && !folder.is_dir() {
+                return Err(Failure::usage(
+                    format!("{flag} {}: expected a folder, found a file", folder.display()),
+                    "name a folder, which is made if it is not there",
+                ));
+            }
+            places::check_apart(flag, folder, &targets)?;
+            tried.try_out(folder)?;
+            targets.extend(of_frames(folder, ending));
+        }
+        guard.check(targets.iter().map(PathBuf::as_path))
+    }
+
+    /// Removes what an earlier run left, which this one may have no successor for.
+    fn remove_earlier(&self, guard: &Guard) -> Result<(), Error> {
+        let files = self.folders().flat_map(|(_, folder, ending)| of_frames(folder, ending));
+        for file in files.filter(|file| guard.may_replace(file)) {
+            remove_old(&file)?;
+        }
+        Ok(())
+    }
+}
+
+/// The files of a folder that are called like a frame.
+fn of_frames(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_frame = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending))
+            && stem.len() >= 5
+            && stem.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    entries.map(|entry| entry.path()).filter(is_frame).collect()
+}
+
+/// The name of a frame's file.
+fn frame_name(number: usize, ending: &str) -> String {
+    format!("{number:05}.{ending}")
+}
+
+/// Writes the results as they come.
+pub struct Results<'a> {
+    pub targets: &'a Targets,
+    pub guard: &'a Guard,
+    pub output: &'a Output,
+    /// By their places.
+    pub texts: &'a [String],
+    /// What clicked objects are called, by id.
+    pub clicked: Vec<(ObjectId, String)>,
+    pub objects: Objects,
+    /// Frames that have not come out yet.
+    pending: VecDeque<Pending>,
+    /// Once there is a line.
+    lines: Option<File>,
+}
+
+struct Pending {
+    place: usize,
+    timing: Timing,
+    /// For the overlay.
+    image: Option<Image>,
+}
+
+impl<'a> Results<'a> {
+    pub fn new(targets: &'a Targets, guard: &'a Guard, output: &'a Output, texts: &'a [String]) -> Self {
+        Self {
+            targets,
+            guard,
+            output,
+            texts,
+            clicked: Vec::new(),
+            objects: Objects::default(),
+            pending: VecDeque::new(),
+            lines: None,
+        }
+    }
+
+    /// Takes a frame that was pushed, with its raw outputs; its result comes later.
+    pub fn pushed(
+        &mut self,
+        place: usize,
+        timing: Timing,
+        image: Image,
+        low_res: impl FnOnce() -> sam3_model::Result<Vec<(ObjectId, LowResMask)>>,
+        side: usize,
+    ) -> anyhow::Result<()> {
+        if let Some(folder) = &self.targets.dump {
+            self.begin()?;
+            let masks = low_res()?;
+            self.write(folder, &frame_name(timing.number, "safetensors"), |path| {
+                Ok(LowResMask::save_all(&masks, side, path)?)
+            })?;
+        }
+        self.pending.push_back(Pending {
+            place,
+            timing,
+            image: self.targets.overlay.is_some().then_some(image),
+        });
+        Ok(())
+    }
+
+    /// Writes frames that came out.
+    pub fn came_out(&mut self, results: Vec<FrameResult>) -> anyhow::Result<()> {
+        for result in results {
+            let pending = self.pending.pop_front();
+            let Pending { place, timing, image } = pending.expect("frames come out as they went in");
+            assert_eq!(place, result.frame, "in their order");
+            let (texts, clicked) = (self.texts, &self.clicked);
+            let label = |object: &FrameObject| match object.text {
+                Some(text) => texts[text].clone(),
+                None => clicked
+                    .iter()
+                    .find(|(id, _)| *id == object.id)
+                    .map_or(String::new(), |(_, label)| label.clone()),
+            };
+            self.objects.count(&result, timing, label);
+            let line = self.objects.line(&result, timing)?;
+            self.begin()?;
+            let _uninterrupted = signals::uninterrupted();
+            if let (Some(folder), Some(image)) = (&self.targets.overlay, image) {
+                let png = stamp::png(self.draw(&image, &result).to_png());
+                self.write(folder, &frame_name(timing.number, "png"), |path| {
+                    Ok(fs::write(path, &png)?)
+                })?;
+            }
+            // Last, and at once: where the line is, the rest is.
+            self.append(&line)?;
+            self.output.json_line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// The files that were written, but for those of frames.
+    pub fn written(&self) -> Vec<String> {
+        let lines = self.lines.iter().map(|_| self.targets.lines().display().to_string());
+        let folders = self
+            .targets
+            .folders()
+            .map(|(_, folder, _)| format!("{}/", folder.display()));
+        lines.chain(folders.filter(|_| self.lines.is_some())).collect()
+    }
+
+    fn draw(&self, image: &Image, result: &FrameResult) -> Image {
+        let instance = |object: &'_ FrameObject| (object.id, self.objects.label(object.id).unwrap_or_default());
+        let labels: Vec<_> = result.objects.iter().map(instance).collect();
+        let instances = result
+            .objects
+            .iter()
+            .zip(&labels)
+            .map(|(object, (id, label))| OverlayInstance {
+                mask: &object.mask,
+                bounding_box: None,
+                label,
+                score: Some(object.score),
+                color: *id as usize,
+            });
+        overlay(image, &instances.collect::<Vec<_>>())
+    }
+
+    /// With the first result, those of an earlier run go.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        if self.lines.is_some() {
+            return Ok(());
+        }
+        let _uninterrupted = signals::uninterrupted();
+        for folder in [
+            Some(&self.targets.output),
+            self.targets.overlay.as_ref(),
+            self.targets.dump.as_ref(),
+        ] {
+            let Some(folder) = folder else { continue };
+            fs::create_dir_all(folder).map_err(|source| Error::Output {
+                path: folder.clone(),
+                source,
+            })?;
+        }
+        self.targets.remove_earlier(self.guard)?;
+        let target = self.targets.lines();
+        let staged = Staged::create(&target, self.guard.may_replace(&target))?;
+        let lines = staged
+            .file()
+            .try_clone()
+            .map_err(|source| Error::Output { path: target, source })?;
+        staged.commit()?;
+        self.lines = Some(lines);
+        Ok(())
+    }
+
+    /// A file that appears whole or not at all.
+    fn write(&self, folder: &Path, name: &str, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let target = folder.join(name);
+        let file = Staged::create(&target, self.guard.may_replace(&target))?;
+        write(file.temporary()).map_err(|error| {
+            Failure::environment(
+                format!("{}: {error}", target.display()),
+                "free some space, or name a folder on another drive",
+            )
+        })?;
+        Ok(file.commit()?)
+    }
+
+    fn append(&mut self, line: &str) -> Result<(), Error> {
+        let file = self.lines.as_mut().expect("it was begun");
+        file.write_all(line.as_bytes()).map_err(|source| Error::Output {
+            path: self.targets.lines(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! What `sam3 track` writes: nothing of others is lost, whatever ends a run leaves whole lines, and memory does not
+//! grow.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use support::{
+    Folder, check,
+    clicks::golden,
+    text,
+    videos::{CLICK, arguments, lines, pictures, samples, track, tracked},
+};
+
+#[test]
+fn what_others_wrote_stays() {
+    let folder = Folder::new();
+    let (out, overlay, dump) = (folder.path("out"), folder.path("overlay"), folder.path("dump"));
+    let more = ["--overlay", text(&overlay), "--dump-tensors", text(&dump)];
+    let run = |line: &str| tracked(&golden("video"), &out, &format!("{CLICK} {line}"), &more);
+    let names = |name: &str| {
+        let folder = fs::read_dir(folder.path(name)).unwrap();
+        let mut names: Vec<String> = folder
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(run("--max-frames 4").len(), 4);
+    assert_eq!(names("overlay"), ["00000.png", "00001.png", "00002.png", "00003.png"]);
+    // Its own are replaced, and what has no successor goes.
+    assert_eq!(run("--max-frames 2").len(), 2);
+    assert_eq!(names("overlay"), ["00000.png", "00001.png"]);
+    assert_eq!(names("dump"), ["00000.safetensors", "00001.safetensors"]);
+    assert_eq!(names("out"), ["track.jsonl"]);
+
+    let flags = track(&golden("video"), &out, CLICK, &more);
+    for (file, bytes) in [
+        (overlay.join("00017.png"), fs::read(golden("video/00.png")).unwrap()),
+        (out.join("track.jsonl"), b"notes\n".to_vec()),
+    ] {
+        let own = fs::read(&file).ok();
+        fs::write(&file, &bytes).unwrap();
+        check(&arguments(&flags), 2, &["sam3 did not write it", "--force"]);
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+        match own {
+            Some(own) => fs::write(&file, own).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+    }
+    fs::write(out.join("track.jsonl"), "notes\n").unwrap();
+    assert_eq!(run("--force --max-frames 1").len(), 1);
+
+    // The frames themselves are not drawn over, not even by force.
+    let stills = folder.path("stills");
+    pictures(&stills, 0..2);
+    fs::rename(stills.join("0.png"), stills.join("00000.png")).unwrap();
+    let flags = track(
+        &stills,
+        &out,
+        &format!("{CLICK} --force --overlay {}", text(&stills)),
+        &[],
+    );
+    check(&arguments(&flags), 2, &["00000.png: this run reads it"]);
+    fs::write(folder.path("file"), "notes").unwrap();
+    let line = format!("{CLICK} --overlay {}", text(&folder.path("file")));
+    check(
+        &arguments(&track(&stills, &out, &line, &[])),
+        2,
+        &["--overlay", "expected a folder"],
+    );
+}
+
+/// A run that fails before its first frame leaves the results of the one before.
+#[test]
+fn results_stay_until_there_are_others() {
+    let folder = Folder::new();
+    let (stills, out) = (folder.path("stills"), folder.path("out"));
+    pictures(&stills, 0..2);
+    let before = tracked(&stills, &out, CLICK, &[]);
+    fs::write(stills.join("0.png"), "damaged").unwrap();
+    check(&arguments(&track(&stills, &out, CLICK, &[])), 1, &["0.png"]);
+    assert_eq!(lines(&out), before);
+}
+
+/// Frames without end, as a camera sends them: they go into the run until it ends.
+fn film(mut child: Child, frames: usize) -> (Child, thread::JoinHandle<()>) {
+    let mut stdin = child.stdin.take().unwrap();
+    let feeder = thread::spawn(move || {
+        let some: Vec<Vec<u8>> = (0..24).map(samples).collect();
+        let mut write = || {
+            stdin.write_all(b"YUV4MPEG2 W160 H120 F25:1 Cmono\n")?;
+            for frame in 0..frames {
+                // There and back, so that nothing jumps.
+                let place = frame % 46;
+                stdin.write_all(b"FRAME\n")?;
+                stdin.write_all(&some[place.min(46 - place)])?;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        // The run may end first.
+        let _ = write();
+    });
+    (child, feeder)
+}
+
+fn start(flags: &[String]) -> Child {
+    // Where tests run in the background, SIGINT is ignored, and so it is by what they start.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_sam3")])
+        .args(flags);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn an_interrupted_run_leaves_whole_lines() {
+    let folder = Folder::new();
+    for (round, signal) in ["-INT", "-TERM", "-INT", "-TERM"].into_iter().enumerate() {
+        let (out, overlay) = (
+            folder.path(&format!("out{round}")),
+            folder.path(&format!("overlay{round}")),
+        );
+        let flags = track("-".as_ref(), &out, CLICK, &["--json", "--overlay", text(&overlay)]);
+        let (mut child, feeder) = film(start(&flags), 100_000);
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..3 + round {
+            said.next().unwrap().unwrap();
+        }
+        thread::sleep(Duration::from_millis(7 * round as u64));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        let rest = said.map_while(Result::ok).count();
+        assert!(!child.wait().unwrap().success());
+        feeder.join().unwrap();
+        let lines = lines(&out);
+        assert!(lines.len() >= 3 + round + rest, "what was said is written");
+        // Where a line is, its overlay is; nothing else is left.
+        let drawn = fs::read_dir(&overlay).unwrap().count();
+        assert!(
+            drawn == lines.len() || drawn == lines.len() + 1,
+            "{drawn} overlays, {} lines",
+            lines.len()
+        );
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+    }
+}
+
+/// Resident memory of a process, in kB.
+fn resident(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// Follows two objects through so many frames; memory where `early` of them are done, and at the end.
+fn memory_over(frames: usize, early: usize) -> [u64; 2] {
+    let folder = Folder::new();
+    let line = format!("{CLICK} --object --point 40,60@10");
+    let flags = track("-".as_ref(), &folder.path("out"), &line, &["--json"]);
+    let (mut child, feeder) = film(start(&flags), frames);
+    let said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ends = [early, frames];
+    let mut most = [0; 2];
+    for (number, line) in said.enumerate() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(line["frame"], number);
+        // The largest of some frames: what one allocates and frees may be there or not.
+        for (most, end) in most.iter_mut().zip(ends) {
+            if (end - 20..end).contains(&number) {
+                *most = resident(child.id()).max(*most);
+            }
+        }
+    }
+    feeder.join().unwrap();
+    assert!(child.wait().unwrap().success());
+    most
+}
+
+/// What the miniature remembers of a frame, were it kept, is 8 kB an object, and its logits 16 kB: 60 frames of two
+/// objects would take 2.9 MB.
+#[test]
+fn memory_is_flat_over_100_frames() {
+    let [early, late] = memory_over(100, 40);
+    assert!(late < early + 1_500, "{early} kB after 40 frames, {late} kB after 100");
+}
+
+#[test]
+#[ignore = "long: with --release, for .ci/run"]
+fn memory_is_flat_over_400_frames() {
+    let [early, late] = memory_over(400, 100);
+    assert!(late < early + 3_000, "{early} kB after 100 frames, {late} kB after 400");
+}
+
+#[test]
+#[ignore = "long: with --release, for .ci/run full"]
+fn memory_is_flat_over_5000_frames() {
+    let [early, late] = memory_over(5000, 100);
+    assert!(
+        late < early + 3_000,
+        "{early} kB after 100 frames, {late} kB after 5000"
+    );
+}

@@ -1,0 +1,223 @@
+//! What a text means is followed as the official code does it: detector and tracker together, from words to masks.
+
+use std::{fs, path::PathBuf, sync::OnceLock};
+
+use sam3_package::StateDict;
+use sam3_tensor::Device;
+use serde_json::{Map, Value, json};
+
+use super::{FRAMES, folder, logits};
+use crate::{
+    Clicks, Error, MemoryDtype, Segmenter, VideoError, VideoOptions,
+    image::Image,
+    tokenizer::Tokenizer,
+    tracking::{Emission, FrameResult},
+};
+
+const EMBEDDING: &str = "detector.backbone.language_backbone.encoder.token_embedding.weight";
+const POSITIONS: &str = "detector.backbone.language_backbone.encoder.positional_embedding";
+/// Words that CLIP's tokenizer knows, and tokens that it reads.
+const VOCABULARY: usize = 49_408;
+const CONTEXT: usize = 32;
+/// Those of the miniature.
+const WORDS: usize = 64;
+
+/// The miniature, to which a token of CLIP's is the one of its own 64 that has the same last six bits. So are the two that
+/// begin and end a text. What lies behind a text is padding, of whatever length.
+fn speaking() -> &'static Segmenter {
+    static MODEL: OnceLock<Segmenter> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let path = checkpoint();
+        let model = Segmenter::open(&path, &Device::Cpu).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        model
+    })
+}
+
+fn checkpoint() -> PathBuf {
+    let source = StateDict::open(&folder().join("mini.pt")).unwrap();
+    let (mut header, mut data) = (Map::new(), Vec::new());
+    for view in (0..source.len()).map(|index| source.view(index)) {
+        let Some(mut values) = view.to_f32() else { continue };
+        let mut shape = view.shape.to_vec();
+        if view.name == EMBEDDING {
+            values = values.repeat(VOCABULARY / WORDS);
+            shape[0] = VOCABULARY;
+        } else if view.name == POSITIONS {
+            values.resize(CONTEXT * shape[1], 0.0);
+            shape[0] = CONTEXT;
+        }
+        let begin = data.len();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]});
+        header.insert(view.name.to_owned(), entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let place = std::env::temp_dir().join(format!("sam3-speaking-{}", std::process::id()));
+    fs::create_dir_all(&place).unwrap();
+    let path = place.join("mini.safetensors");
+    fs::write(
+        &path,
+        [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat(),
+    )
+    .unwrap();
+    let mut config: Value = serde_json::from_slice(&fs::read(folder().join("config.json")).unwrap()).unwrap();
+    config["text_config"]["vocab_size"] = VOCABULARY.into();
+    config["text_config"]["max_position_embeddings"] = CONTEXT.into();
+    for (name, token) in [("bos_token_id", 49_406), ("eos_token_id", 49_407)] {
+        config["text_config"][name] = token.into();
+    }
+    fs::write(place.join("config.json"), config.to_string()).unwrap();
+    path
+}
+
+/// Words whose tokens have these last six bits.
+fn text(tokens: &[u32]) -> String {
+    let tokenizer = Tokenizer::new();
+    let letters = || ('a'..='z').map(String::from);
+    let pairs = letters().flat_map(|a| letters().map(move |b| a.clone() + &b));
+    let words: Vec<String> = letters().chain(pairs).collect();
+    let word = |token: &u32| {
+        let is_it = |word: &&String| matches!(tokenizer.encode(word).ids[..], [_, id, 49_407, ..] if id % 64 == *token);
+        words.iter().find(is_it).expect("a word of one or two letters").clone()
+    };
+    tokens.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// 224 x 224, as the model sees it.
+fn resized(frame: usize) -> Image {
+    Image::open(folder().join(format!("video_224/{frame:02}.png"))).unwrap()
+}
+
+fn golden() -> Value {
+    serde_json::from_slice(&fs::read(folder().join("e2e.json")).unwrap()).unwrap()
+}
+
+fn tokens() -> Vec<u32> {
+    let golden = golden();
+    let tokens: Vec<u32> = serde_json::from_value(golden["tokens"].clone()).unwrap();
+    tokens[1..tokens.len() - 1].to_vec()
+}
+
+fn options() -> VideoOptions {
+    VideoOptions::new().memory(MemoryDtype::F32).size(256, 256).frames(12)
+}
+
+fn check(expected: &Value, found: &FrameResult) {
+    let frame = &expected["frame"];
+    assert_eq!(found.frame as u64, *frame);
+    let ids: Vec<u32> = found.objects.iter().map(|object| object.id).collect();
+    assert_eq!(json!(ids), expected["ids"], "frame {frame}");
+    assert_eq!(found.tracked as u64, expected["tracked"], "frame {frame}");
+    for (place, object) in found.objects.iter().enumerate() {
+        assert_eq!(object.text, Some(0));
+        let score = expected["probs"][place].as_f64().unwrap() as f32;
+        assert!((object.score - score).abs() < 1e-5, "{} {score}", object.score);
+        for (found, expected) in object
+            .bbox_xywh()
+            .iter()
+            .zip(expected["boxes"][place].as_array().unwrap())
+        {
+            assert!(
+                (found - expected.as_f64().unwrap() as f32).abs() < 1e-5,
+                "frame {frame}"
+            );
+        }
+        let area = expected["areas"][place].as_u64().unwrap();
+        assert!(object.mask.area().abs_diff(area) <= 3, "{} {area}", object.mask.area());
+    }
+}
+
+#[test]
+fn a_text_is_followed_as_officially() {
+    let golden = golden();
+    let mut session = speaking().video(options()).unwrap();
+    assert_eq!(session.text(&text(&tokens())).unwrap(), 0);
+    let mut found: Vec<FrameResult> = Vec::new();
+    let forward = &golden["passes"][1];
+    for frame in 0..12 {
+        found.extend(session.push(&resized(frame)).unwrap());
+        assert_eq!(
+            json!(session.objects()),
+            forward["steps"][frame]["objects"],
+            "frame {frame}"
+        );
+    }
+    assert!(found.is_empty(), "twelve frames are held back");
+    found.extend(session.finish());
+    let expected = forward["emitted"].as_array().unwrap();
+    assert_eq!(found.len(), expected.len());
+    found
+        .iter()
+        .zip(expected)
+        .for_each(|(found, expected)| check(expected, found));
+}
+
+/// Objects that are none are told of at once, and that they were none when that is known.
+#[test]
+fn at_once_objects_are_tentative_and_some_are_removed() {
+    let golden = golden();
+    let mut session = speaking().video(options().emission(Emission::AtOnce)).unwrap();
+    session.text(&text(&tokens())).unwrap();
+    for frame in 0..12 {
+        let step = &golden["passes"][1]["steps"][frame];
+        let [result] = &session.push(&resized(frame)).unwrap()[..] else {
+            panic!("each frame comes out")
+        };
+        assert_eq!(json!(result.removed), step["removed"], "frame {frame}");
+        assert!(result.objects.iter().all(|object| object.is_tentative));
+        let followed = session.low_res_masks().unwrap();
+        assert_eq!(
+            followed.len(),
+            step["tracks"].as_array().unwrap().len() + step["new_ids"].as_array().unwrap().len()
+        );
+    }
+}
+
+/// What a text finds on its first frame has the detection's logits there, whose mask the tracker is shown.
+#[test]
+fn a_new_object_has_the_logits_of_its_detection() {
+    let mut session = speaking().video(options()).unwrap();
+    session.text(&text(&tokens())).unwrap();
+    session.push(&resized(0)).unwrap();
+    for id in [0, 1, 2] {
+        let logits = logits(&session, id);
+        assert!(
+            logits.iter().all(|logit| logit.abs() < 1000.0) && logits.iter().any(|logit| *logit > 0.0),
+            "{id}"
+        );
+    }
+}
+
+/// Objects of texts and of clicks have numbers of their own, and clicks are on objects that were clicked.
+#[test]
+fn texts_and_clicks_share_numbers_and_nothing_else() {
+    let mut session = speaking().video(options().frames(FRAMES)).unwrap();
+    let words = text(&tokens());
+    session.text(&words).unwrap();
+    session.text(&words).unwrap();
+    session.look(0, &resized(0)).unwrap();
+    let point = Clicks::new().point([100.0, 100.0]);
+    let clicked = session.click(None, &point).unwrap().id;
+    assert_eq!(clicked, 0);
+    assert!(session.push(&resized(0)).unwrap().is_empty());
+    // Of the first text 1 and 2, of the second 3 and 4 as the first frame is prompted, and one each as it is passed.
+    assert_eq!(session.objects(), [0, 1, 2, 3, 4, 5, 6]);
+    let alone = {
+        let mut alone = speaking().video(options().frames(FRAMES)).unwrap();
+        alone.text(&words).unwrap();
+        alone.push(&resized(0)).unwrap();
+        [0, 1, 2].map(|id| logits(&alone, id))
+    };
+    for ids in [[1, 2, 5], [3, 4, 6]] {
+        assert_eq!(ids.map(|id| logits(&session, id)), alone);
+    }
+    match session.click(Some(1), &point) {
+        Err(Error::Video(VideoError::OfText { id: 1 })) => {}
+        other => panic!("{:?}", other.map(|object| object.id)),
+    }
+    assert!(session.remove(1).unwrap() && session.remove(5).unwrap());
+    let rest = session.finish();
+    assert!(rest[0].objects.iter().all(|object| ![1, 5].contains(&object.id)));
+    assert!(matches!(session.text(" "), Err(Error::Prompt(_))));
+}
