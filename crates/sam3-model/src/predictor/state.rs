@@ -6,7 +6,6 @@ use sam3_tensor::Tensor;
 
 use super::bank::{Bank, Remembered};
 use crate::{
-    Result,
     masks::Mask,
     model::Point,
     tracking::{ObjectId, Visit},
@@ -104,7 +103,7 @@ impl InferenceState {
     /// # Errors
     /// When the device fails.
     #[cfg(test)]
-    pub fn shown(&self, frame: usize) -> Result<Vec<Shown>> {
+    pub fn shown(&self, frame: usize) -> crate::Result<Vec<Shown>> {
         let prompted = self.temporary.get(&frame);
         let shown = |(place, id): (usize, &ObjectId)| {
             let temporary = prompted.and_then(|prompted| prompted.objects.get(id));
