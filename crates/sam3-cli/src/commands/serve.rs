@@ -59,7 +59,7 @@ struct ServerFlags {
     /// Another name of this machine that clients call it by, as behind a reverse proxy; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// Another server, such as https://labels.example, whose pages may ask; may be repeated
+    /// Another server, such as `https://labels.example`, whose pages may ask; may be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
     allow_origin: Vec<String>,
     /// Requests that may wait for the model; more are told to come again
