@@ -60,17 +60,16 @@ fn what_others_wrote_stays() {
     fs::write(out.join("track.jsonl"), "notes\n").unwrap();
     assert_eq!(run("--force --max-frames 1").len(), 1);
 
-    // The frames themselves are not drawn over, not even by force.
+    // Overlays are not put among the frames, not even by force.
     let stills = folder.path("stills");
     pictures(&stills, 0..2);
-    fs::rename(stills.join("0.png"), stills.join("00000.png")).unwrap();
     let flags = track(
         &stills,
         &out,
         &format!("{CLICK} --force --overlay {}", text(&stills)),
         &[],
     );
-    check(&arguments(&flags), 2, &["00000.png: this run reads it"]);
+    check(&arguments(&flags), 2, &["--overlay", "it is the folder of --source"]);
     fs::write(folder.path("file"), "notes").unwrap();
     let line = format!("{CLICK} --overlay {}", text(&folder.path("file")));
     check(

@@ -141,7 +141,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .filter_map(|(_, shown)| shown.mask.as_deref());
     let guard = Guard::of_run(args.force, dict.checkpoint(), source.files().into_iter().chain(masks));
     let targets = args.targets();
-    targets.check(&guard)?;
+    targets.check(&args.source, &guard)?;
 
     let options = args.texts.of(args.model.options(&dict, &device), &device);
     let start = Instant::now();

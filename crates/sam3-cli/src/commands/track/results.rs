@@ -53,8 +53,9 @@ impl Targets {
     /// Looks at every place before the work.
     ///
     /// # Errors
-    /// When one cannot be written, or holds what `sam3` did not write, or a file that the run reads.
-    pub fn check(&self, guard: &Guard) -> anyhow::Result<()> {
+    /// When one cannot be written, or holds what `sam3` did not write, or a file that the run reads; and for a folder
+    /// that is the `source`, where the next run would take overlays for frames.
+    pub fn check(&self, source: &Path, guard: &Guard) -> anyhow::Result<()> {
         let mut tried = Folders::default();
         tried.try_out(&self.output)?;
         let lines = self.lines();
@@ -68,6 +69,12 @@ impl Targets {
                 return Err(Failure::usage(
                     format!("{flag} {}: expected a folder, found a file", folder.display()),
                     "name a folder, which is made if it is not there",
+                ));
+            }
+            if places::is_one_file(folder, source) {
+                return Err(Failure::usage(
+                    format!("{flag} {}: it is the folder of --source", folder.display()),
+                    "choose another folder for it",
                 ));
             }
             places::check_apart(flag, folder, &targets)?;
