@@ -211,6 +211,7 @@ impl Encoded {
             ForClicks::Trunk(trunk) => bytes_of(trunk),
             ForClicks::Encoded(features) => [&features.s0, &features.s1, &features.f]
                 .into_iter()
+                .chain(features.without_mask.tensors())
                 .map(bytes_of)
                 .sum(),
         }

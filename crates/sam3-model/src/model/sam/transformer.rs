@@ -71,6 +71,14 @@ pub struct Projected {
     queries: Queries,
 }
 
+impl Projected {
+    /// What is kept of the image.
+    pub fn tensors(&self) -> [&Tensor; 4] {
+        let [keys, values] = self.keys.tensors();
+        [&self.image, keys, values, self.queries.tensor()]
+    }
+}
+
 /// One post-norm layer.
 struct TwoWayAttentionBlock {
     self_attn: Attention,

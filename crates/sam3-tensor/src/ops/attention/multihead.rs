@@ -21,6 +21,20 @@ pub struct Keys {
     v: Tensor,
 }
 
+impl Queries {
+    /// What is kept of them.
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl Keys {
+    /// What is kept of them.
+    pub fn tensors(&self) -> [&Tensor; 2] {
+        [&self.k, &self.v]
+    }
+}
+
 impl Attention {
     /// Of the projections of queries, keys and values, and that of the result.
     pub fn new([q, k, v]: [Linear; 3], out_proj: Linear, heads: usize) -> Self {
