@@ -93,7 +93,7 @@ pack() {
     check "$folder/sam3"
     run_on "$machine" "$folder/sam3" manual "$folder"
     cp README.md CHANGELOG.md THIRD_PARTY.md LICENSE-MIT LICENSE-APACHE tools/dist/install.sh "$folder"
-    cp docs/*.md docs/demo.png "$folder/docs"
+    cp docs/*.md docs/*.png "$folder/docs"
     "$python" tools/dist/licenses.py --target "$machine-unknown-linux-gnu" >"$folder/LICENSE-program.txt"
     tar --create --directory "$scratch" --format=gnu --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
         --mode=u=rwX,go=rX "$name" | gzip -9 --no-name >"$out/$name.tar.gz"
