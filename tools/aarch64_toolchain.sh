@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# What an x86-64 Debian needs to build for aarch64 Linux and to run that under emulation, out of Debian's own packages, unpacked into
-# a folder: no root, nothing installed. Prints what to export; cargo then builds, tests and runs with `--target`:
+# What an x86-64 Debian needs to build for aarch64 Linux and to run that under emulation, out of Debian's own packages,
+# unpacked into a folder: no root, nothing installed. Prints what to export; cargo then builds, tests and runs with
+# `--target`:
 #
 #   eval "$(tools/aarch64_toolchain.sh)"              into ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/aarch64
 #   eval "$(tools/aarch64_toolchain.sh FOLDER)"
 #   cargo test --target aarch64-unknown-linux-gnu …
 #   FOLDER/bin/clippy-driver …
 #
-# Where rustup can be reached, `rustup target add aarch64-unknown-linux-gnu` is the shorter way to the same. Here Rust is `rustc-web`, which
-# Debian keeps new enough for its browsers, with the standard libraries of both machines; cargo is yours. Needs Debian 12 or later
-# with its security updates among apt's sources, a C compiler, and 1 GB of disk. QEMU_CPU is the CPU to be emulated: `max` when unset.
+# Where rustup can be reached, `rustup target add aarch64-unknown-linux-gnu` is the shorter way to the same. Here Rust
+# is `rustc-web`, which Debian keeps new enough for its browsers, with the standard libraries of both machines; cargo is
+# yours. Needs Debian 12 or later with its security updates among apt's sources, a C compiler, and 1 GB of disk.
+# QEMU_CPU is the CPU to be emulated: `max` when unset.
 set -euo pipefail
 
 home=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/sam3-ci/aarch64}
@@ -31,7 +33,8 @@ sources() {
     echo "$sources"
 }
 
-# The names that carry versions are found by following what is depended on. The host's C library, compiler and linker are those installed.
+# The names that carry versions are found by following what is depended on. The host's C library, compiler and linker
+# are those installed.
 packages() {
     echo "libstd-rust-web-dev:arm64"
     apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \

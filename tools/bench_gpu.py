@@ -1,11 +1,12 @@
-"""`sam3` on a GPU: is it right, beside the CPU; how fast is it, beside PyTorch on the same card. `tools/check_cuda.sh` calls this.
+"""`sam3` on a GPU: is it right, beside the CPU; how fast is it, beside PyTorch on the same card. `tools/check_cuda.sh`
+calls this.
 
     python tools/bench_gpu.py parity --binary target/release/sam3 --demo sam3-demo --package sam3_fp16.pth --image photo.jpg
     python tools/bench_gpu.py times --checkpoint sam3.pt --fp16 fp16.pth --bf16 bf16.pth --int8 int8.pth --image photo.jpg
     python tools/bench_gpu.py memory --image photo.jpg fp16.pth int8.pth
 
-All print Markdown for docs/BENCHMARKS.md with the card's name, and exit with 1 where a bound is broken. `--device cpu` runs every step
-without a GPU, to test this script: then `sam3` is compared with itself.
+All print Markdown for docs/BENCHMARKS.md with the card's name, and exit with 1 where a bound is broken. `--device cpu`
+runs every step without a GPU, to test this script: then `sam3` is compared with itself.
 """
 
 import argparse

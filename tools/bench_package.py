@@ -4,9 +4,9 @@
     python tools/bench_package.py --checkpoint /tmp/sam3.pt --binary target/release/sam3 --rounds 3
 
 Python's flow is what packaging scripts do: `torch.load`, `.half()` on every floating-point tensor, `torch.save`, and
-`tarfile` with gzip. Each run is its own process. "Peak RSS" is the kernel's (with mapped file pages); "peak anonymous" is
-sampled from /proc and leaves out the page cache. The medians of the rounds are printed as a table; Python's total leaves
-out its start-up, ours does not.
+`tarfile` with gzip. Each run is its own process. "Peak RSS" is the kernel's (with mapped file pages); "peak anonymous"
+is sampled from /proc and leaves out the page cache. The medians of the rounds are printed as a table; Python's total
+leaves out its start-up, ours does not.
 """
 
 import argparse

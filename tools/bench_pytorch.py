@@ -5,12 +5,12 @@
     python tools/bench_pytorch.py --model /tmp/sam3.pt --device cuda --precision fp16 bf16
 
 One image and one text prompt. Each precision runs in its own process, which loads the model once; rounds alternate
-between the precisions after a warm-up. The official CLS token is included, as in `reference.py`. stdout is a JSON object:
-per precision the median seconds of each stage and in total, every round, and peak RSS.
+between the precisions after a warm-up. The official CLS token is included, as in `reference.py`. stdout is a JSON
+object: per precision the median seconds of each stage and in total, every round, and peak RSS.
 
-A second run of each round has no clock between the stages, which a GPU would have to stop for: `encode` is an 8-bit picture in main
-memory to its features, `prompt` a text that was encoded before to masks of the picture's size in main memory, `end_to_end` both
-without waiting for the device between them.
+A second run of each round has no clock between the stages, which a GPU would have to stop for: `encode` is an 8-bit
+picture in main memory to its features, `prompt` a text that was encoded before to masks of the picture's size in main
+memory, `end_to_end` both without waiting for the device between them.
 """
 
 import argparse

@@ -5,8 +5,9 @@
     sam3 package --checkpoint-path /tmp/sam3.pt --output /tmp/int8.pth --no-tarball --quantize int8
     python tools/bench_segment.py --checkpoint /tmp/sam3.pt --fp16 /tmp/fp16.pth --int8 /tmp/int8.pth --image photo.jpg
 
-PyTorch's workers (`bench_pytorch.py`) stay loaded and run once before the rounds that count. Each of ours is a process of its
-own that starts cold, so its weights are first touched inside the time. Prints a table of the medians, a stage a row.
+PyTorch's workers (`bench_pytorch.py`) stay loaded and run once before the rounds that count. Each of ours is a process
+of its own that starts cold, so its weights are first touched inside the time. Prints a table of the medians, a stage a
+row.
 """
 
 import argparse

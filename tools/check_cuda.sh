@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Everything about the GPU that a machine with one can tell: builds with CUDA, runs the tests that need a GPU, compares every stage and the
-# demo's scenes with the CPU, times the full-size seeded model at 1008 px beside PyTorch on the same card, and tells what memory it takes.
-# Prints Markdown for docs/BENCHMARKS.md; exits with 1 where something is wrong, with 3 where a prerequisite is missing.
+# Everything about the GPU that a machine with one can tell: builds with CUDA, runs the tests that need a GPU, compares
+# every stage and the demo's scenes with the CPU, times the full-size seeded model at 1008 px beside PyTorch on the same
+# card, and tells what memory it takes. Prints Markdown for docs/BENCHMARKS.md; exits with 1 where something is wrong,
+# with 3 where a prerequisite is missing.
 #
 #   tools/check_cuda.sh                    everything
 #   tools/check_cuda.sh tests parity       only these: build, tests, demo, parity, times, memory
@@ -11,8 +12,8 @@
 #   PREBUILT=folder tools/check_cuda.sh bundle      where there is no GPU: the programs into that folder
 #   PREBUILT=folder tools/check_cuda.sh             where there is a GPU and no Rust: with those programs, less thoroughly, in 6 minutes
 #
-# Needs an NVIDIA GPU with its driver; to build, a Rust toolchain, and for the kernels SAM3_KERNELS, a CUDA toolkit with nvcc on PATH, or
-# else pip, by which tools/kernels.py fetches NVIDIA's compiler.
+# Needs an NVIDIA GPU with its driver; to build, a Rust toolchain, and for the kernels SAM3_KERNELS, a CUDA toolkit with
+# nvcc on PATH, or else pip, by which tools/kernels.py fetches NVIDIA's compiler.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

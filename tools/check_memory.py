@@ -6,10 +6,10 @@
     sam3 package --checkpoint-path sam3.pt --output baked.pth --no-tarball --quantize int8 --components image --bake-prompts boat,buoy
     python tools/check_memory.py --fp16 fp16.pth --int8 int8.pth --baked baked.pth --image photo.jpg
 
-What is read of a package is let go of again, so the peak hardly depends on the package. It is compared with the limit; and because
-nothing limits RSS on Linux without root, what the process allocates is limited to the same, by `RLIMIT_DATA` (`ulimit -d`):
-`ulimit -v` would count the whole mapping and every thread's reserved stack. Prints a row a run; exits with 1 if one fails or takes
-more.
+What is read of a package is let go of again, so the peak hardly depends on the package. It is compared with the limit;
+and because nothing limits RSS on Linux without root, what the process allocates is limited to the same, by
+`RLIMIT_DATA` (`ulimit -d`): `ulimit -v` would count the whole mapping and every thread's reserved stack. Prints a row a
+run; exits with 1 if one fails or takes more.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python tools/click_error.py --binary target/release/sam3 --checkpoint sam3.pt --image photo.jpg \
         fp16.pth:f32 fp16.pth:bf16 int8.pth:f32 int8.pth:int8
 
-Clicks the same seeded points and boxes by the checkpoint in f32 and by each package in the precision behind its colon, on
-the CPU. Prints, over all masks: the largest and the mean difference of the low-resolution logits, as shares of the
+Clicks the same seeded points and boxes by the checkpoint in f32 and by each package in the precision behind its colon,
+on the CPU. Prints, over all masks: the largest and the mean difference of the low-resolution logits, as shares of the
 reference's largest and mean magnitude; the mean and the lowest IoU of the masks of both; the largest differences of the
 predicted IoUs and object scores.
 """

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A CUDA 13.0 toolkit from PyPI's wheels, without root and without a GPU: enough to compile kernels and to build and link
-# `--features cuda`. Prints what to export:
+# A CUDA 13.0 toolkit from PyPI's wheels, without root and without a GPU: enough to compile kernels and to build and
+# link `--features cuda`. Prints what to export:
 #
 #   eval "$(tools/cuda_toolkit.sh)"                   into ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/cuda-13.0
 #   eval "$(tools/cuda_toolkit.sh FOLDER)"
 #
-# Needs Python's pip (or PYTHON naming a Python that has it), a C compiler, and 1 GB of disk; x86-64 Linux only, since other
-# machines with a GPU have NVIDIA's own toolkit. CUDA_COMPUTE_CAP stays as it was set, else 87, a Jetson Orin's.
+# Needs Python's pip (or PYTHON naming a Python that has it), a C compiler, and 1 GB of disk; x86-64 Linux only, since
+# other machines with a GPU have NVIDIA's own toolkit. CUDA_COMPUTE_CAP stays as it was set, else 87, a Jetson Orin's.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,8 +35,8 @@ link_unversioned() {
     done
 }
 
-# The driver's library is on machines with a GPU only: here a stub with every name of cuda.h, each of which answers "this is a
-# stub" (CUDA_ERROR_STUB_LIBRARY), as the full toolkit's stub does.
+# The driver's library is on machines with a GPU only: here a stub with every name of cuda.h, each of which answers
+# "this is a stub" (CUDA_ERROR_STUB_LIBRARY), as the full toolkit's stub does.
 make_stub() {
     mkdir -p "$2"
     grep -oE '\bcu[A-Z][A-Za-z0-9_]*' "$1/include/cuda.h" | sort -u | grep -vE '_(enum|st|t)$' |

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# The released files, from Debian's and PyPI's packages alone, without root and without a GPU, on x86-64 Debian 12 or later:
+# The released files, from Debian's and PyPI's packages alone, without root and without a GPU, on x86-64 Debian 12 or
+# later:
 #
 #   tools/dist.sh                     dist/sam3-VERSION-{x86_64,aarch64}-linux.tar.gz and dist/SHA256SUMS
 #   tools/dist.sh FOLDER              there, and not in dist/
 #   tools/dist.sh FOLDER aarch64      for that machine alone
 #
-# Each archive holds the program with CUDA in it, man pages, completions of shells, documents, licences and install.sh. The same commit
-# gives the same bytes: SOURCE_DATE_EPOCH is the commit's time unless it is set. What is fetched and built is kept in
-# ${XDG_CACHE_HOME:-~/.cache}/sam3-ci; PYTHON names a Python with pip. Ends with 1 where a program wants more of the system than it may.
+# Each archive holds the program with CUDA in it, man pages, completions of shells, documents, licences and install.sh.
+# The same commit gives the same bytes: SOURCE_DATE_EPOCH is the commit's time unless it is set. What is fetched and
+# built is kept in ${XDG_CACHE_HOME:-~/.cache}/sam3-ci; PYTHON names a Python with pip. Ends with 1 where a program
+# wants more of the system than it may.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

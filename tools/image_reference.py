@@ -1,4 +1,5 @@
-"""Writes crates/sam3-model/tests/fixtures/pictures.json: what Pillow, torchvision, torch and pycocotools make of small pictures.
+"""Writes crates/sam3-model/tests/fixtures/pictures.json: what Pillow, torchvision, torch and pycocotools make of small
+pictures.
 
     python tools/image_reference.py crates/sam3-model/tests/fixtures/pictures.json
 

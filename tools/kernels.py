@@ -4,10 +4,10 @@
     python tools/kernels.py kernels --cards 87 90
     SAM3_KERNELS=$PWD/kernels cargo build --release --features cuda
 
-NVIDIA's run-time compiler (NVRTC) comes from PyPI, as `kernels_12.6.txt` and `kernels_13.0.txt` pin it: 25 MB, and 90 MB more for the cards
-that 12.6 does not know. What 12.6 compiled, any later driver loads, too. The folder gets MODULE_CARD.cubin, and for cards later than all
-of these MODULE_90.ptx. Says for each file how many registers its kernels take; exits with 1 where one spills more than 64 bytes of them to
-memory. x86-64 Linux.
+NVIDIA's run-time compiler (NVRTC) comes from PyPI, as `kernels_12.6.txt` and `kernels_13.0.txt` pin it: 25 MB, and 90
+MB more for the cards that 12.6 does not know. What 12.6 compiled, any later driver loads, too. The folder gets
+MODULE_CARD.cubin, and for cards later than all of these MODULE_90.ptx. Says for each file how many registers its
+kernels take; exits with 1 where one spills more than 64 bytes of them to memory. x86-64 Linux.
 """
 
 import argparse

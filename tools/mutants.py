@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Whether a crate's tests notice changes to its code: a seeded sample of cargo-mutants' changes, each tried with that crate's tests.
+"""Whether a crate's tests notice changes to its code: a seeded sample of cargo-mutants' changes, each tried with that
+crate's tests.
 
     tools/mutants.py sam3-package 100 1      # 100 mutants, drawn with seed 1
 
-Run again, it goes on where it stopped, and tries again what survived if HEAD has moved since. What is tried is the last commit,
-in a clone that is kept in ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/mutants with its build; CRATE-SEED.txt beside it has the verdicts.
-tools/mutants/CRATE.txt lists the mutants that may survive: a line with the mutant, then indented lines with the reason.
-Exits with 1 where a mutant survived that is not listed, or where more than 5 % survived.
+Run again, it goes on where it stopped, and tries again what survived if HEAD has moved since. What is tried is the last
+commit, in a clone that is kept in ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/mutants with its build; CRATE-SEED.txt beside it
+has the verdicts. tools/mutants/CRATE.txt lists the mutants that may survive: a line with the mutant, then indented
+lines with the reason. Exits with 1 where a mutant survived that is not listed, or where more than 5 % survived.
 
 Needs `cargo install cargo-mutants --locked`. A mutant takes about half a minute of one core.
 """
@@ -25,8 +26,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sam3
 TREE = CACHE / "tree"
 MAY_SURVIVE = 0.05
 
-# A mutant that loops for ever is ended by the processor time it used, which a busy machine does not change; only one that
-# waits for ever is ended by the clock. One that fills the memory is ended as well.
+# A mutant that loops for ever is ended by the processor time it used, which a busy machine does not change; only one
+# that waits for ever is ended by the clock. One that fills the memory is ended as well.
 CPU_SECONDS = 300
 CLOCK_SECONDS = 1800
 DATA_BYTES = 6 << 30

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The C library of Debian 11 (glibc 2.31) to link with, for x86-64 and aarch64, out of Debian's packages, unpacked into a folder: no root,
-# nothing installed. A program linked with it starts where glibc is 2.31 or later: Ubuntu 20.04, JetPack 5, Debian 11.
+# The C library of Debian 11 (glibc 2.31) to link with, for x86-64 and aarch64, out of Debian's packages, unpacked into
+# a folder: no root, nothing installed. A program linked with it starts where glibc is 2.31 or later: Ubuntu 20.04,
+# JetPack 5, Debian 11.
 #
 #   eval "$(tools/old_libc.sh)"                       into ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/glibc-2.31
 #   eval "$(tools/old_libc.sh FOLDER)"
 #   cargo build --target x86_64-unknown-linux-gnu …
 #   cargo build --target aarch64-unknown-linux-gnu …
 #
-# Prints what to export: for each target a linker that finds this library, and no other. Call tools/aarch64_toolchain.sh before, for Rust's
-# standard libraries and the linker of aarch64. Needs apt with a mirror of Debian among its sources, and 60 MB of disk.
+# Prints what to export: for each target a linker that finds this library, and no other. Call tools/aarch64_toolchain.sh
+# before, for Rust's standard libraries and the linker of aarch64. Needs apt with a mirror of Debian among its sources,
+# and 60 MB of disk.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -3,8 +3,9 @@
     python tools/old_packages.py SAM3 VERSION        # SAM3: the binary of that version
 
 The model is the miniature of tools/goldens/make.py, with CLIP's vocabulary in a text encoder of one narrow layer. Every
-value is plus or minus its tensor's size, so that an archive of it is small; nothing can be segmented with it, but what it
-finds is the same in every version. `expected.json` holds the first version's answer to the test's prompt and picture.
+value is plus or minus its tensor's size, so that an archive of it is small; nothing can be segmented with it, but what
+it finds is the same in every version. `expected.json` holds the first version's answer to the test's prompt and
+picture.
 """
 
 import argparse

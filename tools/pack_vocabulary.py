@@ -2,9 +2,9 @@
 
     python tools/pack_vocabulary.py bpe_simple_vocab_16e6.txt.gz crates/sam3-model/src/tokenizer/clip_merges.bin
 
-The source is OpenAI's `bpe_simple_vocab_16e6.txt.gz` (MIT, (c) 2021 OpenAI; the PyPI wheel `open_clip_torch` carries it).
-Of its lines, 1..48894 are used. Each becomes two little-endian u16: the ids of the two tokens it joins. Token ids: 256
-bytes in CLIP's order, the same 256 as a word's last byte, then one id a merge.
+The source is OpenAI's `bpe_simple_vocab_16e6.txt.gz` (MIT, (c) 2021 OpenAI; the PyPI wheel `open_clip_torch` carries
+it). Of its lines, 1..48894 are used. Each becomes two little-endian u16: the ids of the two tokens it joins. Token ids:
+256 bytes in CLIP's order, the same 256 as a word's last byte, then one id a merge.
 """
 
 import gzip

@@ -1,8 +1,9 @@
-//! Refuses platforms that nobody has tested. Compiles `kernels/`, where the feature `cuda` asks for it: each file to machine
-//! code for every card, which starts at once, and to PTX, from which the driver makes machine code for later cards.
+//! Refuses platforms that nobody has tested. Compiles `kernels/`, where the feature `cuda` asks for it: each file to
+//! machine code for every card, which starts at once, and to PTX, from which the driver makes machine code for later
+//! cards.
 //!
-//! `CUDA_COMPUTE_CAP` names the cards, such as `87,90`; without it they are all that nvcc knows of `CARDS`. `SAM3_KERNELS` names a folder
-//! where `tools/kernels.py` compiled them: then there need be no nvcc.
+//! `CUDA_COMPUTE_CAP` names the cards, such as `87,90`; without it they are all that nvcc knows of `CARDS`.
+//! `SAM3_KERNELS` names a folder where `tools/kernels.py` compiled them: then there need be no nvcc.
 
 use std::{
     env, fs,

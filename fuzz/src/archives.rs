@@ -8,8 +8,8 @@ use sam3_package::{
     package::{self, Options},
 };
 
-/// A package of a checkpoint: its tar, metadata first; another with a program, a licence and the list of digests; and that
-/// archive as it is written with Zstandard.
+/// A package of a checkpoint: its tar, metadata first; another with a program, a licence and the list of digests; and
+/// that archive as it is written with Zstandard.
 pub fn seeds(checkpoint: &[u8]) -> [Vec<u8>; 3] {
     let folder = std::env::temp_dir().join(format!("sam3-fuzz-seed-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the seed");

@@ -2,8 +2,8 @@
 //!
 //! A seeded mutator on stable Rust rather than libFuzzer, which needs nightly and a C++ compiler; what coverage would
 //! find is made up for by starting from real files of every form. It stops at the first panic, at an input that takes
-//! over a second, or when memory passes the input's size plus 64 MB, and leaves the input in `fuzz-TARGET.bin`. A picture
-//! may take more of both: its size is a number in the file.
+//! over a second, or when memory passes the input's size plus 64 MB, and leaves the input in `fuzz-TARGET.bin`. A
+//! picture may take more of both: its size is a number in the file.
 
 mod archives;
 mod models;

@@ -1,7 +1,7 @@
 //! Models to damage by their names, shapes and config: kept as text, from which a checkpoint of zeros is made.
 //!
-//! A line is a tensor, `name shape`, as in `detector.transformer.decoder.query_embed.weight 7,24`; one that begins with `{` is the
-//! metadata of a package.
+//! A line is a tensor, `name shape`, as in `detector.transformer.decoder.query_embed.weight 7,24`; one that begins with
+//! `{` is the metadata of a package.
 
 use std::{fmt::Write as _, fs, path::Path, sync::Arc};
 

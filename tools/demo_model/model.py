@@ -91,7 +91,8 @@ class Batch:
 
 
 class Output:
-    """Every decoder layer's boxes [L, B, Q, 4] (xyxy), logits [L, B, Q] and presence [L, B]; masks [B, Q, h, w], semantic."""
+    """Every decoder layer's boxes [L, B, Q, 4] (xyxy), logits [L, B, Q] and presence [L, B]; masks [B, Q, h, w],
+    semantic."""
 
     def __init__(self, model, batch):
         vision = model.vision_encoder(batch.pixels)

@@ -34,7 +34,8 @@ NOISE = np.random.default_rng(5).normal(0, 1, (48, SIZE, SIZE, 3)).astype(np.flo
 
 @dataclass
 class Background:
-    """A gradient from `top` to `bottom` (RGB), from left to right where `across`, with `strength` times a frame of NOISE."""
+    """A gradient from `top` to `bottom` (RGB), from left to right where `across`, with `strength` times a frame of
+    NOISE."""
 
     top: np.ndarray
     bottom: np.ndarray
@@ -154,7 +155,8 @@ def outline(kind, box, colour):
 
 
 def draw(rng, scale=1):
-    """A scene from a `numpy` generator: the picture, uint8 [side, side, 3], side = SIZE * scale, and its visible `Object`s."""
+    """A scene from a `numpy` generator: the picture, uint8 [side, side, 3], side = SIZE * scale, and its visible
+    `Object`s."""
     return paint(background(rng), place(rng, 2 * SIZE * scale), scale)
 
 

@@ -4,8 +4,8 @@
     python tools/demo_model/train.py --output better --init trained --rate 3e-4 --hours 1
 
 The recipe is DETR's: each prompted object is matched to one query (Hungarian), at every decoder layer; losses on the
-class logit, box, presence, mask and the semantic map. The learning rate falls as a cosine of steps or time, whichever is
-further. What ships came from about 12,000 steps of batch 8 on two CPU cores; `evaluate.py` gives its score.
+class logit, box, presence, mask and the semantic map. The learning rate falls as a cosine of steps or time, whichever
+is further. What ships came from about 12,000 steps of batch 8 on two CPU cores; `evaluate.py` gives its score.
 """
 
 import argparse

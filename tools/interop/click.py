@@ -2,11 +2,11 @@
 
     cargo build --release && python tools/interop/click.py --binary target/release/sam3
 
-Takes the `wide3` model and the picture of `segment.py`. transformers leaves `no_memory_embedding` out of what its decoder
-sees, where the official code adds it: it is added here. It asserts that masks (clamped to ±32) are within 1e-3 of their
-largest value, predicted IoUs within 1e-4, and object scores within 1e-3. A mask alone, for which the two differ, is left to
-the official code's own goldens (`crates/sam3-model/tests/goldens/tracker`). Then it prints what a click takes beside
-transformers', in the same run, on as many threads.
+Takes the `wide3` model and the picture of `segment.py`. transformers leaves `no_memory_embedding` out of what its
+decoder sees, where the official code adds it: it is added here. It asserts that masks (clamped to ±32) are within 1e-3
+of their largest value, predicted IoUs within 1e-4, and object scores within 1e-3. A mask alone, for which the two
+differ, is left to the official code's own goldens (`crates/sam3-model/tests/goldens/tracker`). Then it prints what a
+click takes beside transformers', in the same run, on as many threads.
 
 Exits with 1 and names what differs.
 """

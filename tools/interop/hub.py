@@ -2,7 +2,8 @@
 
     cargo build --release && python tools/interop/hub.py --binary target/release/sam3
 
-A server on this machine, with a certificate made by `openssl` for the occasion, plays a Hub with one gated repository. It asserts that
+A server on this machine, with a certificate made by `openssl` for the occasion, plays a Hub with one gated repository.
+It asserts that
 
 - without the certificate's authority the connection is refused, with SSL_CERT_FILE it is trusted;
 - what `sam3 package` fetched, `huggingface_hub` finds in the cache, and the other way round, with no socket opened.

@@ -2,7 +2,8 @@
 
     cargo build --release && python tools/interop/package.py --binary target/release/sam3
 
-For the `odd` miniature as an official `.pt` (with a tracker), packages fp16 as `.pth` and `.safetensors` and asserts that
+For the `odd` miniature as an official `.pt` (with a tracker), packages fp16 as `.pth` and `.safetensors` and asserts
+that
 
 - `torch.load(weights_only=True)`, with and without `mmap=True`, opens the `.pth`; names, order and shapes are the source's,
   complex buffers are untouched, and each tensor equals the source's fp32 or its fp16 cast bit for bit;

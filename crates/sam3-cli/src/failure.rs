@@ -37,6 +37,14 @@ impl Failure {
         .into()
     }
 
+    /// A system that starts no threads.
+    pub fn threads(error: impl fmt::Display) -> anyhow::Error {
+        Self::environment(
+            format!("threads cannot be started: {error}"),
+            "ask for fewer, --threads 1; `ulimit -u` and `ulimit -v` show how many a user may have, and the memory for them",
+        )
+    }
+
     /// A file that cannot serve for what was asked.
     pub fn input(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
         Self {
@@ -140,7 +148,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         Known::Package(Error::Io { path, source, .. }) | Known::Image(ImageError::Io { path, source, .. }) => {
             return broken_link(path, source).or_else(|| input_hint(source).map(str::to_owned));
         }
-        Known::Package(Error::Invalid { path, .. }) => no_content(path).unwrap_or(FILE_HINT),
+        Known::Package(Error::Invalid { path, .. } | Error::NotAFile { path, .. } | Error::Empty { path }) => {
+            no_content(path).unwrap_or(FILE_HINT)
+        }
         Known::Package(error) => package_hint(error)?,
         Known::Model(sam3_model::Error::ImageSize { found, vit }) => return nearest_size(*found, vit),
         Known::Model(error) => model_hint(error)?,
@@ -155,7 +165,7 @@ const FILE_HINT: &str = "a checkpoint is sam3.pt or model.safetensors, a package
                          `sam3 package` wrote: copy or download a damaged one again";
 const IMAGE_HINT: &str = "take a JPEG, PNG, WebP, BMP, GIF or TIFF that a viewer shows whole: copy a damaged one again, convert one of another kind";
 
-/// What to do where a path leads to nothing that could be read, whatever it should hold.
+/// What to do where a path leads to a folder, a pipe, a device or an empty file.
 fn no_content(path: &Path) -> Option<&'static str> {
     let metadata = fs::metadata(path).ok()?;
     if metadata.is_dir() {
@@ -210,6 +220,12 @@ fn nearest_size(found: usize, vit: &VitConfig) -> Option<String> {
 fn package_hint(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::Exists { .. } => "pass --force to replace it, or choose another name or folder",
+        Error::MissingPart { .. } => "copy it again from where it was made",
+        Error::MissingShards { .. } => "copy or download all files of the checkpoint into one folder",
+        Error::Changed { .. } => "copy it again when it is done",
+        Error::AnotherModel { .. } => FILE_HINT,
+        Error::NotInPth { .. } => "--output NAME.safetensors can store it",
+        Error::SameName { .. } => "rename one of them, or copy them to two folders",
         Error::LinkInTheWay { .. } => "remove the link, or choose another folder with -C",
         Error::ProgramAlone { .. } => {
             "`sha256sum -c SHA256SUMS` checks a release, `tar -xzf` unpacks it, and `sam3 package --with-program` puts it beside a package"
@@ -294,7 +310,7 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// Those that have no kind of their own.
+/// Errors of a drive that have no `ErrorKind`.
 fn is_drive_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::ENXIO | libc::ENODEV))
 }
@@ -396,6 +412,55 @@ mod tests {
         let error = Error::from(sam3_package::Error::NoRoom { path, needed, free });
         assert_eq!(exit_code(&error), ENVIRONMENT);
         assert!(hint(&error).unwrap().contains("free some space"));
+    }
+
+    /// The message says what is wrong with the file; the hint says what to do.
+    #[test]
+    fn each_fault_of_a_checkpoint_or_copy_has_a_next_step() {
+        let path = || std::path::PathBuf::from("/nowhere/x");
+        for (error, step) in [
+            (
+                sam3_package::Error::Empty { path: path() },
+                "download a damaged one again",
+            ),
+            (
+                sam3_package::Error::MissingPart {
+                    path: path(),
+                    number: 2,
+                    count: 3,
+                },
+                "copy it again",
+            ),
+            (
+                sam3_package::Error::MissingShards {
+                    path: path(),
+                    missing: vec!["b".into()],
+                },
+                "all files of the checkpoint",
+            ),
+            (
+                sam3_package::Error::Changed {
+                    path: path(),
+                    before: 2,
+                    after: 3,
+                },
+                "when it is done",
+            ),
+            (
+                sam3_package::Error::NotInPth {
+                    path: path(),
+                    tensor: "a".into(),
+                    dtype: "U16",
+                },
+                ".safetensors",
+            ),
+            (sam3_package::Error::SameName { path: path() }, "rename one"),
+        ] {
+            let error = Error::from(error);
+            assert_eq!(exit_code(&error), INPUT, "{error:#}");
+            let hint = hint(&error).unwrap();
+            assert!(hint.contains(step), "{error:#}: {hint}");
+        }
     }
 
     #[test]

@@ -40,10 +40,5 @@ fn main() -> ExitCode {
 /// Starts the threads that all work shares; unless told how many, as many as the machine has.
 fn threads(wanted: Option<usize>) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(wanted.unwrap_or(0));
-    pool.build_global().map_err(|error| {
-        failure::Failure::environment(
-            format!("threads cannot be started: {error}"),
-            "ask for fewer, --threads 1; `ulimit -u` and `ulimit -v` show how many a user may have, and the memory for them",
-        )
-    })
+    pool.build_global().map_err(failure::Failure::threads)
 }

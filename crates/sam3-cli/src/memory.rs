@@ -8,10 +8,10 @@ use std::{
 
 use crate::failure::ENVIRONMENT;
 
-/// The C library's allocator, which remembers what it had no room for.
+/// The C library's allocator, which remembers the size of the last buffer that it had no room for.
 ///
-/// Who asks with `try_reserve`, as for tensors and pictures, makes an error of it. For everybody else the standard library
-/// aborts, and [`end_for_want_of_memory`] turns that into a message and exit code 3.
+/// Who asks with `try_reserve`, as for tensors and pictures, makes an error of it. For everybody else the standard
+/// library aborts, and [`end_for_want_of_memory`] turns that into a message and exit code 3.
 pub struct Allocator;
 
 #[global_allocator]
@@ -44,12 +44,12 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Bytes from which on a buffer is worth the question: it has a huge page of 2 MB inside, wherever it begins.
+/// The smallest buffer that huge pages are asked for: wherever it begins, it holds a whole one of 2 MB.
 const LARGE: usize = 4 << 20;
 
-/// Asks for huge pages behind a buffer, which kernels give to who asks: an activation of 98 MB then takes 47 page faults and entries of the TLB
-/// instead of 24,000. On two Zen 3 cores the image encoder's MLP took some 4 % less, its attention in windows a tenth,
-/// by glibc's switch for it, which takes smaller buffers too.
+/// Asks for huge pages behind a buffer, which most kernels give only to those who ask: an activation of 98 MB then
+/// takes 47 page faults and entries of the TLB instead of 24,000. On two Zen 3 cores the image encoder's MLP took some
+/// 4 % less, its attention in windows a tenth, by glibc's switch for it, which takes smaller buffers too.
 fn in_huge_pages(at: *mut u8, size: usize) {
     #[cfg(target_os = "linux")]
     {
@@ -75,8 +75,8 @@ fn there(at: *mut u8, size: usize) -> *mut u8 {
     at
 }
 
-/// In an abort: where memory had run out, says so and leaves, with nothing that allocates. What was half-written has no name yet, and the
-/// next run removes it.
+/// In an abort: where memory had run out, says so and leaves, with nothing that allocates. What was half-written has no
+/// name yet, and the next run removes it.
 pub fn end_for_want_of_memory() {
     let size = REFUSED.load(Ordering::Relaxed);
     if size == 0 {
@@ -95,11 +95,12 @@ pub fn end_for_want_of_memory() {
     signal_hook::low_level::exit(ENVIRONMENT.into())
 }
 
-/// Lets it keep freed buffers for the next ones of their size. By default it returns each one beyond 32 MB to the kernel, and the next one
-/// costs a page fault and a page of zeros every 4 kB: 158 instead of 125 ms for the widest linear layer of the image encoder in bf16.
+/// Lets the allocator keep freed buffers for the next ones of their size. By default it returns each one beyond 32 MB
+/// to the kernel, and the next one costs a page fault and a page of zeros every 4 kB: 158 instead of 125 ms for the
+/// widest linear layer of the image encoder in bf16.
 pub fn keep_buffers() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: two numbers to an allocator that locks itself; where it knows better, nothing changes.
+    // SAFETY: two numbers to an allocator that locks itself; it may ignore them.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);

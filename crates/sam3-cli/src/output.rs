@@ -155,7 +155,8 @@ pub fn serialize_plain<S: Serializer>(path: impl AsRef<Path>, serializer: S) -> 
     serializer.collect_str(&path.as_ref().display())
 }
 
-/// The text without control characters but line breaks: a name or a metadata text in a file of somebody's could move the cursor, or worse.
+/// The text without control characters but line breaks: a name or a metadata text in a file of somebody's could move
+/// the cursor, or worse.
 fn visible(text: &str) -> Cow<'_, str> {
     let hidden = |c: char| c.is_control() && c != '\n';
     if !text.contains(hidden) {

@@ -21,7 +21,7 @@ use signal_hook::{
 
 use crate::{failure::ENVIRONMENT, memory};
 
-/// What was to be done about a fault before: Rust's own handler, which knows a stack that overflowed.
+/// The handler that was there before: Rust's own, which reports a stack that overflowed.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 /// True once a thread tells of a fault: others fault at the same time.
 static TOLD: AtomicBool = AtomicBool::new(false);
@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What a first signal does in place of ending the run.
 static INSTEAD: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
-/// Lets the first signal do this, once: a server finishes what runs, and ends by itself. The next one ends the run as ever.
+/// Lets the first signal do this, once: a server finishes what runs, and ends by itself. The next one ends the run as
+/// ever.
 #[cfg(feature = "serve")]
 pub fn at_first(stop: impl Fn() + Send + Sync + 'static) {
     let _ = INSTEAD.set(Box::new(stop));
@@ -58,7 +59,7 @@ impl Drop for Stoppable {
     }
 }
 
-/// While what it returns lives, a signal waits: for files that are of use together alone.
+/// While what it returns lives, a signal waits, so that files that are only of use together are all written.
 pub fn uninterrupted() -> Stoppable {
     let guard = Stoppable::new();
     if STOPPING.load(Ordering::SeqCst) {
@@ -124,7 +125,7 @@ pub fn install() {
         let _ = PREVIOUS.set(previous);
         let mut action = previous;
         action.sa_sigaction = unreadable as extern "C" fn(_, _, _) as usize;
-        // On the stack for signals, as the other one may be what overflowed.
+        // On the stack for signals, as the usual one may have overflowed.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: the handler loads atomics, writes to a file descriptor and exits, which a signal handler may do.
         unsafe { libc::sigaction(SIGBUS, &raw const action, null_mut()) };

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Folder, check, package_trained, sam3, text, trained};
+use support::{Folder, check, package_trained, packaging, sam3, text, trained};
 
 /// What `sam3 segment --json` finds in the scene, and its raw outputs, without names and times.
 fn outputs(folder: &Folder, package: &str, flags: &[&str]) -> (String, Vec<u8>) {
@@ -96,13 +96,7 @@ fn another_prompt_is_refused_with_the_list() {
 fn a_list_of_prompts_without_a_prompt_is_a_usage_error_and_leaves_nothing() {
     let folder = Folder::new();
     let output = folder.path("x.pth");
-    let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(&trained().checkpoint),
-        "--output",
-        text(&output),
-    ];
+    let fixed = packaging(&trained().checkpoint, &output);
     let empty = folder.path("empty.txt");
     fs::write(&empty, "\n \n").unwrap();
     for prompts in ["", " , ", text(&empty)] {

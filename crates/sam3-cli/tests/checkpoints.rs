@@ -11,7 +11,7 @@ use std::{
 
 use sam3_package::{Dtype, StateDict};
 use serde_json::{Value, json};
-use support::{Folder, check, miniature, package, sam3, tensors, text, trained, write_checkpoint};
+use support::{Folder, check, miniature, package, packaging, sam3, tensors, text, trained, write_checkpoint};
 
 /// Name, element type, shape, bytes.
 type Raw = (String, Dtype, Vec<usize>, Vec<u8>);
@@ -56,13 +56,7 @@ fn raw(source: &StateDict) -> Vec<Raw> {
 /// Packages a checkpoint and returns what was said and the digest of each tensor.
 fn digests(folder: &Folder, checkpoint: &Path, flags: &[&str]) -> (String, Value) {
     let output = folder.path("packaged.pth");
-    let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(checkpoint),
-        "--output",
-        text(&output),
-    ];
+    let fixed = packaging(checkpoint, &output);
     let said = check(&[&fixed[..], &["--no-tarball", "--force"], flags].concat(), 0, &[]);
     let metadata: Value = serde_json::from_slice(&fs::read(folder.path("packaged_metadata.json")).unwrap()).unwrap();
     let tensors = metadata["tensors"].as_array().unwrap().iter();

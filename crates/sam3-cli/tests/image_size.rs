@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use sam3_package::Checkpoint;
 use serde_json::Value;
-use support::{Folder, check, sam3, text, trained};
+use support::{Folder, check, packaging, sam3, text, trained};
 
 fn json(arguments: &[&str]) -> Value {
     let output = sam3(&[arguments, &["--json"]].concat());
@@ -133,13 +133,7 @@ fn eval_compares_sizes() {
 fn a_package_is_tried_at_other_sizes() {
     let folder = Folder::new();
     let output = folder.path("x.safetensors");
-    let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(&trained().checkpoint),
-        "--output",
-        text(&output),
-    ];
+    let fixed = packaging(&trained().checkpoint, &output);
     let test = [
         "--test-image",
         text(&trained().scene),

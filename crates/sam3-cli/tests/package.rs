@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use support::{Folder, check, checkpoint, package, tensors, text, write_checkpoint};
+use support::{Folder, check, checkpoint, package, packaging, tensors, text, write_checkpoint};
 
 #[test]
 fn a_package_goes_through_its_archive_and_verifies() {
@@ -162,14 +162,7 @@ fn values_that_do_not_fit_are_named_and_nothing_is_written() {
     let source = folder.path("src/in.safetensors");
     write_checkpoint(&source, &all);
     let output = folder.path("x.pth");
-    let run = [
-        "package",
-        "--checkpoint-path",
-        text(&source),
-        "--output",
-        text(&output),
-        "--quantize",
-    ];
+    let run = [&packaging(&source, &output)[..], &["--quantize"]].concat();
     check(
         &[&run[..], &["fp16"]].concat(),
         1,
@@ -410,14 +403,7 @@ fn an_image_package_leaves_out_what_no_image_needs() {
     write_checkpoint(&source, &all);
     let count = |flags: &[&str], name: &str| {
         let output = folder.path(name);
-        let run = [
-            "package",
-            "--checkpoint-path",
-            text(&source),
-            "--output",
-            text(&output),
-            "--no-tarball",
-        ];
+        let run = [&packaging(&source, &output)[..], &["--no-tarball"]].concat();
         check(&[&run, flags].concat(), 0, &[]);
         check(&["verify", text(&output)], 0, &["verified"]);
         let found = support::sam3(&["inspect", text(&output), "--json"]).stdout;

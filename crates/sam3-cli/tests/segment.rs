@@ -244,6 +244,11 @@ fn what_is_wrong_is_named_with_its_exit_code() {
     prompt(&["--box", "600,600,700,660"], 2, &["box 600,600,700,660", "672"]);
     prompt(&["--box", "-5,0,20,20"], 2, &["box -5,0,20,20"]);
     prompt(&["--prompt", "boat", "--threshold", "2"], 2, &["--threshold"]);
+    prompt(
+        &["--prompt", "boat", "--threshold", "-0.1"],
+        2,
+        &["expected a score from 0 to 1, found \"-0.1\""],
+    );
 
     let model = |path: &str, says: &[&str]| {
         let out = folder.path("out");

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::PathBuf, process::Command};
 
-use support::{Folder, check, package, package_with, text};
+use support::{Folder, check, package, package_with, packaging, text};
 
 /// A package whose archive is in several parts.
 fn split(folder: &Folder) -> Vec<PathBuf> {
@@ -148,15 +148,7 @@ fn older_parts_neither_stay_nor_vanish_unasked() {
     fs::remove_file(&output).unwrap();
     fs::remove_file(folder.path("x_metadata.json")).unwrap();
     fs::remove_file(&parts[0]).unwrap();
-    let run = [
-        "package",
-        "--checkpoint-path",
-        text(&source),
-        "--output",
-        text(&output),
-        "--split",
-        "600K",
-    ];
+    let run = [&packaging(&source, &output)[..], &["--split", "600K"]].concat();
     check(&run, 2, &["x.tar.gz.001 exists already", "--force"]);
     check(&[&run[..], &["--force"]].concat(), 0, &["x.tar.gz.sha256"]);
     assert!(!parts.last().unwrap().exists());

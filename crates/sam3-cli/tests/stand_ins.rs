@@ -1,5 +1,5 @@
-//! `--device cuda` on a machine without a GPU: NVIDIA's libraries are stand-ins that run the kernels on the CPU, and find memory that is
-//! used wrongly (`crates/sam3-tensor/stand_ins`).
+//! `--device cuda` on a machine without a GPU: NVIDIA's libraries are stand-ins that run the kernels on the CPU, and
+//! find memory that is used wrongly (`crates/sam3-tensor/stand_ins`).
 #![cfg(feature = "cuda")]
 
 mod support;

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use support::{Folder, check, sam3, text, trained};
+use support::{Folder, check, packaging, sam3, text, trained};
 
 #[test]
 fn the_comparison_is_on_screen_and_in_the_metadata() {
@@ -60,16 +60,10 @@ fn baked_packages_are_tested_with_what_they_know() {
     let folder = Folder::new();
     let output = folder.path("x.pth");
     let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(&trained().checkpoint),
-        "--output",
-        text(&output),
-        "--bake-prompts",
-        "boat,star",
-        "--test-image",
-        text(&trained().scene),
-    ];
+        &packaging(&trained().checkpoint, &output)[..],
+        &["--bake-prompts", "boat,star", "--test-image", text(&trained().scene)],
+    ]
+    .concat();
     check(
         &[&fixed[..], &["--test-prompt", "square"]].concat(),
         2,
@@ -89,13 +83,7 @@ fn baked_packages_are_tested_with_what_they_know() {
 fn a_picture_or_a_device_that_is_not_there_ends_it_before_the_work() {
     let folder = Folder::new();
     let (output, none) = (folder.path("x.pth"), folder.path("none.jpg"));
-    let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(&trained().checkpoint),
-        "--output",
-        text(&output),
-    ];
+    let fixed = packaging(&trained().checkpoint, &output);
     let test = ["--test-prompt", "boat", "--test-image"];
     check(&[&fixed[..], &test, &[text(&none)]].concat(), 1, &["none.jpg"]);
     let scene = [text(&trained().scene), "--device", "cuda:1"];

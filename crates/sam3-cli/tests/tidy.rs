@@ -222,8 +222,8 @@ fn is_root(package: &Path, file: &Path) -> bool {
     )
 }
 
-/// The files of the modules that a source file names, each `mod x;` on a line of its own. They lie beside it where `has_them_beside`, else
-/// in a folder of its name.
+/// The files of the modules that a source file names, each `mod x;` on a line of its own. They lie beside it where
+/// `has_them_beside`, else in a folder of its name.
 fn modules_named_by(file: &Path, has_them_beside: bool) -> Vec<PathBuf> {
     let folder = if has_them_beside {
         file.with_file_name("")

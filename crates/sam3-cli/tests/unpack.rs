@@ -156,9 +156,9 @@ fn what_is_no_file_is_refused_at_once() {
     let pipe = folder.path("x.tar.gz");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success(), "mkfifo is of POSIX and has to be there");
-    check(&["verify", text(&pipe)], 1, &["not a regular file"]);
+    check(&["verify", text(&pipe)], 1, &["expected a regular file, found a pipe"]);
     check(&["unpack", text(&pipe)], 1, &["expected a regular file"]);
-    check(&["inspect", text(&pipe)], 1, &["not a regular file"]);
+    check(&["inspect", text(&pipe)], 1, &["expected a regular file, found a pipe"]);
     package(&folder, "y.pth", "none");
     let occupied = folder.path("y.pth");
     check(
@@ -270,7 +270,8 @@ fn other_orders_and_folders_verify_too() {
     assert_eq!(fs::read(out.join("models/x.safetensors")).unwrap(), package);
 }
 
-/// Digests are of the tensors' bytes alone: a shape or a name that is not the metadata's is found all the same, without unpacking.
+/// Digests are of the tensors' bytes alone: a shape or a name that is not the metadata's is found all the same, without
+/// unpacking.
 #[test]
 fn names_and_shapes_in_an_archive_are_checked() {
     let folder = Folder::new();

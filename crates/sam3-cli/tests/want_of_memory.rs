@@ -71,6 +71,24 @@ fn a_picture_that_does_not_fit_keeps_no_other_one_waiting() {
     assert!(folder.path("out/scene.json").exists(), "{said}");
 }
 
+/// 128 MB, which a frame of one block asks for in its header.
+#[test]
+fn a_window_that_does_not_fit_is_an_error() {
+    let folder = Folder::new();
+    let archive = folder.path("x.tar.zst");
+    // No content size, a window of 1 << 27 bytes, and a raw block of 512 bytes, the last one.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3];
+    frame.extend(&(1 | 512u32 << 3).to_le_bytes()[..3]);
+    frame.resize(frame.len() + 512, 0);
+    fs::write(&archive, frame).unwrap();
+    let output = run_under("-d 160000", &["verify", text(&archive)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for words in ["x.tar.zst: out of memory", "hint: end other programs"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+}
+
 /// With ever more memory: never a signal, a panic or half of a result.
 #[test]
 fn every_limit_ends_in_a_result_or_an_error() {

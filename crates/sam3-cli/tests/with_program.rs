@@ -10,7 +10,7 @@ use std::{
 };
 
 use support::{
-    Folder, check, checkpoint, elf, package, package_with,
+    Folder, check, checkpoint, elf, package, package_with, packaging,
     tar::{Entry, file, gzip, tar},
     text,
 };
@@ -232,14 +232,7 @@ fn what_is_no_release_of_the_program_is_refused_by_name() {
         (Vec::new(), 1, "empty"),
     ];
     let (source, output, given) = (checkpoint(&folder), folder.path("x.pth"), folder.path("given.tar.gz"));
-    let run = [
-        "package",
-        "--checkpoint-path",
-        text(&source),
-        "--output",
-        text(&output),
-        "--with-program",
-    ];
+    let run = [&packaging(&source, &output)[..], &["--with-program"]].concat();
     for (bytes, code, words) in cases {
         fs::write(&given, bytes).unwrap();
         let words = [
@@ -300,15 +293,7 @@ fn another_machine_s_program_goes_along_when_that_is_said() {
 fn the_running_program_goes_along() {
     let folder = Folder::new();
     let (source, output) = (checkpoint(&folder), folder.path("x.pth"));
-    let run = [
-        "package",
-        "--checkpoint-path",
-        text(&source),
-        "--output",
-        text(&output),
-        "--with-program",
-        "self",
-    ];
+    let run = [&packaging(&source, &output)[..], &["--with-program", "self"]].concat();
     if !cfg!(target_arch = "aarch64") {
         check(
             &run,
@@ -396,14 +381,7 @@ fn the_licence_of_the_weights_travels() {
     assert_eq!(license, "what we agreed on");
 
     let output = folder.path("y.pth");
-    let run = [
-        "package",
-        "--checkpoint-path",
-        text(&source),
-        "--output",
-        text(&output),
-        "--license-file",
-    ];
+    let run = [&packaging(&source, &output)[..], &["--license-file"]].concat();
     for (bytes, words) in [
         (&b"\n "[..], "nothing but space"),
         (b"\xff\xfe", "not UTF-8"),

@@ -24,7 +24,8 @@ pub const VISUAL: &str = "visual";
 /// `dict` may hold the text encoder alone; `config` is that of the whole model.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] where there is no text encoder or a key of it is missing; [`Error::Prompt`] for an empty prompt.
+/// [`Error::Checkpoint`] where there is no text encoder or a key of it is missing; [`Error::Prompt`] for an empty
+/// prompt.
 pub fn bake_prompts(config: &Config, dict: Arc<StateDict>, prompts: &[String]) -> Result<BakedPrompts> {
     let Some(text) = config.detector.as_ref().and_then(|detector| detector.text.as_ref()) else {
         return Err(Error::Checkpoint {
@@ -100,8 +101,8 @@ pub fn load(
     Ok((prompts, texts))
 }
 
-/// Why a package of the prompts `baked` cannot be asked for `text`: [`Error::Prompt`] where it can be asked in another way,
-/// else [`Error::NotBaked`].
+/// Why a package of the prompts `baked` cannot be asked for `text`: [`Error::Prompt`] where it can be asked in another
+/// way, else [`Error::NotBaked`].
 pub fn not_baked(baked: &[String], text: &str) -> Error {
     let written = |text: &str| baked.iter().find(|prompt| are_alike(prompt, text));
     if let Some(prompt) = written(text) {
@@ -136,7 +137,7 @@ pub fn not_baked(baked: &[String], text: &str) -> Error {
     ))
 }
 
-/// Whether two texts differ in spaces, punctuation and capitals alone.
+/// Whether two texts differ only in spaces, punctuation and capitals.
 fn are_alike(a: &str, b: &str) -> bool {
     let letters = |text| clean(text).chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     letters(a) == letters(b) && !letters(a).is_empty()

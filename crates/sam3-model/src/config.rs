@@ -83,8 +83,8 @@ impl VitConfig {
         self.image_size / self.patch_size
     }
 
-    /// The sides that an input may have, in pixels, beside the model's own: multiples of the patch from one window to 144
-    /// tokens a side, of SAM 3 from 336 to 2016.
+    /// The sides that an input may have, in pixels, beside the model's own: multiples of the patch from one window to
+    /// 144 tokens a side, of SAM 3 from 336 to 2016.
     pub fn image_sizes(&self) -> StepBy<RangeInclusive<usize>> {
         let (least, most) = (self.window * self.patch_size, MOST_TOKENS * self.patch_size);
         (least..=most).step_by(self.patch_size)

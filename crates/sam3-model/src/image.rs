@@ -144,8 +144,8 @@ impl Image {
         })
     }
 
-    /// [`Image::decode`] for who takes no picture of every size: `admit` is asked about width and height, as the file has them,
-    /// before memory is taken for the pixels. What it says against them is the error's reason.
+    /// [`Image::decode`] for who takes no picture of every size: `admit` is asked about width and height, as the file
+    /// has them, before memory is taken for the pixels. What it says against them is the error's reason.
     ///
     /// # Errors
     /// As [`Image::open`], and where the picture is not admitted.

@@ -67,7 +67,8 @@ impl InputSize {
     }
 }
 
-/// The encoding of a square grid of `side²` tokens (`PositionEmbeddingSine`): `[side², width]`, row features before column features.
+/// The encoding of a square grid of `side²` tokens (`PositionEmbeddingSine`): `[side², width]`, row features before
+/// column features.
 pub fn position(side: usize, width: usize, device: &Device) -> sam3_tensor::Result<Tensor> {
     let coordinate = |i: usize| (i + 1) as f32 / (side as f32 + 1e-6) * std::f32::consts::TAU;
     let mut features = Vec::with_capacity(side * side * width);

@@ -5,8 +5,8 @@ use sam3_tensor::{Device, ops::Compute};
 
 use crate::error::{Error, Result};
 
-/// What `auto` means for this checkpoint on this device: on a GPU, the half precision of its matrices, f16 for int8 codes and f32 for
-/// f32; on the CPU, [`Compute::auto`].
+/// What `auto` means for this checkpoint on this device: on a GPU, the half precision of its matrices, f16 for int8
+/// codes and f32 for f32; on the CPU, [`Compute::auto`].
 pub fn auto_compute(dict: &StateDict, device: &Device) -> Compute {
     if device.is_main_memory() {
         return Compute::auto();

@@ -1,7 +1,7 @@
 //! The official prompt tokenizer: CLIP's byte pair encoding, cut and padded to 32 ids.
 //!
-//! Official means open_clip's `SimpleTokenizer`, which SAM 3 was trained with, and not transformers' `CLIPTokenizer`: the
-//! text is mended first ([`clean`]), padding is id 0, and a prompt that is too long is cut.
+//! Official means open_clip's `SimpleTokenizer`, which SAM 3 was trained with, and not transformers' `CLIPTokenizer`:
+//! the text is mended first ([`clean`]), padding is id 0, and a prompt that is too long is cut.
 
 mod byte_pairs;
 mod clean;
@@ -79,8 +79,8 @@ impl Tokenizer {
 
     /// What the model reads of a text that is too long for it, [`clean`]ed; none for a text that is read whole.
     ///
-    /// As officially, there is room for 30 tokens between start and end of text, and the rest of the text is ignored. The
-    /// last word may be cut itself, as it can have several tokens.
+    /// As officially, there is room for 30 tokens between start and end of text, and the rest of the text is ignored.
+    /// The last word may be cut itself, as it can have several tokens.
     pub fn truncated(&self, text: &str) -> Option<String> {
         let text = clean(text);
         let mut end = self.text_ids(&text).1?;

@@ -49,8 +49,9 @@ pub struct Copied {
 /// Copies files into a folder. Of an archive in parts all parts go along, with a package its metadata.
 ///
 /// # Errors
-/// [`Error::NoRoom`] and [`Error::Drive`] where the files do not fit or come back changed; [`Error::Exists`] where another file of a name is
-/// there and `force` is false; [`Error::Output`] and [`Error::Io`] where writing or reading fails.
+/// [`Error::NoRoom`] and [`Error::Drive`] where the files do not fit or come back changed; [`Error::Exists`] where
+/// another file of a name is there and `force` is false; [`Error::Output`] and [`Error::Io`] where writing or reading
+/// fails.
 pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progress) -> Result<Vec<Copied>> {
     let jobs = jobs(files, folder)?;
     jobs.iter().try_for_each(|job| job.refuse_another(force))?;
@@ -67,8 +68,8 @@ pub fn copy(files: &[PathBuf], folder: &Path, force: bool, progress: &dyn Progre
     Ok(copied)
 }
 
-/// The copies match their sources. If there is a list of the parts' digests, it also shows whether the sources are still
-/// as they were written; this costs nothing, as the digests of the sources are known by now.
+/// The copies match their sources. If there is a list of the parts' digests, it also shows whether the sources are
+/// still as they were written; this costs nothing, as the digests of the sources are known by now.
 fn refuse_damaged(jobs: &[Job], copied: &[Copied]) -> Result<()> {
     for job in jobs {
         let Some(lines) = archive::damaged_parts(&job.source, |part| {
@@ -114,25 +115,14 @@ fn jobs(files: &[PathBuf], folder: &Path) -> Result<Vec<Job>> {
         .flatten()
     {
         let metadata = fs::metadata(&source).map_err(|error| Error::io("open", &source, error))?;
-        if metadata.is_dir() {
-            return Err(Error::invalid(
-                &source,
-                "it is a folder: name the files in it that are to be copied",
-            ));
-        }
-        let name = source.file_name().filter(|_| metadata.is_file());
-        let Some(name) = name else {
-            return Err(Error::invalid(&source, "expected a file to copy, found something else"));
-        };
+        regular::check(&source, &metadata)?;
+        let name = source.file_name().unwrap_or_default();
         if !sources.insert(source.clone()) {
             continue;
         }
         // Lower case, as FAT would take them for one file.
         if !names.insert(name.to_string_lossy().to_lowercase()) {
-            return Err(Error::invalid(
-                &source,
-                "another file of the same name is to be copied too",
-            ));
+            return Err(Error::SameName { path: source });
         }
         check_name(&folder.join(name))?;
         jobs.push(Job {
@@ -199,7 +189,8 @@ fn refuse_foreign(file: &Path) -> Result<()> {
 }
 
 impl Job {
-    /// Refuses to copy a file onto itself or over another file. Called before the first copy, so it compares lengths only.
+    /// Refuses to copy a file onto itself or over another file. Called before the first copy, so it compares lengths
+    /// only.
     fn refuse_another(&self, force: bool) -> Result<()> {
         if FileId::is_same(&self.source, &self.target) {
             return Err(Error::OutputIsInput {
@@ -408,11 +399,11 @@ impl Job {
         }
         let after = state(&source, &self.source)?;
         if at < self.bytes || after != before || after.0 != self.bytes {
-            let reason = format!(
-                "it was written to while it was copied: it had {} bytes, now it has {}; copy it again when it is done",
-                self.bytes, after.0
-            );
-            return Err(Error::invalid(&self.source, reason));
+            return Err(Error::Changed {
+                path: self.source.clone(),
+                before: self.bytes,
+                after: after.0,
+            });
         }
         file.set_len(self.bytes).map_err(refused)?;
         file.sync_all().map_err(refused)?;

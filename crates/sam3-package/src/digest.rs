@@ -69,6 +69,11 @@ mod tests {
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
         );
         assert_eq!(total, 1_000_000);
+        // Appendix B.1.
+        assert_eq!(
+            sha256(&b"abc"[..]).unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert!(hash(&b"abc"[..], |_| Err(io::ErrorKind::Interrupted.into())).is_err());
     }
 }

@@ -16,12 +16,67 @@ pub enum Error {
         /// The system's own reason.
         source: std::io::Error,
     },
-    /// The file is not what it should be; another copy of it is the remedy.
+    /// The file breaks the rules of its format: it is cut off, damaged, or not written as a writer of that format
+    /// would. The reason is for people: where, what was expected, what was found. What a caller may want to tell apart,
+    /// because something else than another copy of the file helps, is a kind of its own.
     #[error("{}: {reason}", path.display())]
     Invalid {
         /// The file at fault.
         path: PathBuf,
         /// What was expected, what was found, and the next step.
+        reason: String,
+    },
+    /// A folder, a pipe or a device stands where a file is read.
+    #[error("{}: expected a regular file, found {found}", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it leads to, with its article: "a folder".
+        found: &'static str,
+    },
+    /// The file has no bytes.
+    #[error("{}: it is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A part of an archive that was split is not there.
+    #[error("{}: part {number} of {count} is missing", path.display())]
+    MissingPart {
+        /// Where the part was looked for.
+        path: PathBuf,
+        /// Which one it is, from 1.
+        number: usize,
+        /// How many parts the archive has.
+        count: usize,
+    },
+    /// Files that an index of shards names are not beside it.
+    #[error("{}: it needs {}, not found beside it", path.display(), list_of(missing))]
+    MissingShards {
+        /// The index.
+        path: PathBuf,
+        /// The names of the files.
+        missing: Vec<String>,
+    },
+    /// The file was written to while it was copied.
+    #[error(
+        "{}: it was written to while it was copied: it had {before} bytes, now it has {after}",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its size when the copy began.
+        before: u64,
+        /// Its size when the copy ended.
+        after: u64,
+    },
+    /// The weights are those of another model, or of an adapter that was not merged into the model.
+    #[error("{}: {reason}", path.display())]
+    AnotherModel {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Whose they are, and what to do about it.
         reason: String,
     },
     /// The file is of a kind that has nothing to do with packages: a picture, another framework's model.
@@ -43,6 +98,22 @@ pub enum Error {
         wanted: String,
         /// The names of the weights that it holds; empty where it holds one set without a name.
         sets: Vec<String>,
+    },
+    /// A tensor's element type is one that `.pth` has no storage for.
+    #[error("{}: {tensor}: {dtype} cannot be stored in a .pth", path.display())]
+    NotInPth {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Its element type, as safetensors spells it.
+        dtype: &'static str,
+    },
+    /// Two files that are to be copied into one folder have the same name there.
+    #[error("{}: another file of the same name is to be copied too", path.display())]
+    SameName {
+        /// The second one.
+        path: PathBuf,
     },
     /// A new package's name does not tell its format.
     #[error("{}: a package's name ends in .pth, .pt or .safetensors", path.display())]
@@ -221,6 +292,14 @@ impl Error {
         match self {
             Self::Io { source, .. } => is_wrong_path(source),
             Self::Invalid { .. }
+            | Self::NotAFile { .. }
+            | Self::Empty { .. }
+            | Self::MissingPart { .. }
+            | Self::MissingShards { .. }
+            | Self::Changed { .. }
+            | Self::AnotherModel { .. }
+            | Self::NotInPth { .. }
+            | Self::SameName { .. }
             | Self::AnotherKind { .. }
             | Self::NoSuchWeights { .. }
             | Self::Unrepresentable { .. }

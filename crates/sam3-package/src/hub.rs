@@ -1,7 +1,8 @@
-//! Fetches a checkpoint from the Hugging Face Hub into the cache that Python's `huggingface_hub` uses, or finds it there.
+//! Fetches a checkpoint from the Hugging Face Hub into the cache that Python's `huggingface_hub` uses, or finds it
+//! there.
 //!
-//! Requests are `HEAD` and `GET` of `ENDPOINT/REPO/resolve/REVISION/FILE`. A download is `blobs/ETAG.incomplete` until its
-//! size is right, and its SHA-256 where the Hub tells one; an interrupted one goes on where it ended.
+//! Requests are `HEAD` and `GET` of `ENDPOINT/REPO/resolve/REVISION/FILE`. A download is `blobs/ETAG.incomplete` until
+//! its size is right, and its SHA-256 where the Hub tells one; an interrupted one goes on where it ended.
 
 mod answer;
 mod cache;
@@ -48,8 +49,8 @@ impl Hub {
     /// The checkpoint of `repo` at `revision`: its path in the cache.
     ///
     /// # Errors
-    /// [`Error::Hub`] where access is denied, the network fails for good, or the digest is wrong; [`Error::Output`] where
-    /// the cache cannot be written.
+    /// [`Error::Hub`] where access is denied, the network fails for good, or the digest is wrong; [`Error::Output`]
+    /// where the cache cannot be written.
     pub fn fetch(&self, repo: &str, revision: &str, progress: &dyn Progress) -> Result<PathBuf> {
         let repository = Repository::new(&self.cache, repo);
         if self.offline {

@@ -148,7 +148,10 @@ impl StateDict {
         let raw: Vec<&str> = checkpoint.tensors().map(|t| t.name).collect();
         let unwrapped: Vec<String> = raw.iter().map(|name| prefix::unwrapped(name)).collect();
         if let Some(whose) = family::refuse(&unwrapped) {
-            return Err(invalid(whose));
+            return Err(Error::AnotherModel {
+                path: checkpoint.path().to_owned(),
+                reason: whose,
+            });
         }
         let prefix::Stripped {
             names,
@@ -315,8 +318,8 @@ impl StateDict {
         }
     }
 
-    /// Lets go of the mapped pages behind [`view(index)`](Self::view): they count as this process's memory until then, and come back from
-    /// the file when a view is read again.
+    /// Lets go of the mapped pages behind [`view(index)`](Self::view): they count as this process's memory until then,
+    /// and come back from the file when a view is read again.
     pub fn release(&self, index: usize) {
         match self.entries[index].source {
             Recipe::Stored(i) | Recipe::ClassRow(i) | Recipe::Transposed(i) => self.checkpoint.release(i),
@@ -333,8 +336,8 @@ impl StateDict {
 
     /// `config.json` beside the checkpoint, or the `config` of a package's metadata: transformers' schema.
     ///
-    /// Of a video model's config this is the detector's part: `vision_config`, `text_config` and so on at the top. A config of
-    /// another model is none.
+    /// Of a video model's config this is the detector's part: `vision_config`, `text_config` and so on at the top.
+    /// `None` for the config of another model.
     pub fn config(&self) -> Option<&Value> {
         self.config.as_ref()
     }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// The first place in a list of all that ever were. They are never freed, as a signal may come at any time.
+/// The first entry of a list of all maps that ever were. Entries are never freed, as a signal may come at any time.
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
 /// Locked while the list is changed.
 static CHANGING: Mutex<()> = Mutex::new(());
@@ -43,10 +43,10 @@ pub(crate) struct Mapped {
 impl Mapped {
     /// Maps an open file.
     pub fn open(path: &Path, file: &File) -> io::Result<Self> {
-        // SAFETY: the map is read-only, and nothing in this process writes to the file. Another process can: its bytes may
-        // change under a view, and reading beyond a file's new end ends the run with a signal. Every length is checked
-        // against the map's own, so that a changed file gives other values and no access outside of the map. README.md
-        // tells users not to change a file that is being read.
+        // SAFETY: the map is read-only, and nothing in this process writes to the file. Another process can: its bytes
+        // may change under a view, and reading beyond a file's new end ends the run with a signal. Every length is
+        // checked against the map's own, so that a changed file gives other values and no access outside of the map.
+        // README.md tells users not to change a file that is being read.
         let map = unsafe { Mmap::map(file) }?;
         let place = note(path, map.as_ptr() as usize, map.len());
         Ok(Self {
@@ -79,7 +79,7 @@ impl Drop for Mapped {
     }
 }
 
-/// Enters a map in the list, where an earlier one of the same file left its place if there is one.
+/// Enters a map in the list, in the place of an earlier map of the same file if there is one.
 fn note(path: &Path, start: usize, len: usize) -> &'static Place {
     let _guard = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut places = places();
@@ -165,7 +165,7 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
-    /// Not by a signal but by an error of the write, which names neither file.
+    /// The system then sends no signal; the write fails, with an error that names neither file.
     #[test]
     fn a_write_from_a_map_that_became_shorter_names_the_mapped_file() {
         let folder = std::env::temp_dir().join(format!("sam3-mapped-short-{}", std::process::id()));

@@ -114,12 +114,12 @@ impl Scratch {
 }
 
 /// 1.5 × 2²³: adding it leaves no bits for a fraction, so that the sum is rounded to the nearest integer, ties to even.
-/// The compiler makes vectors of this and calls of `round_ties_even` where SSE4.1 is not assumed: packaging the full
-/// model as int8 took 6.7 s of CPU with the one and 15.0 s with the other.
+/// The compiler vectorises this sum, and makes a call of `round_ties_even` where SSE4.1 is not assumed: packaging the
+/// full model as int8 took 6.7 s of CPU with the sum and 15.0 s with the call.
 const ROUND: f32 = 12_582_912.0;
 
-/// What one int8 code is worth in a row whose largest magnitude is `largest`: that over 127, but not a subnormal number, which has no
-/// reciprocal; 1 in a row of zeros. NaN and infinity stay what they are.
+/// What one int8 code is worth in a row whose largest magnitude is `largest`: that over 127, but not a subnormal
+/// number, which has no reciprocal; 1 in a row of zeros. NaN and infinity stay what they are.
 pub fn int8_scale(largest: f32) -> f32 {
     let scale = largest / 127.0;
     if largest == 0.0 {
@@ -131,7 +131,8 @@ pub fn int8_scale(largest: f32) -> f32 {
     }
 }
 
-/// One row of a Linear weight to int8, symmetric: appends the codes, returns the [scale](int8_scale), `value ≈ code × scale`.
+/// One row of a Linear weight to int8, symmetric: appends the codes, returns the [scale](int8_scale), `value ≈ code ×
+/// scale`.
 pub(crate) fn quantise_row(row: &[f32], out: &mut Vec<u8>, cost: &mut Cost) -> f32 {
     let scale = int8_scale(row.iter().fold(0.0f32, |m, v| m.max(v.abs())));
     let (mut codes, mut back) = ([0i8; 256], [0.0f32; 256]);
@@ -160,7 +161,8 @@ pub(crate) struct Cost {
     sum_abs: f64,
     sum_square: f64,
     sum_square_error: f64,
-    /// Values that are not finite before or after; the first one that was not before, or else after, and its index in row-major order.
+    /// Values that are not finite before or after; the first one that was not before, or else after, and its index in
+    /// row-major order.
     pub lost: Option<Lost>,
 }
 
@@ -219,7 +221,7 @@ impl Cost {
                     value: *value,
                 };
                 let lost = self.lost.get_or_insert(found);
-                // One value that is no number takes its whole row of int8 codes with it: it is the one to name.
+                // One value that is no number spoils the int8 codes of its whole row: name that value.
                 if lost.value.is_finite() && !value.is_finite() {
                     (lost.index, lost.value) = (index, *value);
                 }

@@ -1,26 +1,42 @@
-//! Opening what should be a regular file, where another may have put something else: a pipe would wait for its writer, a device
-//! may have no end.
+//! Opening what should be a regular file, where another may have put something else: a pipe would wait for its writer,
+//! a device may have no end.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
 use crate::{Error, Result, staged::folder_of};
 
+/// Refuses what is not a regular file.
+///
+/// # Errors
+/// [`Error::NotAFile`].
+pub(crate) fn check(path: &Path, metadata: &Metadata) -> Result<()> {
+    let kind = metadata.file_type();
+    let found = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(Error::NotAFile {
+        path: path.to_owned(),
+        found,
+    })
+}
+
 /// Opens a regular file.
 ///
 /// # Errors
-/// [`Error::Invalid`] where it is something else, [`Error::Io`] where it cannot be opened.
+/// [`Error::NotAFile`] where it is something else, [`Error::Io`] where it cannot be opened.
 pub(crate) fn open(path: &Path) -> Result<File> {
     // Asked before: opening a pipe waits, too.
     let metadata = fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
-    if !metadata.is_file() {
-        let reason =
-            "expected a regular file, found a folder, a pipe or a device: copy it again from where it was made";
-        return Err(Error::invalid(path, reason));
-    }
+    check(path, &metadata)?;
     File::open(path).map_err(|source| Error::io("open", path, source))
 }
 
@@ -76,9 +92,12 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_refused() {
-        for path in ["/dev/zero", "/"] {
-            let error = read(Path::new(path), 100).unwrap_err().to_string();
-            assert!(error.contains("expected a regular file"), "{error}");
+        for (path, what) in [("/dev/zero", "a device"), ("/", "a folder")] {
+            let error = read(Path::new(path), 100).unwrap_err();
+            assert!(
+                matches!(error, Error::NotAFile { found, .. } if found == what),
+                "{error}"
+            );
         }
         assert!(read(Path::new("/nowhere/at/all"), 100).unwrap().is_none());
         let path = std::env::temp_dir().join(format!("sam3-regular-{}", std::process::id()));

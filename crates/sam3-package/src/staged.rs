@@ -33,8 +33,8 @@ static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Removes every temporary file of this process.
 ///
-/// Only for a process that is about to end: writers of these files go on writing to nothing, and a thread that creates or
-/// drops a [`Staged`] from now on blocks for ever.
+/// Only for a process that is about to end: writers of these files go on writing to nothing, and a thread that creates
+/// or drops a [`Staged`] from now on blocks for ever.
 pub fn discard_staged() {
     const TRIES: u32 = 100;
     for _ in 0..TRIES {
@@ -102,7 +102,8 @@ impl Staged {
         let folder = folder_of(target);
         remove_stale(folder);
         let temporary = folder.join(temporary_name(name));
-        // Locked from before the file is created until it is registered: a signal in between would leave it on the disk.
+        // Locked from before the file is created until it is registered: a signal in between would leave it on the
+        // disk.
         let mut live = live();
         let file = create_locked(&temporary).map_err(refused)?;
         live.insert(temporary.clone());
@@ -397,8 +398,8 @@ fn remove_stale(folder: &Path) {
         let Ok(file) = File::open(&path) else {
             continue;
         };
-        // Another run may have removed the file that was opened and a third have made its own of the same name. The lock
-        // is held until it is removed: its writer may be about to take it.
+        // Another run may have removed the file that was opened and a third have made its own of the same name. The
+        // lock is held until it is removed: its writer may be about to take it.
         if file.try_lock().is_ok() && is_at(&file, &path) {
             let _ = fs::remove_file(path);
         }

@@ -1,9 +1,10 @@
 // FlashAttention (arxiv.org/abs/2205.14135) on tensor cores: scores exist a tile at a time, in registers.
 //
-// A block is 4 warps and takes 64 or 128 queries of one head; each warp holds 16 or 32 of them with their running maxima, sums and
-// outputs. The keys come past in tiles of 64 through two buffers in shared memory: while one is worked on, the other is filled.
-// Rows there are cut into 16-byte chunks, which are swizzled so that the eight rows that ldmatrix reads at once lie in different banks.
-// With 32 queries a warp, each value read from shared memory feeds two products: reading it for one would take as long as the product.
+// A block is 4 warps and takes 64 or 128 queries of one head; each warp holds 16 or 32 of them with their running
+// maxima, sums and outputs. The keys come past in tiles of 64 through two buffers in shared memory: while one is worked
+// on, the other is filled. Rows there are cut into 16-byte chunks, which are swizzled so that the eight rows that
+// ldmatrix reads at once lie in different banks. With 32 queries a warp, each value read from shared memory feeds two
+// products: reading it for one would take as long as the product.
 #include "attention.cuh"
 #include "tensor_core.cuh"
 
@@ -19,8 +20,9 @@ template <unsigned DIM> __device__ inline unsigned swizzled(unsigned row, unsign
     return row * DIM + (chunk ^ (row / ROWS % CHUNKS)) * CHUNK;
 }
 
-// Starts to fill a tile with the rows of keys `start..start + 64`; zeros past the last key and past head_dim. Most tiles are whole, and for
-// them there are no questions to ask: that is half of the instructions around a tile's products.
+// Starts to fill a tile with the rows of keys `start..start + 64`; zeros past the last key and past head_dim. Most
+// tiles are whole, and for them there are no questions to ask: that is half of the instructions around a tile's
+// products.
 template <typename T, unsigned DIM>
 __device__ inline void fetch(T *tile, const T *from, uint32_t stride, const T *padding, const Rows &rows, uint32_t start,
                              uint32_t head_dim) {

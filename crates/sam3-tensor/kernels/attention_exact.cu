@@ -1,9 +1,10 @@
 // Attention without tensor cores: f32 throughout, and any head_dim up to 64 of any type.
 //
-// A block is 128 threads and 64 queries; keys come past in tiles of 32, the next of which is fetched while one is worked on. A thread
-// has 4 queries by 4 keys of a tile's scores and the same queries by DIM / 8 columns of the output; the 8 threads of the same queries
-// are neighbours in a warp. Values go from shared memory to registers by fours, along head_dim for scores and along keys for outputs, so
-// that a load feeds 16 products. Where queries are few, several blocks share their keys, and attention_merge puts the parts together.
+// A block is 128 threads and 64 queries; keys come past in tiles of 32, the next of which is fetched while one is
+// worked on. A thread has 4 queries by 4 keys of a tile's scores and the same queries by DIM / 8 columns of the output;
+// the 8 threads of the same queries are neighbours in a warp. Values go from shared memory to registers by fours, along
+// head_dim for scores and along keys for outputs, so that a load feeds 16 products. Where queries are few, several
+// blocks share their keys, and attention_merge puts the parts together.
 #include "attention.cuh"
 
 constexpr unsigned THREADS = 128;
@@ -22,7 +23,8 @@ __device__ inline const T *row_at(const void *rows, const T *padding, const Plac
     return place == PADDING ? padding : static_cast<const T *>(rows) + static_cast<size_t>(place) * stride;
 }
 
-// Four values of a row from `dim` on; zeros where there is no row, and past head_dim. `at_once` says that they may be moved as one.
+// Four values of a row from `dim` on; zeros where there is no row, and past head_dim. `at_once` says that they may be
+// moved as one.
 template <typename T> __device__ inline Pack<float, 4> read4(const T *row, uint32_t dim, uint32_t head_dim, bool at_once) {
     Pack<float, 4> x = {};
     if (row == nullptr) return x;

@@ -1,6 +1,8 @@
-// The decoder's box bias: how much each query attends to each cell of the map, by the cell's distance from the edges of its box.
+// The decoder's box bias: how much each query attends to each cell of the map, by the cell's distance from the edges of
+// its box.
 //
-// A bias is the sum of one for the cell's column and one for its row; each is a small network of the signed distances to two edges.
+// A bias is the sum of one for the cell's column and one for its row; each is a small network of the signed distances
+// to two edges.
 #include "kernel.cuh"
 
 constexpr unsigned THREADS = 128;

@@ -1,4 +1,5 @@
-// The 7 × 7 convolution of each channel for itself, a thread for each value; neighbouring threads read neighbouring channels.
+// The 7 × 7 convolution of each channel for itself, a thread for each value; neighbouring threads read neighbouring
+// channels.
 #include "kernel.cuh"
 
 struct DepthwiseArgs {

@@ -158,7 +158,8 @@ static void run_block(void (*kernel)(const void *), const void *args, std::vecto
         fiber.context.uc_link = &scheduler;
         makecontext(&fiber.context, start, 0);
     }
-    // Warps, and lanes within each, by a drawn rank: who comes first always goes on, as far as barriers let it, before others do.
+    // Warps, and lanes within each, by a drawn rank: who comes first always goes on, as far as barriers let it, before
+    // others do.
     std::vector<size_t> order;
     for (size_t warp : shuffled(threads.size() / WARP))
         for (size_t lane : shuffled(WARP)) order.push_back(warp * WARP + lane);
@@ -196,7 +197,8 @@ static void run_grid(void (*kernel)(const void *), const void *args) {
             }
 }
 
-// Memory whose end lies before a page that must not be touched, and whose start lies after one but for less than a page.
+// Memory whose end lies before a page that must not be touched, and whose start lies after one but for less than a
+// page.
 class Guarded {
   public:
     explicit Guarded(size_t bytes) {
@@ -224,7 +226,8 @@ struct Buffer {
     uint64_t is_output;
 };
 
-// Runs a kernel with copies of its buffers between guard pages, and copies what it wrote back. Returns 0 where there is no such kernel.
+// Runs a kernel with copies of its buffers between guard pages, and copies what it wrote back. Returns 0 where there is
+// no such kernel.
 extern "C" int emulate(const char *name, const uint64_t *args, uint64_t words, const Buffer *buffers, uint64_t count,
                        const uint32_t *blocks, uint32_t threads) {
     using namespace emulation;

@@ -1,8 +1,9 @@
 // The kernels as C++: what CUDA gives them, on a CPU.
 //
-// Blocks run one after another. The threads of a block have a rank drawn anew for every block, and the first that can goes on, so that a
-// missing barrier shows as a wrong result; shared memory starts as NaN, and asynchronous copies happen either at once or when they are
-// waited for. Operations of a warp exchange their operands through exactly the layout that the PTX manual gives.
+// Blocks run one after another. The threads of a block have a rank drawn anew for every block, and the first that can
+// goes on, so that a missing barrier shows as a wrong result; shared memory starts as NaN, and asynchronous copies
+// happen either at once or when they are waited for. Operations of a warp exchange their operands through exactly the
+// layout that the PTX manual gives.
 #pragma once
 
 #include <math.h>

@@ -18,7 +18,8 @@ constexpr uint32_t GELU = 1, RELU = 2;
 // x Φ(x), Φ by erf: exact.
 template <typename Out> __device__ inline float gelu(float x) { return x * 0.5f * (1.f + erff(x * 0.70710678118654752f)); }
 
-// The same to be rounded to 16 bits. Abramowitz and Stegun's 7.1.26 gives Φ within 8e-8; erff alone would take longer than memory does.
+// The same to be rounded to 16 bits. Abramowitz and Stegun's 7.1.26 gives Φ within 8e-8; erff alone would take longer
+// than memory does.
 __device__ inline float gelu_rounded(float x) {
     float z = fabsf(x) * 0.70710678118654752f, t = __fdividef(1.f, fmaf(z, 0.3275911f, 1.f));
     float sum = fmaf(fmaf(fmaf(fmaf(1.061405429f, t, -1.453152027f), t, 1.421413741f), t, -0.284496736f), t, 0.254829592f);

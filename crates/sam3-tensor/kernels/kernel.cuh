@@ -1,7 +1,7 @@
 // What every kernel here starts from: how one is declared, and numbers of three types.
 //
-// A kernel takes one struct by value, whose fields its wrapper in src/ repeats in the same order. The same sources also compile as C++ (see
-// emulation.h), which is how their indexing is tested on machines without a GPU.
+// A kernel takes one struct by value, whose fields its wrapper in src/ repeats in the same order. The same sources also
+// compile as C++ (see emulation.h), which is how their indexing is tested on machines without a GPU.
 #pragma once
 
 #ifdef __CUDACC__

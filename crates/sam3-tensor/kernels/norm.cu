@@ -10,7 +10,8 @@ struct LayerNormArgs {
     uint32_t unused;
 };
 
-// 1 / √(variance + eps). NaN where the variance is beyond f32's range: 0, its reciprocal, would make finite values of any.
+// 1 / √(variance + eps). NaN where the variance is beyond f32's range: 0, its reciprocal, would make finite values of
+// any.
 __device__ inline float inverse_deviation(float variance, float eps) {
     return variance < INFINITY ? rsqrtf(variance + eps) : NAN;
 }

@@ -1,7 +1,8 @@
 // Pictures in and masks out, as src/image/ does both on the CPU, to the last bit.
 #include "kernel.cuh"
 
-// One axis of a picture resized, in 16-bit fixed point: output pixel i is the sum of `counts[i]` pixels from `starts[i]` on.
+// One axis of a picture resized, in 16-bit fixed point: output pixel i is the sum of `counts[i]` pixels from
+// `starts[i]` on.
 struct ResizeArgs {
     const uint8_t *from;           // rows of `from_width` pixels of 3 bytes
     const int32_t *starts, *counts, *weights; // weights: `taps` of each output pixel
@@ -63,8 +64,8 @@ struct MaskArgs {
     uint32_t words;      // of a row: pixel x is bit x % 32 of word x / 32
 };
 
-// Bits where the resized logits are above the threshold; a warp makes a word. A block's y is the mask. No product is fused with a sum,
-// as none is on the CPU.
+// Bits where the resized logits are above the threshold; a warp makes a word. A block's y is the mask. No product is
+// fused with a sum, as none is on the CPU.
 KERNEL(THREADS, MaskArgs, upsample_masks) {
     uint32_t word = (blockIdx.x * THREADS + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
     if (word >= a.height * a.words) return;

@@ -25,7 +25,8 @@ template <typename Unit> __device__ inline void patches(const PatchesArgs &a) {
     uint32_t pixel_y = a.first + blockIdx.x / a.width, pixel_x = blockIdx.x % a.width;
     Unit *out = static_cast<Unit *>(a.out) + static_cast<size_t>(blockIdx.x) * 9 * a.units;
     for (uint32_t i = threadIdx.x; i < 9 * a.units; i += PATCH_THREADS) {
-        // One above and to the left of the pixel is tap 0; what lies before the first row or column is a very large number.
+        // One above and to the left of the pixel is tap 0; what lies before the first row or column is a very large
+        // number.
         uint32_t tap = i / a.units, y = pixel_y + tap / 3 - 1, x = pixel_x + tap % 3 - 1;
         Unit value = {};
         if (y < a.height && x < a.width)

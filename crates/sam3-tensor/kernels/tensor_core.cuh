@@ -1,6 +1,7 @@
 // Tensor cores and what feeds them, as PTX (sm_80 and later) or emulated.
 //
-// Fragments of mma.m16n8k16, lane by lane (g = lane / 4, t = lane % 4), as the PTX manual has them; a register holds two neighbours:
+// Fragments of mma.m16n8k16, lane by lane (g = lane / 4, t = lane % 4), as the PTX manual has them; a register holds
+// two neighbours:
 //   a[0] = A[g][2t..]   a[1] = A[g + 8][2t..]   a[2] = A[g][2t + 8..]   a[3] = A[g + 8][2t + 8..]
 //   b[0] = B[2t..][g]   b[1] = B[2t + 8..][g]
 //   c[0], c[1] = C[g][2t], C[g][2t + 1]         c[2], c[3] = C[g + 8][2t], C[g + 8][2t + 1]
@@ -26,8 +27,8 @@ __device__ inline void mma<bf16>(float (&c)[4], const uint32_t (&a)[4], uint32_t
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Four 8 × 8 matrices of 16-bit values: lanes 8i to 8i + 7 give the addresses of matrix i's rows. Lane (g, t) gets row g's values 2t
-// and 2t + 1 of each; transposed, column g's.
+// Four 8 × 8 matrices of 16-bit values: lanes 8i to 8i + 7 give the addresses of matrix i's rows. Lane (g, t) gets row
+// g's values 2t and 2t + 1 of each; transposed, column g's.
 __device__ inline void ldmatrix(uint32_t (&m)[4], const void *row) {
     unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"

@@ -286,19 +286,10 @@ fn launch_copy(from: &Tensor, source: Block<'_>, to: &Tensor, target: Block<'_>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DType, ops::testing::counted};
-
-    fn check(found: Result<Tensor>, dims: &[usize], values: &[f32]) {
-        let found = found.unwrap();
-        assert_eq!((found.dims(), found.values::<f32>().unwrap()), (dims, values));
-    }
-
-    fn words(result: Result<Tensor>) -> String {
-        match result {
-            Ok(x) => format!("no error: {x:?}"),
-            Err(error) => error.to_string(),
-        }
-    }
+    use crate::{
+        DType,
+        ops::testing::{assert_values as check, counted, words},
+    };
 
     #[test]
     fn an_axis_is_narrowed() {

@@ -86,7 +86,7 @@ impl Tensor {
         self.unary("affine", [scale, shift], |x| x.mul_add(scale, shift))
     }
 
-    /// `x` between two bounds; NaN where it is not finite: a GPU's own minimum would give the bound.
+    /// `x` between two bounds; NaN where `x` is not finite, for which a GPU's own minimum would give a bound.
     ///
     /// # Errors
     /// As [`affine`](Self::affine).
@@ -267,7 +267,7 @@ fn zip(
     });
 }
 
-/// Has blocks of `out` written side by side, each with the index of its first value; all here where they are one.
+/// Writes blocks of `out` in parallel, each with the index of its first value; a single block is written here.
 fn in_blocks(out: &mut [MaybeUninit<f32>], block: usize, write: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) {
     if out.len() <= block {
         return write(0, out);

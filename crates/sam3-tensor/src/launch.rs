@@ -48,7 +48,8 @@ pub(crate) use module;
 /// A kernel's argument: a `repr(C)` struct, field by field the one of its source.
 ///
 /// # Safety
-/// Fields are numbers, addresses from [`Launch`], 0 for a null pointer, or structs of such; its size is a multiple of 8.
+/// Fields are numbers, addresses from [`Launch`], 0 for a null pointer, or structs of such; its size is a multiple of
+/// 8.
 pub unsafe trait Args: Copy {}
 
 /// Where memory is, for a kernel.
@@ -158,7 +159,7 @@ impl<'a> Launch<'a> {
 /// Axes that kernels take of tensors that they read in strides.
 pub const MOST_AXES: usize = 6;
 
-/// Extents or strides as those kernels take them: aligned at the last axis, `rest` for axes that there are not.
+/// Extents or strides as those kernels take them: aligned at the last axis, and `rest` for the axes that are missing.
 pub fn axes(of: &[usize], rest: u32) -> [u32; MOST_AXES] {
     let mut axes = [rest; MOST_AXES];
     for (axis, of) in axes[MOST_AXES - of.len()..].iter_mut().zip(of) {

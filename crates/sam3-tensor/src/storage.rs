@@ -56,7 +56,7 @@ impl Buffer {
         }
     }
 
-    /// Elements given as bytes of this machine's order, as many as are whole.
+    /// Elements given as bytes in this machine's order; an incomplete last one is left out.
     pub fn from_bytes(bytes: &[u8], dtype: DType) -> Result<Self> {
         let mut buffer = Self::zeros(dtype, bytes.len() / dtype.size_in_bytes())?;
         buffer.bytes_mut().copy_from_slice(bytes);

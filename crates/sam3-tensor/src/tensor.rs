@@ -12,8 +12,8 @@ use crate::{
 
 /// Elements of one type in row-major order, on one device.
 ///
-/// A clone shares the elements. So does what differs in its extents alone, and a range of the first axis: everything else
-/// that rearranges elements copies them, so that every operation finds them contiguous.
+/// A clone shares the elements. So does what differs in its extents alone, and a range of the first axis: everything
+/// else that rearranges elements copies them, so that every operation finds them contiguous.
 #[derive(Clone)]
 pub struct Tensor {
     storage: Arc<Storage>,

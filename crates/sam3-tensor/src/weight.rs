@@ -1,7 +1,8 @@
 //! One large parameter, kept as the mapped bytes of its file and widened to f32 when it is used.
 //!
-//! A package of half precision thus never costs three times its own size in memory; nor does it cost that size: what was read is let
-//! go of again, so that only the layer at work is resident, and the kernel keeps as much of the file as it has room for.
+//! So a package of half precision never takes three times its size in memory, as it would if it were widened as a
+//! whole. It does not even take its size: pages that were read are let go of again, so that only the layer at work is
+//! resident, and the kernel keeps as much of the file as it has room for.
 
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
@@ -96,7 +97,7 @@ impl Weight {
         Self::new(Source::Mapped { bytes, stored, scale }, shape, device)
     }
 
-    /// A parameter that there is not: it has a shape, and is 0 where it is read all the same.
+    /// A parameter that the file lacks: it has a shape, and is 0 where it is read all the same.
     pub fn absent(shape: &[usize], device: &Device) -> Self {
         Self::new(Source::Absent, shape, device)
     }
@@ -116,7 +117,8 @@ impl Weight {
         Self::for_products(tensor, Compute::F32)
     }
 
-    /// As [`from_tensor`](Self::from_tensor), for products of `compute`: an accelerator need not hold more than they take.
+    /// As [`from_tensor`](Self::from_tensor), for products of `compute`: an accelerator need not hold more than they
+    /// take.
     pub fn for_products(tensor: &Tensor, compute: Compute) -> Result<Self> {
         let source = if ops::is_host(tensor) {
             Source::Owned(tensor.to_vec()?.into())
@@ -126,10 +128,11 @@ impl Weight {
         Ok(Self::new(source, tensor.dims(), tensor.device()))
     }
 
-    /// The same weight where its products, of precision `compute`, are computed: copied there, once and as it is, where that is an
-    /// accelerator.
+    /// The same weight where its products, of precision `compute`, are computed: copied there, once and as it is, where
+    /// that is an accelerator.
     pub fn on_device(self, compute: Compute) -> Result<Self> {
-        /// Values of a weight that is widened there once: to widen it for each product takes as long as the product, of few rows.
+        /// A weight with at most so many values is widened there once; with few rows, to widen it for each product
+        /// would take as long as the product.
         const SMALL: usize = 1 << 19;
         if ops::is_main_memory(&self.device) {
             return Ok(self);
@@ -284,8 +287,9 @@ impl Weight {
     }
 }
 
-/// A weight's rows as f32, widened piece by piece. Dropped, it lets go of the file's pages: whoever reads packs or copies, and needs no
-/// weight twice before the next image or prompt. To get 1.7 GB back from the file's cache takes some 40 ms then.
+/// A weight's rows as f32, widened piece by piece. When it is dropped, it lets go of the file's pages: readers pack or
+/// copy the values, and need no weight twice before the next image or prompt. To map 1.7 GB again from the file's cache
+/// then takes some 40 ms.
 pub struct Reader<'a> {
     weight: &'a Weight,
     values: Values<'a>,

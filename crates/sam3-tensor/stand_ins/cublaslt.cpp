@@ -1,5 +1,5 @@
-// cuBLASLt without a GPU, for tests: `libcublasLt.so.13` with the functions of `gpu/cublaslt.rs`, products by plain loops. It works with
-// the driver's stand-in, in the order of its stream.
+// cuBLASLt without a GPU, for tests: `libcublasLt.so.13` with the functions of `gpu/cublaslt.rs`, products by plain
+// loops. It works with the driver's stand-in, in the order of its stream.
 #include "../kernels/emulation.h"
 #include "../kernels/kernel.cuh"
 #include "queue.h"

@@ -1,8 +1,8 @@
 // A CUDA driver without a GPU, for tests: `libcuda.so.1` with the functions of `gpu/driver.rs`.
 //
-// A launch runs the kernel of that name on the CPU, as emulation.cpp does. What is asked of the stream happens when the program waits
-// for it, in order, as late as a GPU might: a buffer that is filled again too early shows. SAM3_STAND_IN says more, words with spaces
-// between:
+// A launch runs the kernel of that name on the CPU, as emulation.cpp does. What is asked of the stream happens when the
+// program waits for it, in order, as late as a GPU might: a buffer that is filled again too early shows. SAM3_STAND_IN
+// says more, words with spaces between:
 //   dry            once the first result was read, which tries the GPU out, nothing is computed: memory is counted at any size
 //   integrated     its memory is the machine's, as a Jetson's
 //   capability=90  a card like an H100; without this, like an Orin

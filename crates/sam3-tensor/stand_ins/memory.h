@@ -1,5 +1,6 @@
-// Memory of a GPU that is not there. An allocation ends where a page begins that nobody may touch, begins behind another one, and
-// leaves its addresses to nobody when it is freed: what reaches beyond it, or comes too late, is found.
+// Memory of a GPU that is not there. An allocation ends where a page begins that nobody may touch, begins behind
+// another one, and leaves its addresses to nobody when it is freed: what reaches beyond it, or comes too late, is
+// found.
 #pragma once
 
 #include <signal.h>
@@ -98,8 +99,8 @@ inline const char *unmap(uint64_t start) {
     return is_whole ? nullptr : "bytes behind the end of an allocation were written";
 }
 
-// Null where `bytes` from there on are of one allocation, which is not freed: by the program, when it asks for work; in the stream's
-// order, when that is done.
+// Null where `bytes` from there on are of one allocation, which is not freed: by the program, when it asks for work; in
+// the stream's order, when that is done.
 inline const char *check(uint64_t address, size_t bytes, bool in_order) {
     if (address < first || address >= next) return "an address that is not the GPU's";
     auto after = all.upper_bound(address);

@@ -1,4 +1,5 @@
-//! `--device`, `--gpu`, `--text-device`, `--compute` and `--image-size`: where the model runs, in which precision, at what size.
+//! `--device`, `--gpu`, `--text-device`, `--compute` and `--image-size`: where the model runs, in which precision, at
+//! what size.
 
 use std::{fmt, str::FromStr};
 
@@ -14,8 +15,8 @@ pub struct ModelFlags {
     /// Precision of the large matrix products
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ComputeFlag::Auto)]
     pub compute: ComputeFlag,
-    /// Pixels in a side of what the model sees: of SAM 3 a multiple of 14 from 336 to 2016 [default: the model's own, 1008]; 672
-    /// takes less than half the time and misses small things
+    /// Pixels in a side of what the model sees: of SAM 3 a multiple of 14 from 336 to 2016 [default: the model's own,
+    /// 1008]; 672 takes less than half the time and misses small things
     #[arg(long, value_name = "N", value_parser = parse_image_size, allow_hyphen_values = true)]
     pub image_size: Option<usize>,
     /// Where.
@@ -26,8 +27,8 @@ pub struct ModelFlags {
 /// How a model of texts runs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TextFlags {
-    /// Where texts are encoded, each of them once: auto is the CPU where the GPU's memory is the machine's, as a Jetson's, and
-    /// else where the model runs; the CPU keeps nearly half of the weights in the mapped file
+    /// Where texts are encoded, each of them once: auto is the CPU where the GPU's memory is the machine's, as a
+    /// Jetson's, and else where the model runs; the CPU keeps nearly half of the weights in the mapped file
     #[arg(long, value_enum, value_name = "DEVICE", default_value_t = TextDevice::Auto)]
     text_device: TextDevice,
 }

@@ -109,7 +109,8 @@ fn run_model(path: &Path, args: &Args, output: &Output) -> anyhow::Result<()> {
         return clicks::run(&segmenter, &image, load, args, output);
     }
     let on_gpu = !device.is_cpu();
-    // Memory is told of the first picture: what is timed stage by stage makes every query's mask, which `segment` does not.
+    // The memory is that of the first picture: the rounds that time each stage make every query's mask, which `segment`
+    // does not.
     if on_gpu {
         Uninterrupted::measure(&segmenter, &image, phrase)?;
     }
@@ -167,7 +168,7 @@ fn place(segmenter: &Segmenter, rounds: u32) -> String {
     format!("{compute} at {side} x {side} on {place}, {rounds} rounds, medians\n")
 }
 
-/// The mean of the middle two where there is no one in the middle; none of nothing.
+/// The median; of an even number, the mean of the middle two. `None` of nothing.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -193,14 +194,15 @@ impl Round {
     fn measure(segmenter: &Segmenter, image: &Image, phrase: &str, round: u32) -> anyhow::Result<Self> {
         let (encoded, _, stages) = segmenter.time(image, phrase)?;
         let start = Instant::now();
-        // A text of nobody's before, but where only some are known, and none is encoded.
+        // A prompt that was not seen before, so that it is encoded; a package with baked prompts knows only its own,
+        // and encodes none.
         let prompt = Prompt::text(match segmenter.baked_prompts() {
             [] => format!("{phrase} {round}"),
             _ => phrase.to_owned(),
         });
         segmenter.segment(&encoded, &prompt)?;
         let second_prompt = start.elapsed().as_secs_f64();
-        // Not a picture more than `segment` has.
+        // Freed here, so that one picture is in memory at a time, as in `segment`.
         drop(encoded);
         let on_gpu = !segmenter.device().is_cpu();
         Ok(Self {
@@ -271,7 +273,8 @@ struct Uninterrupted {
     encode: f64,
     /// A text that was encoded before, to masks at the picture's size in main memory.
     prompt: f64,
-    /// Both, one after the other, as `segment` does: while a GPU encodes, it is already told what to do with the prompt.
+    /// Both, one after the other, as `segment` does: while a GPU encodes, it is already told what to do with the
+    /// prompt.
     end_to_end: f64,
 }
 

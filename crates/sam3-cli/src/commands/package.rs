@@ -45,7 +45,8 @@ pub struct Args {
     /// Which tensors go along
     #[arg(long, value_enum, default_value = "all")]
     components: Parts,
-    /// Encode these prompts here and leave the text encoder behind: "boat, buoy" (\, is a comma), or a file with one a line
+    /// Encode these prompts here and leave the text encoder behind: "boat, buoy" (\, is a comma), or a file with one a
+    /// line
     #[arg(long, value_name = "TEXTS|FILE")]
     bake_prompts: Option<String>,
     /// How the archive is compressed; zst is for devices that unpack with tar --zstd

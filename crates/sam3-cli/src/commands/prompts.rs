@@ -1,12 +1,14 @@
 //! How a flag spells prompts: a comma separates them, and `\,` is a comma.
 //!
-//! One rule for `--prompt`, `--bake-prompts` and `--test-prompt`. A line of a file is one prompt, and JSON and the library never split.
+//! One rule for `--prompt`, `--bake-prompts` and `--test-prompt`. A line of a file is one prompt, and JSON and the
+//! library never split.
 
 use sam3_model::Segmenter;
 
 use crate::{failure::Failure, output::Output};
 
-/// The prompts of a flag's value, without the space around them; what stands between two commas may be empty and is left out.
+/// The prompts of a flag's value, without the space around them; what stands between two commas may be empty and is
+/// left out.
 pub fn split(text: &str) -> Vec<String> {
     let (mut prompts, mut prompt) = (Vec::new(), String::new());
     let mut characters = text.chars().peekable();

@@ -71,7 +71,8 @@ pub struct Args {
     #[arg(long, hide = true, value_parser = refuse_points, allow_hyphen_values = true)]
     point: Option<String>,
     /// Keep instances whose score is above this
-    #[arg(long, value_name = "SCORE", default_value_t = Segmenter::THRESHOLD, value_parser = parse_threshold)]
+    #[arg(long, value_name = "SCORE", default_value_t = Segmenter::THRESHOLD, value_parser = parse_threshold,
+        allow_negative_numbers = true)]
     threshold: f32,
     /// Pass each mask once through the head of `sam3 click`, with its box: finer edges; says what changed
     #[arg(long)]
@@ -269,8 +270,10 @@ fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyho
     drop(spinner);
     *jobs = rest;
     let all = done.len() + jobs.len();
+    let images = if all == 1 { "image" } else { "images" };
+    let why = if done.is_empty() { "no" } else { "their" };
     output.note(format!(
-        "skipped {} of {all} images: their results are there",
+        "skipped {} of {all} {images}: {why} results are there",
         done.len()
     ));
     done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))
@@ -307,7 +310,8 @@ pub struct Picture<'a, 'i> {
     pub image: &'i Image,
 }
 
-/// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw outputs.
+/// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw
+/// outputs.
 ///
 /// Ctrl-C ends it at the next layer.
 pub fn segment_image<'a>(

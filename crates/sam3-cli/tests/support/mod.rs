@@ -146,6 +146,11 @@ pub fn checkpoint(folder: &Folder) -> PathBuf {
     path
 }
 
+/// The command that packages `source` as `output`, for a test to add its flags.
+pub fn packaging<'a>(source: &'a Path, output: &'a Path) -> [&'a str; 5] {
+    ["package", "--checkpoint-path", text(source), "--output", text(output)]
+}
+
 /// Packages the small checkpoint and returns the package's path.
 pub fn package(folder: &Folder, name: &str, quantize: &str) -> PathBuf {
     package_with(folder, name, quantize, &[])
@@ -154,29 +159,15 @@ pub fn package(folder: &Folder, name: &str, quantize: &str) -> PathBuf {
 /// As [`package`], with more flags.
 pub fn package_with(folder: &Folder, name: &str, quantize: &str, more: &[&str]) -> PathBuf {
     let (source, output) = (checkpoint(folder), folder.path(name));
-    let flags = [
-        "--checkpoint-path",
-        text(&source),
-        "--output",
-        text(&output),
-        "--quantize",
-        quantize,
-    ];
-    check(&[&["package"], &flags[..], more].concat(), 0, &[quantize]);
+    let fixed = packaging(&source, &output);
+    check(&[&fixed, &["--quantize", quantize][..], more].concat(), 0, &[quantize]);
     output
 }
 
 /// Packages the trained miniature and returns what was said.
 pub fn package_trained(folder: &Folder, name: &str, flags: &[&str]) -> String {
     let (checkpoint, output) = (&trained().checkpoint, folder.path(name));
-    let fixed = [
-        "package",
-        "--checkpoint-path",
-        text(checkpoint),
-        "--output",
-        text(&output),
-    ];
-    check(&[&fixed[..], flags].concat(), 0, &["tensors"])
+    check(&[&packaging(checkpoint, &output)[..], flags].concat(), 0, &["tensors"])
 }
 
 /// The trained miniature and a picture it knows, as `sam3 demo` leaves them.

@@ -1,4 +1,5 @@
-//! What the stored `freqs_cis` tables tell. Their angles are computed here; their shapes say which block attends to what.
+//! What the stored `freqs_cis` tables tell. Their angles are computed here; their shapes say which block attends to
+//! what.
 
 use sam3_package::StateDict;
 

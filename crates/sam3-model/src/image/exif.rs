@@ -6,7 +6,8 @@ const ORIENTATION: u16 = 0x0112;
 /// The orientation that an EXIF block states, 1 to 8, or 0 for a number that is none; `None` where it states no number.
 ///
 /// Pillow's rules: any number will do where the standard says SHORT, because phones and editors write LONG and others;
-/// of several values the first counts, and of several tags the first that can be read. A BYTE counts here and not there.
+/// of several values the first counts, and of several tags the first that can be read. A BYTE counts here and not
+/// there.
 pub fn orientation(block: &[u8]) -> Option<u8> {
     let mut tiff = block;
     // JPEG has this before the block, PNG and WebP should not and sometimes do.

@@ -28,7 +28,8 @@ pub fn decode(bytes: &[u8], admit: Admit<'_>) -> Result<(Image, Orientation), St
     let decoded = decoder
         .decode()
         .map_err(|error| format!("damaged JPEG: {error}; copy it again"))?;
-    // Inks are stored as 255 for none, and come inverted: so Adobe writes them, and Pillow takes all files to be Adobe's.
+    // Adobe stores inks inverted, 255 for none, and the decoder leaves them so. Pillow takes all such files to be
+    // Adobe's.
     let rgb = match decoder.info().map(|info| info.pixel_format) {
         Some(PixelFormat::L8) => samples::to_rgb(decoded, 1, [0; 3])?,
         Some(PixelFormat::RGB24) => decoded,

@@ -22,7 +22,7 @@ pub fn decode(bytes: &[u8], admit: Admit<'_>) -> Result<(Image, Orientation), St
     let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     // Palettes become colours, grey of a few bits becomes 8.
     decoder.set_transformations(Transformations::EXPAND);
-    // Ours is about the picture and not about how it is stored; texts have one of their own.
+    // `admit` limits the picture, however it is stored, and the decoder limits text chunks by itself.
     decoder.set_limits(Limits { bytes: usize::MAX });
     let header = decoder.read_header_info().map_err(damaged)?;
     let (width, height) = (header.width, header.height);

@@ -2,7 +2,8 @@
 
 use super::MAX_PIXELS;
 
-/// What a picture of this width and height is asked for before memory is taken for it: its number of pixels, or why it is refused.
+/// What a picture of this width and height is asked for before memory is taken for it: its number of pixels, or why it
+/// is refused.
 pub type Admit<'a> = &'a dyn Fn(u32, u32) -> Result<usize, String>;
 
 /// The number of pixels of a picture of this size, or why there can be no such picture.

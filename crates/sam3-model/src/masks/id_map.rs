@@ -15,8 +15,8 @@ impl IdMap {
     /// The most instances that 16 bits tell apart, beside 0 for the background.
     pub const MOST: usize = u16::MAX as usize;
 
-    /// Instance i of `instances`, each a score and a mask, gets id i + 1; where two overlap, the higher score wins, and of
-    /// equal ones the first. None where there are more than [`IdMap::MOST`].
+    /// Instance i of `instances`, each a score and a mask, gets id i + 1; where two overlap, the higher score wins, and
+    /// of equal ones the first. None where there are more than [`IdMap::MOST`].
     ///
     /// # Panics
     /// When a mask is not `width` by `height`.

@@ -1,8 +1,8 @@
 //! Outlines of a mask, as COCO writes them: `[[x1, y1, x2, y2, …], …]`.
 //!
-//! Outlines follow pixel edges, so (0, 0) is the corner of the picture and a lone pixel is the square 0,0 1,0 1,1 0,1. COCO has no
-//! holes: a hole is joined to its outline by a line walked in and out again, which encloses nothing. Rasterised
-//! exactly as drawn the polygons give back the mask; simplified, nearly.
+//! Outlines follow pixel edges, so (0, 0) is the corner of the picture and a lone pixel is the square 0,0 1,0 1,1 0,1.
+//! COCO has no holes: a hole is joined to its outline by a line walked in and out again, which encloses nothing.
+//! Rasterised exactly as drawn the polygons give back the mask; simplified, nearly.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,11 @@ use super::Mask;
 
 type Point = (i32, i32);
 
-/// The outline of each connected part of `mask` (pixels that share an edge), simplified: no dropped corner is further than
-/// `tolerance` pixels from the outline that stays. 0 keeps every corner; 0.75 smooths the stairs of slanted edges.
+/// The outline of each connected part of `mask` (pixels that share an edge), simplified: no dropped corner is further
+/// than `tolerance` pixels from the outline that stays. 0 keeps every corner; 0.75 smooths the stairs of slanted edges.
 ///
-/// Whatever the mask, the time grows with the pixels of its box and the corners of its outlines, not with pairs of these.
+/// Whatever the mask, the time grows with the pixels of its box and the corners of its outlines, not with pairs of
+/// these.
 pub fn polygons(mask: &Mask, tolerance: f64) -> Vec<Vec<f64>> {
     let mut rings: Vec<Ring> = Vec::new();
     // Where each upright edge passed so far, by its upper end, is in its ring.

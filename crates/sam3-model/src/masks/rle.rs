@@ -1,8 +1,8 @@
 //! COCO's compressed run lengths: what `pycocotools.mask` calls an RLE.
 //!
-//! A mask is read down its columns, left to right, as runs of outside, inside, outside, … pixels. From the fourth run on
-//! the difference to the run before last is kept instead of the run. Each number is written in groups of 5 bits, lowest first,
-//! as the characters from '0' on; bit 5 says that more follow, and the last group's bit 4 is the sign.
+//! A mask is read down its columns, left to right, as runs of outside, inside, outside, … pixels. From the fourth run
+//! on the difference to the run before last is kept instead of the run. Each number is written in groups of 5 bits,
+//! lowest first, as the characters from '0' on; bit 5 says that more follow, and the last group's bit 4 is the sign.
 
 use super::Mask;
 use crate::image::MAX_PIXELS;

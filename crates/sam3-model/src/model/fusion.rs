@@ -23,7 +23,8 @@ impl FusionEncoder {
         })
     }
 
-    /// What comes before the prompt is first looked at, once an image: `features` and `pos` are `[tokens, d_model]`; returns the same.
+    /// What comes before the prompt is first looked at, once an image: `features` and `pos` are `[tokens, d_model]`;
+    /// returns the same.
     pub fn forward_image(&self, features: &Tensor, pos: &Tensor) -> Result<Tensor> {
         match self.layers.first() {
             Some(layer) => layer.forward_self(features, Some(pos)),

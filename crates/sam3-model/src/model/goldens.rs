@@ -18,7 +18,8 @@ use crate::{
     testing::{crate_folder, read_tensors},
 };
 
-/// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen layers.
+/// Largest difference allowed, as a share of the expected tensor's largest magnitude: f32 rounding through a dozen
+/// layers.
 const TOLERANCE: f32 = 2e-5;
 
 /// The same on a GPU.

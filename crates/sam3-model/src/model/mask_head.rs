@@ -23,8 +23,8 @@ pub struct MaskHead {
     mask_embed: Mlp,
 }
 
-/// The logits of every query's mask, as what they are products of: of all queries they would be the largest tensor of the model, and few
-/// are looked at.
+/// The logits of every query's mask, as what they are products of: of all queries they would be the largest tensor of
+/// the model, and few are looked at.
 #[derive(Clone)]
 pub struct MaskLogits {
     /// `[queries, d_model]`.
@@ -78,8 +78,8 @@ impl MaskHead {
         })
     }
 
-    /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`, which is let go of as soon as it was
-    /// read: the largest maps come after it.
+    /// `queries` is `[queries, d_model]`, `memory` the fusion encoder's `[side², d_model]`, which is let go of as soon
+    /// as it was read: the largest maps come after it.
     pub fn forward(
         &self,
         queries: &Tensor,
@@ -94,7 +94,8 @@ impl MaskHead {
         let pixels = self.pixel_decoder.forward(coarse, pyramid)?;
         observer.passed("mask.pixel_decoder", None, &pixels);
         let (height, width, _) = pixels.dims3()?;
-        // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the many pixels.
+        // A query's mask is its embedding times (kernel × pixel + bias): the kernel goes to the few queries, not to the
+        // many pixels.
         let (kernel, bias) = &self.instance_seg_head;
         let embedding = self.mask_embed.forward(queries)?;
         observer.passed("mask.embeddings", None, &embedding);

@@ -66,8 +66,8 @@ impl Neck {
     /// `x` is the trunk's `[grid, grid, width]`.
     pub fn forward(&self, x: &Tensor, observer: &mut dyn Observer) -> crate::Result<Pyramid> {
         let [x4, x2, x1] = &self.levels;
-        // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of that size. With the
-        // coarsest before x2, what the trunk left free is cut in two: 40 MB more at SAM 3's peak.
+        // The finest last: what it leaves free is in one piece then, and the mask head finds room there for a map of
+        // that size. With the coarsest before x2, what the trunk left free is cut in two: 40 MB more at SAM 3's peak.
         let x2 = x2.forward(x)?;
         observer.layer(Stage::Neck, 1, self.levels.len())?;
         let x1 = x1.forward(x)?;
@@ -137,7 +137,7 @@ impl Level {
             let last = i + 1 == self.upsample.len();
             x = step.forward(&x, if last { Activation::None } else { Activation::Gelu })?;
         }
-        // Let go of each map before the next but one is made: the finest are 85 MB.
+        // Each map is freed before the next but one is made: the finest have 85 MB.
         if let Some(conv_1x1) = &self.conv_1x1 {
             x = conv_1x1.forward(&x)?;
         }

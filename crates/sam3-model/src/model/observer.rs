@@ -62,7 +62,8 @@ pub trait Observer: Send {
     /// `stage` made `tensor`, which is its `output` (one of several, perhaps).
     fn made(&mut self, stage: Stage, output: &'static str, tensor: &Tensor);
 
-    /// Whether the logits of all queries' masks are to be made: whoever reads a result makes those of the few that it keeps.
+    /// Whether the logits of all queries' masks are to be made: whoever reads a result makes those of the few that it
+    /// keeps.
     fn wants_all_masks(&self) -> bool {
         false
     }
@@ -71,7 +72,7 @@ pub trait Observer: Send {
     fn passed(&mut self, _part: &'static str, _layer: Option<usize>, _tensor: &Tensor) {}
 }
 
-/// Looks away.
+/// Observes nothing.
 impl Observer for () {
     fn made(&mut self, _: Stage, _: &'static str, _: &Tensor) {}
 }
@@ -182,8 +183,8 @@ pub struct StageError {
 }
 
 impl Trace {
-    /// Each output's distance from that of `reference`, which is of a model of the same architecture. Where that saw the
-    /// picture at another size, outputs of another shape have none.
+    /// Each output's distance from that of `reference`, which is of a model of the same architecture. Where that saw
+    /// the picture at another size, outputs of another shape have none.
     ///
     /// # Errors
     /// When the device fails.

@@ -66,8 +66,8 @@ impl ModelRecord<'_> {
 }
 
 impl Loaded {
-    /// Loads a checkpoint and, where it is a package, checks that metadata and content agree. Digests are for `sam3 verify`:
-    /// a device that segments has no time for them.
+    /// Loads a checkpoint and, where it is a package, checks that metadata and content agree. Digests are for `sam3
+    /// verify`: a device that segments has no time for them.
     ///
     /// # Errors
     /// As [`Segmenter::load`], and where they do not agree.
@@ -162,8 +162,8 @@ impl Loaded {
     }
 }
 
-/// The SHA-256 of a package's metadata, which has that of every tensor; of any other checkpoint's tensor table and config, and
-/// the sizes and times of its files.
+/// The SHA-256 of a package's metadata, which has that of every tensor; of any other checkpoint's tensor table and
+/// config, and the sizes and times of its files.
 fn id_of(dict: &StateDict) -> String {
     let checkpoint = dict.checkpoint();
     let described = match checkpoint.metadata_json() {

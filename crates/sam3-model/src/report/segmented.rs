@@ -99,7 +99,8 @@ pub struct FoundRecord {
     refined: Option<Refined>,
 }
 
-/// Looks for each prompt in an encoded image, and adds to `timings` what that took; also returns the first prompt's raw outputs.
+/// Looks for each prompt in an encoded image, and adds to `timings` what that took; also returns the first prompt's raw
+/// outputs.
 ///
 /// # Errors
 /// As [`Segmenter::segment`] and, where it refines, [`Segmenter::click`]; and where `watch` ends it.

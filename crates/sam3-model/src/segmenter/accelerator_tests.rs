@@ -1,4 +1,5 @@
-//! The demo's model from end to end on the path that accelerators take: with main memory in the part of theirs, and on a GPU.
+//! The demo's model from end to end on the path that accelerators take: with main memory in the part of theirs, and on
+//! a GPU.
 
 use std::{fs, path::PathBuf, sync::Arc};
 

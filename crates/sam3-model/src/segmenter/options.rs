@@ -30,23 +30,23 @@ impl Options {
         }
     }
 
-    /// With the encoders' large products in this precision. [`auto_compute`](crate::auto_compute) tells the one that suits checkpoint
-    /// and device.
+    /// With the encoders' large products in this precision. [`auto_compute`](crate::auto_compute) tells the one that
+    /// suits checkpoint and device.
     pub fn compute(mut self, compute: Compute) -> Self {
         self.compute = compute;
         self
     }
 
-    /// With the text encoder, which is nearly half of SAM 3's weights, on this device: its weights stay in the mapped file where that is
-    /// [`Device::Cpu`]. A text is encoded once and serves every picture. Without this, on the CPU where the GPU's memory is the
-    /// machine's, as a Jetson's, else beside the rest of the model.
+    /// With the text encoder, which is nearly half of SAM 3's weights, on this device: its weights stay in the mapped
+    /// file where that is [`Device::Cpu`]. A text is encoded once and serves every picture. Without this, on the CPU
+    /// where the GPU's memory is the machine's, as a Jetson's, else beside the rest of the model.
     pub fn text_device(mut self, device: &Device) -> Self {
         self.text_device = Some(device.clone());
         self
     }
 
-    /// Pictures are resized to squares of so many pixels a side for the model; without this, to the size that it was trained
-    /// with. [`Segmenter::at_image_size`](crate::Segmenter::at_image_size) tells of the choice.
+    /// Pictures are resized to squares of so many pixels a side for the model; without this, to the size that it was
+    /// trained with. [`Segmenter::at_image_size`](crate::Segmenter::at_image_size) tells of the choice.
     pub fn image_size(mut self, image_size: usize) -> Self {
         self.image_size = Some(image_size);
         self

@@ -8,7 +8,8 @@ use std::{
 /// Values by a text's token ids, so that two spellings of the same tokens are one text.
 pub struct Texts<V> {
     baked: HashMap<Vec<u32>, V>,
-    /// The one that was asked for last is at the end. Looking through all takes microseconds; encoding takes much longer.
+    /// The one that was asked for last is at the end. Looking through all takes microseconds; encoding takes much
+    /// longer.
     recent: Mutex<Vec<(Vec<u32>, V)>>,
     limit: usize,
 }
@@ -25,7 +26,8 @@ impl<V: Clone> Texts<V> {
 
     /// The value of a text, which `encode` makes where it is not known.
     ///
-    /// Nothing is locked while it does: other texts are found at once. A text that two threads ask for is encoded twice.
+    /// Nothing is locked while it does: other texts are found at once. A text that two threads ask for is encoded
+    /// twice.
     pub fn get_or_encode<E>(&self, ids: &[u32], encode: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         if let Some(value) = self.get(ids) {
             return Ok(value);

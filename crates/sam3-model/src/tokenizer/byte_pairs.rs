@@ -12,9 +12,9 @@ pub struct Piece {
 
 /// The tokens of `word`, where `merge` gives the id of what two neighbouring tokens are joined to.
 ///
-/// The merges wait in a queue, as a pass over the whole word for each would make a long word take minutes. Their order is
-/// that of such passes: a lower id is an earlier merge, equal ones are made from left to right, and joining two tokens
-/// makes new pairs of later merges only, as a token is numbered after its parts.
+/// The merges wait in a queue, as a pass over the whole word for each would make a long word take minutes. Their order
+/// is that of such passes: a lower id is an earlier merge, equal ones are made from left to right, and joining two
+/// tokens makes new pairs of later merges only, as a token is numbered after its parts.
 pub fn encode(word: &str, merge: impl FnMut(u16, u16) -> Option<u16>) -> Vec<Piece> {
     let mut tokens = Tokens::of_bytes(word, merge);
     let mut queue = BinaryHeap::new();
@@ -172,7 +172,8 @@ mod tests {
                 looked_up += 1;
                 merges.get(&(left, right)).copied()
             });
-            // Each byte's pair at first; at most two pairs a merge; and each of these again when the queue gives it back.
+            // Each byte's pair at first; at most two pairs a merge; and each of these again when the queue gives it
+            // back.
             assert!(
                 looked_up < 6 * length,
                 "{looked_up} pairs were looked up for {length} letters"

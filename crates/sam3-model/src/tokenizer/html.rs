@@ -2,7 +2,7 @@
 //!
 //! Unlike the HTML crates the first accepts entities without their semicolon, as browsers do.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
@@ -47,6 +47,17 @@ pub fn unescape_whole(text: &str) -> String {
             decoded.unwrap_or_else(|| reference.to_owned())
         })
         .into_owned()
+}
+
+/// References to `&` in a row, of which each is the beginning of the next: `&amp;amp;lt;`.
+///
+/// [`unescape_whole`] resolves one at a time, and its caller calls it until nothing changes: of a long row this would
+/// be quadratic. More than a few have no other effect than those few.
+pub fn shorten_rows(text: &str) -> Cow<'_, str> {
+    static ROW: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new("&(?:(?:amp|AMP|#0{0,9}38|#[xX]0{0,9}26);){16,}").expect("a pattern that is constant")
+    });
+    ROW.replace_all(text, format!("&{}", "amp;".repeat(16)))
 }
 
 /// `NTILDE` is the upper case of what `ntilde` is, unless HTML reads it otherwise, if only its beginning.

@@ -1,7 +1,7 @@
 //! ftfy's `fix_text`, with its defaults: what its guesses make of a text that programs have damaged.
 //!
-//! Two things of it have nothing to do here: a `str` holds no surrogates, and the lines of a prompt need not be cut at a
-//! million characters.
+//! Two things of it have nothing to do here: a `str` holds no surrogates, and the lines of a prompt need not be cut at
+//! a million characters.
 
 use std::sync::LazyLock;
 
@@ -24,7 +24,11 @@ pub fn mend(text: &str) -> String {
 
 /// Each repair can uncover what another one finds, so they are made until nothing changes.
 fn mend_line(line: &str, is_html: bool) -> String {
-    let mut line = line.to_owned();
+    let mut line = if is_html {
+        line.to_owned()
+    } else {
+        html::shorten_rows(line).into_owned()
+    };
     loop {
         let mended = if is_html {
             mojibake::mend(&line)
@@ -127,6 +131,17 @@ mod tests {
             ("cafÃ©, 猫", "café, 猫"),
         ] {
             assert_eq!(mend(text), expected, "{text}");
+        }
+    }
+
+    /// Each round resolves one reference; the test takes minutes where the rounds are as many as the references.
+    #[test]
+    fn rows_of_references_take_few_rounds() {
+        for reference in ["amp;", "AMP;", "#38;", "#x26;"] {
+            for count in [1, 15, 16, 17, 20_000] {
+                let text = format!("caf&eacute; &{}lt; boat", reference.repeat(count));
+                assert_eq!(mend(&text), "café < boat", "{count} of {reference}");
+            }
         }
     }
 

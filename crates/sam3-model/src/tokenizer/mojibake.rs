@@ -53,13 +53,14 @@ fn mend_embedded(text: &str) -> String {
     let mut rest = text;
     let mut previous = None;
     while let Some(first) = rest.chars().next() {
-        // Behind a byte that goes on, the run would be the end of something worse, of which a part is better left.
+        // After a continuation byte, the run would be the end of a longer damaged sequence, and to mend a part of that
+        // is worse than to leave it.
         let length = match previous {
             Some(previous) if LIKELY_BYTES.goes_on(previous) => 0,
             _ => LIKELY_BYTES.run(rest),
         };
         let (part, after) = rest.split_at(length.max(first.len_utf8()));
-        // What is the whole text comes here from itself.
+        // `mend` calls this of a run that is the whole text, so that to mend it here would never end.
         if length > 0 && part.len() < text.len() && is_unlikely(part) {
             mended += &mend(part);
         } else {

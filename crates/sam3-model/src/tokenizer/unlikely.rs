@@ -1,6 +1,7 @@
 //! Sequences of characters that no text has on purpose, as ftfy counts them: signs of a wrong encoding.
 //!
-//! About 400 characters come out of UTF-8 that is misread. They are in kinds here, as in character classes of [`regex`].
+//! About 400 characters come out of UTF-8 that is misread. They are in kinds here, as in character classes of
+//! [`regex`].
 
 use std::sync::LazyLock;
 

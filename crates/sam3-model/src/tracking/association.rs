@@ -23,8 +23,8 @@ pub(super) struct Association {
 
 /// Associates the detections with the masks of the tracks.
 ///
-/// Where there is no track at all every detection becomes an object, also one below
-/// [`NEW_DET_THRESH`]: that looks unintended, and is official.
+/// Without any track, every detection becomes an object, even one below [`NEW_DET_THRESH`]. That looks unintended, but
+/// is what the official code does.
 pub(super) fn associate(detections: &[Kept<'_>], tracks: &[BinaryMask]) -> Association {
     if tracks.is_empty() {
         let new = (0..detections.len()).collect();

@@ -10,7 +10,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Duplicates {
     counts: Vec<(ObjectId, u32)>,
-    /// Whether the count of an older object that is gone had reached the threshold: it goes on counting.
+    /// Whether the count with an older object that is gone had reached the threshold; it still makes this one a
+    /// duplicate.
     had_reached: bool,
 }
 

@@ -11,7 +11,8 @@ use sam3_tensor::{
 use super::Weights;
 use crate::error::Result;
 
-/// Every one fails where a parameter has another shape or element type than is expected, or the device has no room for it.
+/// Every one fails where a parameter has another shape or element type than is expected, or the device has no room for
+/// it.
 impl Weights {
     /// `nn.Linear(input, output)`.
     pub fn linear(&self, name: &str, input: usize, output: usize) -> Result<Linear> {
@@ -241,7 +242,8 @@ impl Weights {
         )?)
     }
 
-    /// The same and the 1 × 1 convolution behind it, of the name `then` with `end` channels, as one: no activation lies between the two.
+    /// The same and the 1 × 1 convolution behind it, of the name `then` with `end` channels, as one: no activation lies
+    /// between the two.
     pub fn conv_transpose_2x2_then_1x1(
         &self,
         name: &str,

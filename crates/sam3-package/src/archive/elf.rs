@@ -82,11 +82,11 @@ fn other_than_elf(head: &[u8]) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The smallest program: a header, one segment, `size` bytes in all.
-    fn program(machine: u16, size: usize) -> Vec<u8> {
+    pub fn program(machine: u16, size: usize) -> Vec<u8> {
         let mut program = vec![0; size.max(HEADER + SEGMENT)];
         program[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         program[16] = 3;

@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// More files and folders than this no package archive has.
+/// No archive of a package has more files and folders.
 pub(crate) const MAX_ENTRIES: usize = 1000;
-/// What a package may hold beyond its tensors, and a file of unknown content beyond eight times the archive.
+/// How many bytes a package may have beyond its tensors, and a file of unknown content beyond eight times the archive.
 pub(crate) const SPARE: u64 = 64 << 20;
 
-/// The most bytes that a file of unknown content can have in an archive of so many.
+/// The most bytes that a file of unknown content may have in an archive of `archive` bytes.
 pub(crate) fn most(archive: u64) -> u64 {
     archive.saturating_mul(8).saturating_add(SPARE)
 }

@@ -75,7 +75,7 @@ pub struct ExtraFile {
 /// Reads a licence from a file: some text.
 ///
 /// # Errors
-/// [`Error::Io`] where it cannot be read, [`Error::Invalid`] where it is no text.
+/// [`Error::Io`] where it cannot be read, [`Error::NotAFile`] and [`Error::Invalid`] where it is no text.
 pub fn read_license(path: &Path) -> Result<Vec<u8>> {
     regular::open(path)?;
     let text = regular::read(path, MAX_LICENSE)?.unwrap_or_default();

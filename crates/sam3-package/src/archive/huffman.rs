@@ -68,7 +68,8 @@ fn shorten(per_length: &mut Vec<usize>, limit: usize) {
     // Kraft's sum in units of 2^-limit; a complete code has exactly 2^limit.
     let mut sum: usize = (1..=limit).map(|length| per_length[length] << (limit - length)).sum();
     while sum > 1 << limit {
-        // A leaf from the deepest level above the last becomes an inner node: it and one from the last are its children.
+        // A leaf from the deepest level above the last becomes an inner node: it and one from the last are its
+        // children.
         let length = (1..limit)
             .rev()
             .find(|length| per_length[*length] > 0)

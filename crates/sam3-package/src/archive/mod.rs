@@ -155,7 +155,7 @@ pub(crate) fn create(out: &Output, entries: &[Entry<'_>], mtime: u64, progress: 
 /// list.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming a part that is missing.
+/// [`Error::MissingPart`]; [`Error::Invalid`] naming a list of parts that cannot be read.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(Volumes::find(path)?.files())
 }
@@ -200,9 +200,10 @@ pub(crate) fn no_archive(path: &Path, file: &Path) -> Error {
     if let Some(foreign) = foreign(&head) {
         return foreign.error(path);
     }
-    let reason = if head.is_empty() {
-        "it is empty: copy or download it again"
-    } else if head.iter().all(|byte| *byte == 0) {
+    if head.is_empty() {
+        return Error::Empty { path: path.to_owned() };
+    }
+    let reason = if head.iter().all(|byte| *byte == 0) {
         "it begins with zeros: the copy or download was interrupted"
     } else {
         "expected a .tar.gz, .tar.zst or .tar, found none of them; `sam3 verify` checks what is unpacked already"

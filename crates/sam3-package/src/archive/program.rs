@@ -104,7 +104,7 @@ impl Program {
     }
 }
 
-/// An entry's bytes; the claim in its head buys no memory.
+/// An entry's bytes. Memory grows with what is read, not with the size that the header claims.
 fn read_entry(reader: &mut impl Read, path: &Path, entry: &tar::Entry) -> Result<Vec<u8>> {
     let padded = entry.size.next_multiple_of(tar::BLOCK as u64);
     let mut bytes = Vec::new();
@@ -126,5 +126,67 @@ fn what_else(path: &Path) -> String {
         Some(foreign) => format!("it is {}: {EXPECTED}", foreign.what),
         None if head.is_empty() => "it is empty: copy or download it again".to_owned(),
         None => format!("it is no archive: {EXPECTED}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::elf::tests::program;
+
+    const ARM: u16 = 183;
+
+    /// A tar of files with these names and bytes.
+    fn archive(name: &str, files: &[(&str, &[u8])]) -> std::path::PathBuf {
+        let mut bytes = Vec::new();
+        for (name, content) in files {
+            bytes.extend(tar::header(name, 0o755, content.len() as u64, 0));
+            bytes.extend(*content);
+            bytes.extend(tar::padding(content.len() as u64));
+        }
+        bytes.extend([0; 2 * tar::BLOCK]);
+        let path = std::env::temp_dir().join(format!("sam3-program-{name}-{}.tar", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_program_is_found_at_the_root_or_in_a_folder_there() {
+        let sam3 = program(ARM, 500);
+        for (name, files, expected) in [
+            ("root", &[("sam3", &sam3[..])][..], Some(None)),
+            (
+                "folder",
+                &[
+                    ("sam3-0.1.0/sam3", &sam3),
+                    ("sam3-0.1.0/LICENSE-program.txt", b"MIT"),
+                    ("sam3-0.1.0/man/man1/sam3.1", b".TH"),
+                ],
+                Some(Some(&b"MIT"[..])),
+            ),
+            // The licences of something else do not count.
+            (
+                "deep licence",
+                &[("a/sam3", &sam3), ("a/b/LICENSE-program.txt", b"MIT")],
+                Some(None),
+            ),
+            ("deep", &[("a/b/sam3", &sam3)], None),
+            ("twice", &[("sam3", &sam3), ("a/sam3", &sam3)], None),
+            ("package", &[("sam3", &sam3), ("x.pth", b"PK")], None),
+            ("script", &[("sam3", b"#!/bin/sh")], None),
+            ("none", &[("README.md", b"# sam3")], None),
+        ] {
+            let path = archive(name, files);
+            let found = Program::from_archive(&path);
+            match expected {
+                Some(license) => {
+                    let found = found.unwrap();
+                    assert_eq!((&*found.bytes, found.machine), (&sam3[..], Machine::Aarch64), "{name}");
+                    assert_eq!(found.license.as_deref(), license, "{name}");
+                }
+                None => assert!(matches!(found, Err(Error::Invalid { .. })), "{name}: {found:?}"),
+            }
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }

@@ -28,7 +28,7 @@ fn parse(line: &str) -> Option<(String, String)> {
     is_digest.then(|| (name, digest.to_ascii_lowercase()))
 }
 
-/// A line for each of the files, by name and digest, that is another than the list says.
+/// A line for each of the files, by name and digest, whose digest differs from the list's.
 ///
 /// # Errors
 /// A clause of a sentence, where the list is not one of exactly these files.

@@ -2,8 +2,8 @@
 //!
 //! `X.tar.gz.000`, `.001` … joined are the archive. Beside them stands `X.tar.gz.sha256`, which both `sha256sum -c` and
 //! gzip read: `cat X.tar.gz.* | tar -xz` passes it to gzip last, so it is an empty gzip member with the list as its
-//! comment (RFC 1952, FCOMMENT). Anything else there makes gzip end with "trailing garbage". For Zstandard it is a frame
-//! that decoders skip.
+//! comment (RFC 1952, FCOMMENT). Anything else there makes gzip end with "trailing garbage". For Zstandard it is a
+//! frame that decoders skip.
 
 mod read;
 
@@ -29,7 +29,8 @@ pub(super) use read::is_part;
 const MAX_PARTS: usize = 1000;
 /// gzip's magic, deflate, FCOMMENT, no time, no level, unknown system; a line break that parts the list from it.
 const LIST_HEAD: [u8; 11] = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 255, b'\n'];
-/// What is a comment to `sha256sum`; the gzip comment's end, an empty last block, and the checksum and length of nothing.
+/// What is a comment to `sha256sum`; the gzip comment's end, an empty last block, and the checksum and length of
+/// nothing.
 const LIST_TAIL: [u8; 12] = [b'#', 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// An archive under construction.

@@ -30,8 +30,8 @@ pub(super) const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 const DESCRIPTOR: u8 = 0b1010_0100;
 /// Bytes under one set of codes, as in deflate.
 const BLOCK: usize = 64 << 10;
-/// The largest window that is decoded: what `zstd -d` takes by default, `--long=27` and `--ultra -22` write. The decoder
-/// takes twice that in memory (275 MB were measured) for such a frame; for ours, of 1 MiB, next to nothing.
+/// The largest window that is decoded: what `zstd -d` takes by default, `--long=27` and `--ultra -22` write. The
+/// decoder takes twice that in memory (275 MB were measured) for such a frame; for ours, of 1 MiB, next to nothing.
 const MAX_WINDOW: u64 = 128 << 20;
 /// Bytes decoded at a time.
 const DECODED: usize = 128 << 10;
@@ -114,11 +114,32 @@ pub(super) fn is_frame(head: &[u8]) -> bool {
     head.starts_with(&MAGIC) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
+/// Bytes of a frame's header, at most.
+const LONGEST_HEADER: usize = 18;
+
+/// The bytes that a frame refers back to, by its header; of one that is a single segment, its content. `None` where
+/// that is not all there, or is not such a frame.
+fn window_of(header: &[u8]) -> Option<u64> {
+    let (descriptor, rest) = header.strip_prefix(&MAGIC)?.split_first()?;
+    if descriptor & 0b10_0000 == 0 {
+        let exponent = rest.first()? >> 3;
+        let base = 1u64 << (10 + exponent);
+        return Some(base + base / 8 * u64::from(rest[0] & 7));
+    }
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let (bytes, least) = [(1, 0), (2, 256), (4, 0), (8, 0)][usize::from(descriptor >> 6)];
+    let mut size = [0; 8];
+    size[..bytes].copy_from_slice(rest.get(dictionary..dictionary + bytes)?);
+    u64::from_le_bytes(size).checked_add(least)
+}
+
 /// Decodes frame after frame, checks their checksums and skips what is skippable.
 pub(super) struct Frames<R> {
     source: Ahead<R>,
     decoder: FrameDecoder,
     is_inside: bool,
+    /// The largest window that there was room for.
+    window: u64,
 }
 
 impl<R: Read> Frames<R> {
@@ -129,12 +150,14 @@ impl<R: Read> Frames<R> {
             source,
             decoder,
             is_inside: false,
+            window: 0,
         }
     }
 
     /// Goes to the next frame; false at the end of the source.
     fn next_frame(&mut self) -> io::Result<bool> {
         while is_frame(self.source.peek(4)?) || self.source.goes_on(&[&MAGIC])? {
+            self.make_room()?;
             match self.decoder.reset(&mut self.source) {
                 Ok(()) => {
                     self.is_inside = true;
@@ -158,6 +181,19 @@ impl<R: Read> Frames<R> {
             }
         }
         Ok(false)
+    }
+
+    /// Asks for the memory that the decoder is about to take, which panics where there is none: its buffer grows to
+    /// twice the window while the old one is still there.
+    fn make_room(&mut self) -> io::Result<()> {
+        let window = window_of(self.source.peek(LONGEST_HEADER)?).unwrap_or(0);
+        if window > self.window && window <= MAX_WINDOW {
+            Vec::<u8>::new()
+                .try_reserve_exact(3 * window as usize)
+                .map_err(|_| io::ErrorKind::OutOfMemory)?;
+            self.window = window;
+        }
+        Ok(())
     }
 
     fn end_frame(&mut self) -> io::Result<()> {
@@ -222,6 +258,24 @@ mod tests {
     fn decode(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         Frames::new(Ahead::new(bytes)).read_to_end(&mut out).map(|_| out)
+    }
+
+    #[test]
+    fn the_window_of_each_kind_of_header() {
+        for (header, window) in [
+            (&[0x00, 0x88][..], Some(128 << 20)),
+            (&[0x00, 0x03], Some(1408)),
+            (&[0x20, 7], Some(7)),
+            (&[0x61, 9, 1, 2], Some(0x201 + 256)),
+            (&[0xa3, 9, 9, 9, 9, 4, 3, 2, 1], Some(0x0102_0304)),
+            (&[0xe0, 0, 0, 0, 0, 1, 0, 0, 0], Some(1 << 32)),
+            (&[0xa0, 1, 2, 3], None),
+            (&[0x00], None),
+            (&[], None),
+        ] {
+            assert_eq!(window_of(&[&MAGIC[..], header].concat()), window, "{header:x?}");
+        }
+        assert_eq!(window_of(&SKIPPABLE), None);
     }
 
     fn check(name: &str, data: &[u8]) -> usize {

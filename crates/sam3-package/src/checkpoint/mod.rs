@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Result, mapped::Mapped};
+use crate::{Error, Result, mapped::Mapped, regular};
 pub(crate) use foreign::foreign;
 use sets::Choice;
 pub use tensor::{Dtype, TensorView};
@@ -123,7 +123,8 @@ impl Checkpoint {
     }
 
     /// As [`open`](Self::open), of the weights that are called `wanted` in the file, as `ema` beside `model`. A name
-    /// that no weights of the file have is left to [`StateDict`](crate::StateDict), as the prefix of some tensors' names.
+    /// that no weights of the file have is left to [`StateDict`](crate::StateDict), as the prefix of some tensors'
+    /// names.
     pub(crate) fn open_weights(path: &Path, wanted: Option<&str>) -> Result<Self> {
         if !path.is_dir() {
             return Self::read(path, map(path)?, wanted);
@@ -170,15 +171,13 @@ impl Checkpoint {
             }
             shard_of.insert(name.as_str(), number);
         }
-        let missing: Vec<&str> = shards.iter().copied().filter(|s| !folder.join(s).exists()).collect();
+        let missing = shards.iter().filter(|shard| !folder.join(shard).exists());
+        let missing: Vec<String> = missing.map(|&shard| shard.to_owned()).collect();
         if !missing.is_empty() {
-            return Err(Error::invalid(
-                path,
-                format!(
-                    "it needs {}, not found beside it",
-                    missing[..missing.len().min(5)].join(", ")
-                ),
-            ));
+            return Err(Error::MissingShards {
+                path: path.to_owned(),
+                missing,
+            });
         }
         let mut files = Vec::new();
         let mut all = Contents::default();
@@ -217,7 +216,7 @@ impl Checkpoint {
             }
             all.metadata = all.metadata.or(contents.metadata);
             all.warnings.extend(contents.warnings);
-            // A tensor that is not read is none that the shard lacks.
+            // A tensor that the shard has is not missing, even where it is not read.
             for (name, _) in &contents.unread {
                 if shard_of.get(name.as_str()) == Some(&number) {
                     shard_of.remove(name.as_str());
@@ -411,17 +410,9 @@ pub(crate) fn clip(words: &str) -> &str {
 fn map(path: &Path) -> Result<Mapped> {
     // Asked before opening: opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
-    if meta.is_dir() {
-        return Err(Error::invalid(path, "it is a folder, where a file was expected"));
-    }
-    if !meta.is_file() {
-        return Err(Error::invalid(
-            path,
-            "it is not a regular file, so it cannot be mapped: copy it to a file first",
-        ));
-    }
+    regular::check(path, &meta)?;
     if meta.len() == 0 {
-        return Err(Error::invalid(path, "it is empty: copy or download it again"));
+        return Err(Error::Empty { path: path.to_owned() });
     }
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
     Mapped::open(path, &file).map_err(|e| Error::io("map", path, e))

@@ -21,8 +21,8 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// Reads the headers of an answer to `HEAD`. `commit` is what an earlier answer said, before a redirect. `from_hub` is
-    /// false for an answer of another server that the Hub redirects to: its `ETag` may be anything.
+    /// Reads the headers of an answer to `HEAD`. `commit` is what an earlier answer said, before a redirect. `from_hub`
+    /// is false for an answer of another server that the Hub redirects to: its `ETag` may be anything.
     ///
     /// # Errors
     /// A sentence about the header that is missing.

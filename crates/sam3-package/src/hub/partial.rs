@@ -42,8 +42,8 @@ impl Partial {
             if !lock_patiently(&file) {
                 return Ok(None);
             }
-            // While this run waited for the lock, the other one may have finished the file and renamed it to the blob. Then
-            // the open file must not be written to any more.
+            // While this run waited for the lock, the other one may have finished the file and renamed it to the blob.
+            // Then the open file must not be written to any more.
             if is_at(&file, &path) {
                 let (sha, at) = (Sha256::new(), 0);
                 return Ok(Some(Self { path, file, sha, at }));

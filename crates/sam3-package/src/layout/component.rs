@@ -165,7 +165,17 @@ impl fmt::Display for Component {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tasks, is_unused_for_clicks};
+    use super::{Component, Tasks, is_unused_for_clicks};
+
+    /// Metadata of every version has them.
+    #[test]
+    fn parts_have_the_names_that_metadata_counts_them_by() {
+        let names = Component::ALL.map(|part| part.to_string()).join(" ");
+        assert_eq!(
+            names,
+            "vit neck text geometry fusion_encoder decoder scoring mask_head tracker_neck tracker baked_prompts other"
+        );
+    }
 
     #[test]
     fn names_tell_what_a_file_can_be_asked() {

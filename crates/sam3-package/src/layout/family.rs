@@ -1,13 +1,13 @@
-//! Recognises checkpoints of related models, and adapters, by the names of their tensors, and refuses them by the model's
-//! name.
+//! Recognises checkpoints of related models, and adapters, by the names of their tensors, and refuses them by the
+//! model's name.
 
 use crate::checkpoint::clip;
 
 /// What can be read.
 const EXPECTED: &str = "expected SAM 3's sam3.pt or model.safetensors (facebook/sam3, facebook/sam3.1)";
 
-/// How a family's checkpoints are recognised: by one of several alternatives. An alternative is a list of pieces, each of
-/// which must occur in the name of some tensor.
+/// How a family's checkpoints are recognised: by one of several alternatives. An alternative is a list of pieces, each
+/// of which must occur in the name of some tensor.
 struct Family {
     name: &'static str,
     what: &'static str,

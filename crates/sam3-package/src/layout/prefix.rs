@@ -31,7 +31,7 @@ const OFFICIAL: [&str; 5] = [
     "baked_prompts.",
 ];
 
-/// In so many parts at the beginning of a name, the prefix is looked for.
+/// A prefix has at most so many parts.
 const MAX_PARTS: usize = 32;
 
 /// Names without what wrapped them.
@@ -54,8 +54,8 @@ pub(super) fn unwrapped(name: &str) -> String {
     name.split('.').filter(keep).collect::<Vec<_>>().join(".")
 }
 
-/// Removes the prefix that most of the unwrapped `names` share; or, where `wanted` names a set of weights, the prefix of
-/// that set. A tensor with another prefix is left out if it could be mistaken for a part of the model.
+/// Removes the prefix that most of the unwrapped `names` share; or, where `wanted` names a set of weights, the prefix
+/// of that set. A tensor with another prefix is left out if it could be mistaken for a part of the model.
 pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Result<Stripped, Vec<String>> {
     let prefixes = prefixes(names);
     let merged = merged_wrappers(names, &prefixes);
@@ -126,10 +126,10 @@ pub(super) fn strip(names: &[String], raw: &[&str], wanted: Option<&str>) -> Res
     Ok(stripped)
 }
 
-/// What stands before each name of SAM 3's; `None` for a name that has no part which SAM 3 has.
+/// The prefix of each name; `None` for a name without a part that SAM 3 has.
 ///
-/// A prefix may itself be a word of SAM 3's, as where `self.backbone = sam3`. Of those possible, that one counts which
-/// leaves the most whole names of SAM 3's in the file; of equal ones, the shortest.
+/// A prefix may itself be a word of SAM 3's, as where `self.backbone = sam3`. Of the possible prefixes, the one counts
+/// that leaves the most whole names of SAM 3's in the file; of equal ones, the shortest.
 fn prefixes(names: &[String]) -> Vec<Option<&str>> {
     let mut whole: HashMap<&str, usize> = HashMap::new();
     for name in names {
@@ -148,8 +148,8 @@ fn possible(name: &str) -> impl Iterator<Item = &str> {
     known.map(|start| &name[..start])
 }
 
-/// The most usual of the prefixes that only wrappers made, where all of these are around one model: no two of its
-/// tensors have one name without them.
+/// The most common of the prefixes that only wrappers made, where all of them wrap one model: without its prefix, no
+/// tensor has the name of another.
 fn merged_wrappers<'n>(names: &'n [String], prefixes: &[Option<&'n str>]) -> Option<&'n str> {
     let mut rests = HashSet::new();
     let mut counts: HashMap<&str, usize> = HashMap::new();

@@ -346,6 +346,22 @@ const SMALL: &[(&str, &[usize])] = &[
 const CONFIG: &str = r#"{"detector_config": {"vision_config": {"backbone_config":
     {"num_attention_heads": 1, "window_size": 2, "image_size": 56, "global_attn_indexes": [0]}}}}"#;
 
+/// Zeros that a file asks for cost it nothing.
+#[test]
+fn a_tensor_that_is_made_has_a_largest_width() {
+    for (width, expected) in [(4096, None), (4097, Some("is 4097 wide")), (8192, Some("is 8192 wide"))] {
+        let wide = [width, 4];
+        let mut tensors = SMALL.to_vec();
+        (tensors[0].1, tensors[1].1) = (&wide[..1], &wide);
+        let error = StateDict::open(&file("wide", &tensors, Some(CONFIG))).err();
+        let error = error.map(|error| error.to_string());
+        match expected {
+            Some(words) => assert!(error.as_ref().is_some_and(|error| error.contains(words)), "{error:?}"),
+            None => assert_eq!(error, None),
+        }
+    }
+}
+
 #[test]
 fn views_of_a_transformers_checkpoint() {
     let state = StateDict::open(&file("views", SMALL, Some(CONFIG))).unwrap();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::checkpoint::{Dtype, Stored};
 
-/// What is made here and not read is small: SAM 3 has 4 kinds of point and 1024 channels.
+/// The most channels of a tensor that is made here and not read; SAM 3 has 1024.
 const MAX_ROWS: usize = 64;
 const MAX_WIDTH: usize = 4096;
 

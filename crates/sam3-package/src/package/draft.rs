@@ -57,8 +57,8 @@ impl Writer {
 /// Writes the tensors of a package and its metadata, under temporary names.
 ///
 /// # Errors
-/// [`Error::Exists`] and [`Error::Output`] for the outputs, [`Error::OutputIsInput`] and [`Error::MetadataOfAnother`] where
-/// they would replace what belongs to the source; [`Error::Unrepresentable`] where values do not fit the
+/// [`Error::Exists`] and [`Error::Output`] for the outputs, [`Error::OutputIsInput`] and [`Error::MetadataOfAnother`]
+/// where they would replace what belongs to the source; [`Error::Unrepresentable`] where values do not fit the
 /// precision; [`Error::Invalid`] where the source contradicts itself.
 pub fn draft(source: &StateDict, options: &Options, progress: &dyn Progress) -> Result<Draft> {
     let output = &options.output;
@@ -374,13 +374,11 @@ fn refuse_to_spoil_source(source: &StateDict, output: &Path) -> Result<()> {
 /// `.pth` has typed storages only for the older element types.
 fn refuse_untyped(source: &StateDict, plan: &Plan) -> Result<()> {
     match plan.stored.iter().find(|stored| stored.dtype.storage().is_none()) {
-        Some(stored) => {
-            let reason = format!(
-                "{}: {} cannot be stored in a .pth; write .safetensors",
-                stored.name, stored.dtype
-            );
-            Err(Error::invalid(source.path(), reason))
-        }
+        Some(stored) => Err(Error::NotInPth {
+            path: source.path().to_owned(),
+            tensor: stored.name.clone(),
+            dtype: stored.dtype.name(),
+        }),
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! Hashes a package while its bytes go by, so that an archive is checked in the pass that extracts it.
 //!
-//! Tensors are hashed and let go; everything else, a thousandth of the file, is kept at its place in an otherwise empty map of the
-//! file's length. That map opens as the file itself would.
+//! Tensors are hashed and let go; everything else, a thousandth of the file, is kept at its place in an otherwise empty
+//! map of the file's length. That map opens as the file itself would.
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use sha2::{Digest, Sha256};

@@ -22,7 +22,7 @@ use crate::{
 pub struct Contents {
     /// Of the package.
     pub metadata: Metadata,
-    /// What else is in it, as far as it stands before the package, as in archives that this crate writes.
+    /// The other files before the package. In archives that this crate writes, these are all.
     pub extras: Vec<ExtraFile>,
 }
 

@@ -147,8 +147,8 @@ pub(super) fn walk(
     Ok(found)
 }
 
-/// The digest of a package that stands before what lists it: others' tools order files by name. It takes a second pass,
-/// so that the many packages that nothing lists are not hashed twice.
+/// The digest of a package that comes before the list of digests, as in archives of tools that sort files by name. It
+/// takes a second pass; to hash every package as a whole would slow down all those without a list.
 fn hash_again(path: &Path, volumes: &Volumes, wanted: &Path) -> Result<String> {
     let mut reader = tar_in(volumes.open(&())?).map_err(|error| unreadable(path, error))?;
     while let Some(entry) = tar::next_entry(&mut reader).map_err(|stop| stopped(path, stop))? {
@@ -195,7 +195,7 @@ fn copy_and_hash(
     let (full, filled) = mpsc::sync_channel::<Vec<u8>>(WAITING);
     let (empty, emptied) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
-        let hashing = scope.spawn(move || {
+        let hash = move || {
             let mut hasher = PackageHasher::new(size)?;
             let mut whole = is_listed.then(Sha256::new);
             for piece in filled {
@@ -207,7 +207,10 @@ fn copy_and_hash(
                 let _ = empty.send(piece);
             }
             Ok((hasher.finish()?, whole.map(|whole| hex(&whole.finalize()))))
-        });
+        };
+        let hashing = thread::Builder::new()
+            .spawn_scoped(scope, hash)
+            .map_err(|error| Error::io("start a thread for", archive, error))?;
         let mut left = size;
         while left > 0 {
             let mut piece = emptied.try_recv().unwrap_or_default();

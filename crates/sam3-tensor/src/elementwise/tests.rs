@@ -3,22 +3,13 @@
 use std::f64::consts::{LN_2, LN_10};
 
 use super::*;
-use crate::{Device, ops::testing::counted};
+use crate::{
+    Device,
+    ops::testing::{assert_values as check, counted, words},
+};
 
 fn row(values: &[f32]) -> Tensor {
     Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap()
-}
-
-fn check(found: Result<Tensor>, dims: &[usize], values: &[f32]) {
-    let found = found.unwrap();
-    assert_eq!((found.dims(), found.values::<f32>().unwrap()), (dims, values));
-}
-
-fn words(result: Result<Tensor>) -> String {
-    match result {
-        Ok(x) => format!("no error: {x:?}"),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]

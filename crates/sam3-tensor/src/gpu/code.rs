@@ -2,11 +2,11 @@
 
 use crate::launch::Image;
 
-/// Cards of a Jetson, whose machine code others do not run, nor they theirs.
+/// Jetson's cards: they do not run other cards' machine code, and other cards do not run theirs.
 const JETSONS: [u32; 2] = [87, 110];
 
-/// What a card of that compute capability runs: its own machine code, else that of the nearest card before it with the same first digits,
-/// else the latest PTX that is not later than it.
+/// What a card of that compute capability runs: its own machine code, else that of the nearest card before it with the
+/// same first digits, else the latest PTX that is not later than it.
 pub fn best(images: &[Image], capability: u32) -> Option<&'static [u8]> {
     let is_own = |of: u32| of == capability;
     let is_near = |of: u32| {

@@ -1,5 +1,5 @@
-//! A build with CUDA: the driver's library is opened when a GPU is first asked for. Where there is no driver, the same program
-//! runs on the CPU.
+//! A build with CUDA: the driver's library is opened when a GPU is first asked for. Where there is no driver, the same
+//! program runs on the CPU.
 
 use std::{
     cell::Cell,
@@ -42,7 +42,8 @@ struct Opened {
     peak: AtomicU64,
 }
 
-// SAFETY: the driver's handles may be used by any thread where the context is current, and `Opened::driver` sees to that.
+// SAFETY: the driver's handles may be used by any thread where the context is current, and `Opened::driver` sees to
+// that.
 unsafe impl Send for Opened {}
 // SAFETY: the same; what is asked of a stream by several threads at once is done in some order.
 unsafe impl Sync for Opened {}
@@ -155,7 +156,8 @@ fn capability(driver: &Driver, device: CUdevice) -> u32 {
     10 * attribute(DeviceAttribute::CapabilityMajor) + attribute(DeviceAttribute::CapabilityMinor)
 }
 
-/// The device's own pool, told to keep what is freed: memory that goes back to the system at each copy to the host is slower to have.
+/// The device's own pool, told to keep what is freed: memory that goes back to the system at each copy to the host is
+/// slower to have.
 fn pool(driver: &Driver, device: CUdevice) -> Option<Handle> {
     let (mut has_pools, mut pool, mut all) = (0, ptr::null_mut(), u64::MAX);
     // SAFETY: a number and a handle are written; the last attribute is a u64, which the driver copies.
@@ -297,7 +299,8 @@ impl Gpu {
     /// Runs a kernel.
     ///
     /// # Safety
-    /// `args` is the one struct that the kernel takes; with this grid it stays within memory that lives until the work is done.
+    /// `args` is the one struct that the kernel takes; with this grid it stays within memory that lives until the work
+    /// is done.
     pub(crate) unsafe fn launch(
         &self,
         module: Module,
@@ -343,8 +346,8 @@ impl Drop for Memory {
         self.gpu.0.held.fetch_sub(self.bytes, Relaxed);
         // An error here is one that the device had before, and whoever waits for it is told.
         let Ok(driver) = self.gpu.0.driver() else { return };
-        // SAFETY: all work of this device goes to its one stream, in order, whichever thread submits it: nothing is freed there before its
-        // last use.
+        // SAFETY: all work of this device goes to its one stream, in order, whichever thread submits it: nothing is
+        // freed there before its last use.
         unsafe {
             match self.gpu.0.pool {
                 Some(_) => (driver.cuMemFreeAsync)(self.address, self.gpu.0.stream),

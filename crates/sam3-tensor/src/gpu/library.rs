@@ -23,7 +23,8 @@ impl Wanted {
         let plain = self.names.iter().map(|name| (*name).to_owned());
         let in_folder = |folder| self.names.iter().map(move |name| format!("{folder}/{name}"));
         let mut places = plain.chain(self.folders.iter().flat_map(in_folder));
-        // SAFETY: whoever may start this program chose what these libraries are, as with every other that it is linked with.
+        // SAFETY: whoever may start this program chose what these libraries are, as with every other that it is linked
+        // with.
         let library = places.find_map(|place| unsafe { Library::new(place) }.ok());
         library.ok_or(GpuError::NoLibrary {
             library: self.names[0],

@@ -28,7 +28,8 @@ impl Pinned {
     pub fn new(gpu: &Gpu, len: usize) -> Result<Self> {
         let driver = gpu.driver()?;
         let (mut start, mut read) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: an address and a handle are written. The CPU only writes this memory, so it need not pass through its caches.
+        // SAFETY: an address and a handle are written. The CPU only writes this memory, so it need not pass through its
+        // caches.
         unsafe {
             driver.check((driver.cuEventCreate)(&raw mut read, DISABLE_TIMING))?;
             let status = (driver.cuMemHostAlloc)(&raw mut start, len.max(1), WRITE_COMBINED);
@@ -55,7 +56,8 @@ impl Pinned {
         &self.gpu
     }
 
-    /// Writes its first bytes, when what was submitted before has read them. Returns where they are, for the GPU as for the CPU.
+    /// Writes its first bytes, when what was submitted before has read them. Returns where they are, for the GPU as for
+    /// the CPU.
     ///
     /// # Errors
     /// When the device failed.

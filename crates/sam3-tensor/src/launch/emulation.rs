@@ -68,8 +68,8 @@ pub fn run<A: Args>(kernel: &str, args: &A, buffers: &[(Address, usize, bool)], 
         .collect();
     assert_eq!(size_of::<A>() % 8, 0);
     let name = CString::new(kernel).unwrap();
-    // SAFETY: `args` is read as the words that it is made of, each buffer is a live tensor, and only tensors nobody else has yet are
-    // written.
+    // SAFETY: `args` is read as the words that it is made of, each buffer is a live tensor, and only tensors nobody
+    // else has yet are written.
     let found = unsafe {
         emulate(
             name.as_ptr(),
@@ -84,15 +84,16 @@ pub fn run<A: Args>(kernel: &str, args: &A, buffers: &[(Address, usize, bool)], 
     assert_eq!(found, 1, "kernels/ has no {kernel}");
 }
 
-/// The kernels' folder: beside that of the crate whose tests run, as cargo or a script says, for they may run on another machine than
-/// compiled them.
+/// The kernels' folder: beside that of the crate whose tests run, as cargo or a script says, for they may run on
+/// another machine than compiled them.
 fn kernels() -> PathBuf {
     let tested =
         std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     tested.with_file_name("sam3-tensor").join("kernels")
 }
 
-/// `SAM3_EMULATION_FLAGS` is more for the compiler: `-fsanitize=thread -DREAL_THREADS` looks for races, see `kernels/emulation.cpp`.
+/// `SAM3_EMULATION_FLAGS` is more for the compiler: `-fsanitize=thread -DREAL_THREADS` looks for races, see
+/// `kernels/emulation.cpp`.
 fn compile() -> Emulate {
     let source = kernels().join("emulation.cpp");
     let library = std::env::temp_dir().join(format!("sam3-kernels-{}.so", std::process::id()));

@@ -1,4 +1,5 @@
-//! The decoder's box relative position bias (`boxRPB`): what a box's query adds to its attention to each cell of the map.
+//! The decoder's box relative position bias (`boxRPB`): what a box's query adds to its attention to each cell of the
+//! map.
 
 use crate::{DType, Result, Tensor};
 
@@ -48,8 +49,8 @@ impl BoxBias {
         Ok(Self { networks, fused })
     }
 
-    /// `boxes` is `[queries, 4]`: `center x, center y, width, height`, as shares of the map that `cells` is of. There is no bias for
-    /// the presence token, which comes before the queries.
+    /// `boxes` is `[queries, 4]`: `center x, center y, width, height`, as shares of the map that `cells` is of. There
+    /// is no bias for the presence token, which comes before the queries.
     ///
     /// # Errors
     /// When there is no room, or the device fails.

@@ -3,7 +3,8 @@
 use super::simd::{self, DotOp};
 use crate::DType;
 
-/// Inputs of matrix products; sums, norms, softmax and everything else are f32 always. What a GPU makes of it is in `ops/device.rs`.
+/// Inputs of matrix products; sums, norms, softmax and everything else are f32 always. What a GPU makes of it is in
+/// `ops/device.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
     /// Exact f32.
@@ -13,7 +14,8 @@ pub enum Compute {
     Bf16,
     /// f16 inputs, f32 sums: on a GPU only.
     F16,
-    /// int8 codes of weights and activations, exact sums: in linear layers whose activations allow it. The rest is as with `auto`.
+    /// int8 codes of weights and activations, exact sums: in linear layers whose activations allow it. The rest is as
+    /// with `auto`.
     Int8,
 }
 
@@ -33,7 +35,7 @@ impl Compute {
         }
     }
 
-    /// The same, with what `auto` takes where it is int8.
+    /// The same; for int8, what `auto` takes, which is the precision of the products that are not int8.
     pub fn float(self) -> Self {
         match self {
             Self::Int8 => Self::auto(),

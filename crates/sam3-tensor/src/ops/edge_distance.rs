@@ -35,8 +35,8 @@ impl EdgeDistance {
         self.side
     }
 
-    /// `boxes` is `[boxes, 4]`: `center x, center y, width, height`, as shares of the map. Returns `[boxes, side, 2]`: the signed
-    /// distance `d` of each cell to both edges as `± log2(1 + |8 d|) / 3`.
+    /// `boxes` is `[boxes, 4]`: `center x, center y, width, height`, as shares of the map. Returns `[boxes, side, 2]`:
+    /// the signed distance `d` of each cell to both edges as `± log2(1 + |8 d|) / 3`.
     pub fn forward(&self, boxes: &Tensor, axis: Axis) -> Result<Tensor> {
         let axis = axis as usize;
         if !host::is_host(boxes) {

@@ -1,4 +1,5 @@
-//! What is no number goes into every op, and none makes a number of it: at every level of this CPU, and where accelerators run.
+//! What is no number goes into every op, and none makes a number of it: at every level of this CPU, and where
+//! accelerators run.
 
 use std::sync::Arc;
 

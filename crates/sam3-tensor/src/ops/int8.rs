@@ -11,8 +11,8 @@ pub struct Codes {
     pub codes: Vec<i8>,
     /// `[rows]`.
     pub scales: Vec<f32>,
-    /// What the codes lost, as a share of a typical value: the root of the mean of `(x − code × scale)²` over the mean of `|x|`. One
-    /// outlier raises it, which a share of the mean square would hide. NaN where a value is not finite.
+    /// What the codes lost, as a share of a typical value: the root of the mean of `(x − code × scale)²` over the mean
+    /// of `|x|`. One outlier raises it, which a share of the mean square would hide. NaN where a value is not finite.
     pub error: f32,
 }
 
@@ -58,13 +58,14 @@ pub fn encode(values: &[f32], scale: f32, codes: &mut [i8]) {
     simd::dispatch(Encode { values, scale, codes });
 }
 
-/// What a code is worth in a row of these values: as in packages, the largest magnitude over 127. NaN where one of them is.
+/// What a code is worth in a row of these values: as in packages, the largest magnitude over 127. NaN where one of them
+/// is.
 pub fn scale(values: &[f32]) -> f32 {
     simd::dispatch(Scale(values))
 }
 
-/// What one code is worth in a row whose largest magnitude is `largest`: that over 127, but not a subnormal number, which has
-/// no reciprocal; 1 in a row of zeros. NaN and infinity stay what they are.
+/// What one code is worth in a row whose largest magnitude is `largest`: that over 127, but not a subnormal number,
+/// which has no reciprocal; 1 in a row of zeros. NaN and infinity stay what they are.
 fn code_worth(largest: f32) -> f32 {
     let scale = largest / 127.0;
     if largest == 0.0 {

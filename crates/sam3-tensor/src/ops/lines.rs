@@ -7,8 +7,9 @@ use crate::{Result, storage::filled};
 /// Bytes of a line.
 const LINE: usize = 64;
 
-/// Values of four bytes, as many as were ever wanted at once. They begin a part of a line into what was allocated: an allocation that is aligned
-/// itself would not fit where the last one of its size was, as the C library's allocator looks for that and the alignment more.
+/// Values of four bytes, as many as were ever wanted at once. We allocate more and skip to the first cache line. For an
+/// aligned allocation, the C library's allocator asks for its size and the alignment, which never fits the hole that
+/// the last buffer of that size left: memory would grow.
 #[derive(Default)]
 pub struct Lines<T>(Vec<T>);
 

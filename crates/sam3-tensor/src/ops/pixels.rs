@@ -9,7 +9,8 @@ const MASK_BYTES: usize = 64 << 20;
 
 /// A picture, `rgb` `[height, width, 3]`, as a model wants it: `[3, size, size]` in -1 to 1, on `device`.
 ///
-/// Resized as torchvision does it, bit for bit. An accelerator is given the picture's bytes, once, and resizes them itself.
+/// Resized as torchvision does it, bit for bit. An accelerator is given the picture's bytes, once, and resizes them
+/// itself.
 ///
 /// # Errors
 /// When there is no room, or the device fails.

@@ -23,8 +23,8 @@ pub struct Rate {
     pub seconds: f64,
     /// Floating-point, or integer, operations of a call by the definition of the op; 0 where memory is what counts.
     pub flop: f64,
-    /// `flop / seconds` as a share of what the register tile alone reaches on operands in L1, in the precision of this op's products.
-    /// Above 1 where an algorithm takes fewer: convolutions in f32.
+    /// `flop / seconds` as a share of what the register tile alone reaches on operands in L1, in the precision of this
+    /// op's products. Above 1 where an algorithm takes fewer: convolutions in f32.
     pub share: Option<f64>,
 }
 

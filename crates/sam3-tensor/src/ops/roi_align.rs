@@ -6,9 +6,9 @@ use super::{host, matmul_t};
 
 /// Pools each box of `map` `[height, width, channels]` to `[boxes, size, size, channels]`.
 ///
-/// `boxes` are `x0, y0, x1, y1` in cells. As torchvision's `roi_align(…, aligned=False, sampling_ratio=-1)`: boxes are at
-/// least one cell large, each bin averages a grid of `ceil(box / size)` bilinear samples a side, and a
-/// sample more than one cell outside the map is zero.
+/// `boxes` are `x0, y0, x1, y1` in cells. As torchvision's `roi_align(…, aligned=False, sampling_ratio=-1)`: boxes are
+/// at least one cell large, each bin averages a grid of `ceil(box / size)` bilinear samples a side, and a sample more
+/// than one cell outside the map is zero.
 pub fn roi_align(map: &Tensor, boxes: &[[f32; 4]], size: usize) -> Result<Tensor> {
     let (height, width, channels) = map.dims3()?;
     let (bins, shape) = (boxes.len() * size * size, (boxes.len(), size, size, channels));

@@ -42,8 +42,8 @@ impl Rope {
         Ok((self.cos.flatten_all().to_vec()?, self.sin.flatten_all().to_vec()?))
     }
 
-    /// What each channel and its partner in the pair are multiplied with, on the host, each `[side², head_dim]`: the cosine, and the
-    /// sine with the sign that it has there.
+    /// What each channel and its partner in the pair are multiplied with, on the host, each `[side², head_dim]`: the
+    /// cosine, and the sine with the sign that it has there.
     pub fn turns(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         let (cos, sin) = self.tables()?;
         let pairs = |values: Vec<f32>, sign: f32| values.iter().flat_map(|x| [sign * x, *x]).collect();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Device, Tensor};
+use crate::{Device, Result, Tensor};
 
 /// This crate's folder: where cargo or a script says it is, since tests may run on another machine than compiled them.
 pub fn crate_folder() -> PathBuf {
@@ -30,6 +30,20 @@ pub fn tensor(shape: &[usize], seed: u64) -> Tensor {
 pub fn counted(shape: &[usize]) -> Tensor {
     let values = (0..shape.iter().product()).map(|i: usize| i as f32);
     Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
+}
+
+/// A result of f32 values is a tensor of this shape and these values.
+pub fn assert_values(found: Result<Tensor>, dims: &[usize], values: &[f32]) {
+    let found = found.expect("the operation gives a tensor");
+    assert_eq!(
+        (found.dims(), found.values::<f32>().expect("they are f32")),
+        (dims, values)
+    );
+}
+
+/// What an error says; "no error" of a result that is none.
+pub fn words<T>(result: Result<T>) -> String {
+    result.map_or_else(|error| error.to_string(), |_| "no error".to_owned())
 }
 
 /// What an op must not make a number of.

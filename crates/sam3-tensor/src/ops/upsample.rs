@@ -17,8 +17,8 @@ pub struct Between {
     pub high_weight: f32,
 }
 
-/// The mask of `logits` (`[h, w]`, row by row) at `height` × `width` pixels: resized, then > 0, a bit a pixel. Pixel x of a
-/// row is bit x % 64 of its word x / 64.
+/// The mask of `logits` (`[h, w]`, row by row) at `height` × `width` pixels: resized, then > 0, a bit a pixel. Pixel x
+/// of a row is bit x % 64 of its word x / 64.
 ///
 /// As officially, the logits are resized (bilinear, pixel centres aligned, no antialiasing, as
 /// `torch.nn.functional.interpolate` does) and then compared, so edges are smooth at any size. Rows are made one at a
@@ -100,7 +100,8 @@ mod tests {
         assert_eq!(mask, [0b1111_0000; 3]);
     }
 
-    /// What `interpolate` makes of one logit a pixel, in f64: a tent around each input pixel's middle, level beyond the outer ones.
+    /// What `interpolate` makes of one logit a pixel, in f64: a tent around each input pixel's middle, level beyond the
+    /// outer ones.
     #[test]
     fn equals_the_plain_formula_at_awkward_sizes() {
         for (h, w, height, width) in [(1, 1, 5, 70), (7, 5, 31, 129), (9, 12, 4, 3), (16, 16, 16, 16)] {

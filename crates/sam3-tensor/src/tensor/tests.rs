@@ -3,16 +3,12 @@
 use half::{bf16, f16};
 
 use super::*;
-use crate::{Error, ops::testing::counted};
+use crate::{
+    Error,
+    ops::testing::{counted, words},
+};
 
 const TYPES: [DType; 5] = [DType::U8, DType::I32, DType::F16, DType::BF16, DType::F32];
-
-fn words<T>(result: Result<T>) -> String {
-    match result {
-        Ok(_) => "no error".to_owned(),
-        Err(error) => error.to_string(),
-    }
-}
 
 #[test]
 fn values_come_back_in_row_major_order() {

@@ -9,7 +9,8 @@ use crate::output::size;
 
 /// The process's part of main memory, in bytes, where the system tells.
 pub struct Main {
-    /// The most that was ever resident, with mapped pages of the package, which the system takes back when it needs them.
+    /// The most that was ever resident, with mapped pages of the package, which the system takes back when it needs
+    /// them.
     pub peak: Option<u64>,
     /// What is its own now, and cannot be taken back.
     pub anonymous: Option<u64>,
@@ -45,7 +46,8 @@ pub struct OnTheGpu {
     beside: u64,
     in_use: u64,
     total: u64,
-    /// Of a machine that has one memory for CPU and GPU: what was available before the GPU was opened and is not any more.
+    /// Of a machine that has one memory for CPU and GPU: what was available before the GPU was opened and is not any
+    /// more.
     taken_of_the_machine: Option<u64>,
 }
 

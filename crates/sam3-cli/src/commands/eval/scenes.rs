@@ -1,7 +1,7 @@
 //! The 512 held-out scenes: drawn shapes on noisy gradients, a prompt for each, and the masks it asks for.
 //!
-//! Seed 99 of `tools/demo_model/scenes.py`, whose decisions travel as recipes (`make_scenes.py`) and whose drawing is repeated
-//! here: the same scenes up to the grain of the noise and pixels on edges.
+//! Seed 99 of `tools/demo_model/scenes.py`, whose decisions travel as recipes (`make_scenes.py`) and whose drawing is
+//! repeated here: the same scenes up to the grain of the noise and pixels on edges.
 
 use std::io::{BufRead, BufReader};
 

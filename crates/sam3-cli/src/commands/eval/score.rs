@@ -1,6 +1,7 @@
 //! What a model answers to the scenes, and how right that is: the three numbers of `tools/demo_model/evaluate.py`.
 
 use std::{
+    io,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -9,7 +10,7 @@ use sam3_model::{Instance, Segmenter, masks::Mask, matching::match_masks, report
 use serde::Serialize;
 
 use super::scenes::Scene;
-use crate::output::Output;
+use crate::{failure::Failure, output::Output};
 
 /// A model's answer to one scene.
 pub struct Answer {
@@ -46,9 +47,11 @@ pub fn answers(loaded: &Loaded, scenes: &[Scene], output: &Output) -> anyhow::Re
     let workers = rayon::current_num_threads();
     thread::scope(|scope| {
         let parts = scenes.chunks(scenes.len().div_ceil(workers).max(1));
-        let threads: Vec<_> = parts
-            .map(|part| scope.spawn(|| part.iter().map(answer).collect::<anyhow::Result<Vec<_>>>()))
-            .collect();
+        let threads = parts.map(|part| {
+            let answers = || part.iter().map(answer).collect::<anyhow::Result<Vec<_>>>();
+            thread::Builder::new().spawn_scoped(scope, answers)
+        });
+        let threads = threads.collect::<io::Result<Vec<_>>>().map_err(Failure::threads)?;
         let parts = threads
             .into_iter()
             .map(|thread| thread.join().expect("answering does not panic"));

@@ -56,13 +56,15 @@ const OWN_LICENSES: &str = concat!(
 #[derive(Debug, clap::Args)]
 #[group(id = "along")]
 pub struct Args {
-    /// Put the program for the device into the archive: out of sam3-VERSION-aarch64-linux.tar.gz, or the one that runs now
+    /// Put the program for the device into the archive: out of sam3-VERSION-aarch64-linux.tar.gz, or the one that runs
+    /// now
     #[arg(long, value_name = "ARCHIVE|self", conflicts_with = "no_tarball")]
     with_program: Option<PathBuf>,
     /// Let the program be for another CPU than aarch64, a Jetson's
     #[arg(long, requires = "with_program")]
     any_machine: bool,
-    /// Put this licence of the weights into the archive [default, with a program: the SAM License beside the checkpoint]
+    /// Put this licence of the weights into the archive [default, with a program: the SAM License beside the
+    /// checkpoint]
     #[arg(long, value_name = "FILE", conflicts_with = "no_tarball")]
     license_file: Option<PathBuf>,
 }
@@ -131,7 +133,9 @@ impl Args {
 /// What is wrong with the file that a flag names, with the next step for that flag.
 fn named(flag: &str, error: Error, hint: &str) -> anyhow::Error {
     match error {
-        Error::Invalid { .. } => Failure::input(format!("{flag} {error}"), hint),
+        Error::Invalid { .. } | Error::NotAFile { .. } | Error::Empty { .. } => {
+            Failure::input(format!("{flag} {error}"), hint)
+        }
         error => error.into(),
     }
 }

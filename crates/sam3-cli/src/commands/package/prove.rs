@@ -10,7 +10,7 @@ use sam3_package::{
 
 use crate::{args::DeviceFlags, commands::prompts, failure::Failure, output::Output};
 
-/// What the weights lost is wanted, not what a fast product adds to it.
+/// The test measures what the weights lost, without what a fast product adds.
 const COMPUTE: Compute = Compute::F32;
 
 /// A picture and what to look for in it.
@@ -24,8 +24,8 @@ pub struct Test<'a> {
 }
 
 impl<'a> Test<'a> {
-    /// Opens the picture, so that one that cannot be read is known before the work; `baked` are the only prompts that the
-    /// package will answer, where it is to have such.
+    /// Opens the picture, so that one that cannot be read is known before the work; `baked` are the only prompts that
+    /// the package will answer, where it is to have such.
     pub fn open(
         path: &'a Path,
         flag: &str,
@@ -163,8 +163,8 @@ fn found(agreement: &Agreement) -> String {
     text
 }
 
-/// What the user should know of a test that did not go well, or that shows nothing. At another size a model may find other
-/// things, and nothing is wrong with the package.
+/// What the user should know of a test that did not go well, or that shows nothing. At another size a model may find
+/// other things, and nothing is wrong with the package.
 pub fn warning(test: &TestRun) -> Option<String> {
     let (most, matched) = (
         test.source_instances.max(test.agreement.package_instances),

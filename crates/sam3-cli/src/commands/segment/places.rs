@@ -1,7 +1,7 @@
 //! Where the results of each picture go, and whether they may: all of it is known before the work.
 //!
-//! The results of a picture are one set: `STEM.json`, `STEM_overlay.png`, and where they are asked for `STEM_ids.png` and
-//! `STEM_masks/`. A run replaces the set that an earlier one left. What `sam3` did not write is replaced with
+//! The results of a picture are one set: `STEM.json`, `STEM_overlay.png`, and where they are asked for `STEM_ids.png`
+//! and `STEM_masks/`. A run replaces the set that an earlier one left. What `sam3` did not write is replaced with
 //! `--force` only, and an input of the same run never.
 
 use std::{
@@ -36,7 +36,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of one picture alone.
+    /// The names for a single picture.
     pub fn of(output: &Path, input: &Input) -> Self {
         Self {
             folder: output.join(&input.folder),
@@ -261,9 +261,9 @@ pub struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// Refuses the file where it is the folder `output`; where it is one of `taken`, which are results of this run, folders of
-    /// masks and files of other flags, or lies in one of them; where this run reads it; and where it is there and not sam3's.
-    /// Nothing of `taken` need be there yet.
+    /// Refuses the file where it is the folder `output`; where it is one of `taken`, which are results of this run,
+    /// folders of masks and files of other flags, or lies in one of them; where this run reads it; and where it is
+    /// there and not sam3's. Nothing of `taken` need be there yet.
     ///
     /// # Errors
     /// As described.
@@ -287,7 +287,8 @@ impl Named<'_> {
     }
 }
 
-/// Refuses a file or folder of `flag` that is one of `taken`, or lies in one of them. Nothing of `taken` need be there yet.
+/// Refuses a file or folder of `flag` that is one of `taken`, or lies in one of them. Nothing of `taken` need be there
+/// yet.
 ///
 /// # Errors
 /// As described.
@@ -307,7 +308,8 @@ pub fn is_one_file(one: &Path, other: &Path) -> bool {
     location(one) == location(other)
 }
 
-/// A path's folder, by whatever way it was named, and its name, on a drive that takes upper and lower case for the same.
+/// A path's folder, by whatever way it was named, and its name, on a drive that takes upper and lower case for the
+/// same.
 fn location(path: &Path) -> (PathBuf, String) {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = parent.unwrap_or(Path::new("."));

@@ -60,7 +60,8 @@ struct EarlierInstance {
 }
 
 impl Settings<'_> {
-    /// Whether the picture has its results already: of the same bytes, package, prompts and threshold, all that are asked for.
+    /// Whether the picture has its results already: of the same bytes, package, prompts and threshold, all that are
+    /// asked for.
     pub fn is_done(&self, input: &Input, place: &Place) -> bool {
         if input.is_stdin() || !stamp::is_stamped(&place.json()) {
             return false;

@@ -36,7 +36,7 @@ impl Volumes {
     /// name that they share.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming a part that is missing or a list that cannot be read.
+    /// [`Error::MissingPart`]; [`Error::Invalid`] naming a list that cannot be read.
     pub fn find(path: &Path) -> Result<Self> {
         let named = shared_name(path);
         let shared = named.clone().unwrap_or_else(|| path.to_owned());
@@ -69,8 +69,11 @@ impl Volumes {
         };
         let paths: Vec<PathBuf> = (first..first + count).map(path_of).collect();
         if let Some(missing) = paths.iter().position(|path| !path.exists()) {
-            let reason = format!("part {} of {count} is missing: {AGAIN}", missing + 1);
-            return Err(Error::invalid(&paths[missing], reason));
+            return Err(Error::MissingPart {
+                path: paths[missing].clone(),
+                number: missing + 1,
+                count,
+            });
         }
         Ok(Self { paths, first, list })
     }
@@ -104,7 +107,7 @@ impl Volumes {
     pub fn open<'a>(&'a self, progress: &'a dyn Progress) -> Result<Reader<'a>> {
         let first = self.first();
         let file = regular::open(first)?;
-        // A part that is a folder or has no end would be found out in the middle.
+        // Otherwise a part that is a folder or has no end would be noticed only in the middle.
         self.paths.iter().try_for_each(|path| regular::open(path).map(drop))?;
         Ok(Reader {
             file,
@@ -113,8 +116,8 @@ impl Volumes {
         })
     }
 
-    /// The error that explains better than `error` why the archive is unreadable: the parts that are not what their list
-    /// says.
+    /// The error that explains better than `error` why the archive is unreadable: the parts that are not what their
+    /// list says.
     pub fn explain(&self, error: Error) -> Error {
         if !error.is_input() {
             return error;
@@ -204,8 +207,8 @@ fn parts_of(shared: &Path) -> BTreeMap<usize, PathBuf> {
     exact
 }
 
-/// Where counting begins: 7-Zip's parts begin with 1, and so do ours where the first is missing, but only 7-Zip's begin
-/// as an archive does.
+/// The number of the first part. Parts that exist from 1 on are 7-Zip's, or ours without their first; only 7-Zip's part
+/// 1 begins as an archive does.
 fn first_number(found: &BTreeMap<usize, PathBuf>) -> usize {
     let begins = |path: &PathBuf| Form::of_file(path).is_some();
     usize::from(!found.contains_key(&0) && found.get(&1).is_some_and(begins))

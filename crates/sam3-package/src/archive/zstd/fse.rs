@@ -1,5 +1,5 @@
-//! Finite state entropy coding of a Huffman tree's weights (RFC 8878, 4.1 and 4.2.1.2): the only way to send more than 128
-//! of them.
+//! Finite state entropy coding of a Huffman tree's weights (RFC 8878, 4.1 and 4.2.1.2): the only way to send more than
+//! 128 of them.
 
 use crate::archive::bits::BitWriter;
 
@@ -17,14 +17,14 @@ pub fn compress(weights: &[u8], out: &mut Vec<u8>) -> bool {
     };
     describe(&shares, out);
     let places = places(&shares);
-    // Two coders take turns, the first one beginning; as decoders read backwards, so is coded.
+    // Two coders take turns. Decoders read backwards, so the last weight is coded first.
     let mut writer = BitWriter::new(out);
     let mut states = [None; 2];
     for (index, weight) in weights.iter().enumerate().rev() {
         let places = &places[usize::from(*weight)];
         let state = &mut states[index % 2];
         let next = match *state {
-            // The first of a symbol's places is one whose decoder wants more bits, and so sees the end.
+            // In a symbol's first state the decoder wants more bits than are left, which tells it that this is the end.
             None => places[0],
             Some(now) => {
                 let mut shift = 0;

@@ -3,8 +3,8 @@
 //! Many keys of many values are packed a span at a time: all of a video's memory would be 46 MB a thread. What the
 //! queries have summed so far then waits for the next span.
 //!
-//! Scores are held transposed, `[keys, queries]`: softmax then runs down columns, a vector of queries at once, and the exponentials
-//! already lie as the next product wants its right-hand side.
+//! Scores are held transposed, `[keys, queries]`: softmax then runs down columns, a vector of queries at once, and the
+//! exponentials already lie as the next product wants its right-hand side.
 
 use std::{cell::RefCell, mem::MaybeUninit, ops::Range};
 
@@ -25,7 +25,7 @@ use super::{
 const KEY_BLOCK: usize = 288;
 /// Values of keys that are packed at once, in whole blocks: 1.5 MB of f32.
 const SPAN: usize = if cfg!(test) { 300 * 32 } else { 6144 * 64 };
-/// Where a query's maximum begins: not −∞, so that a block with every key hidden has finite differences.
+/// The maximum that a query begins with: not −∞, so that differences are finite in a block where every key is hidden.
 const NOTHING_SEEN: f32 = -1e30;
 /// Channels of values that are packed at once; a multiple of every `MR` and of [`COLUMNS`].
 const CHANNELS: usize = 96;
@@ -270,7 +270,7 @@ impl Softmax {
         }
     }
 
-    /// What everything before is worth, now that the maxima are no longer the old ones.
+    /// The factor for all sums so far, after the maxima have grown.
     #[inline(always)]
     fn shrink<D: Dot>(&mut self, old: &[f32; MAX_NR]) -> [f32; MAX_NR] {
         let mut shrink = [0f32; MAX_NR];

@@ -44,7 +44,8 @@ impl RotaryTable {
 pub struct RotaryAttention {
     q: Linear,
     k: Linear,
-    /// None where values are taken as they are: what would follow is in `out` then, since a query's shares add up to 1.
+    /// `None` where values are taken as they are. Their projection is then part of `out`, which is exact, as a query's
+    /// weights add up to 1.
     v: Option<Linear>,
     out: Linear,
 }
@@ -68,8 +69,8 @@ impl RotaryAttention {
         self.q.forward(x)
     }
 
-    /// `residual` plus what `queries` find in `keys` and `values`, `[tokens, width]` each, of which the leading `places`
-    /// are places of one map after the other.
+    /// `residual` plus what `queries` find in `keys` and `values`, `[tokens, width]` each, of which the leading
+    /// `places` are places of one map after the other.
     ///
     /// # Errors
     /// When shapes do not fit, there is no room, or the device fails.

@@ -27,7 +27,8 @@ impl WindowAttention {
         }
     }
 
-    /// `residual + attention(x)`; both are `[height, width, channels]`. `rope` is for `window²` tokens, or for the whole map.
+    /// `residual + attention(x)`; both are `[height, width, channels]`. `rope` is for `window²` tokens, or for the
+    /// whole map.
     ///
     /// # Errors
     /// When shapes do not fit, there is no room, or the device fails.

@@ -7,8 +7,9 @@ use crate::{DType, Device, Result, Tensor};
 use super::{Conv3x3, ConvTranspose2x2};
 use crate::ops::{Activation, cuda, device, matmul_t};
 
-/// Pixels in a block of rows. Of SAM 3's finest map the whole input, unrolled, is 380 MB of halves, that of a block 19, and 9 where
-/// that memory is the machine's: a small GPU is busy with less. In tests few, so that their maps have several blocks.
+/// Pixels in a block of rows. Of SAM 3's finest map the whole input, unrolled, is 380 MB of halves, that of a block 19,
+/// and 9 where that memory is the machine's: a small GPU is busy with less. In tests few, so that their maps have
+/// several blocks.
 fn block_pixels(device: &Device) -> usize {
     match device.is_integrated() {
         _ if cfg!(test) => 64,
@@ -54,7 +55,7 @@ fn by_blocks(
         let patches = cuda::patches3x3_rows(&read(seen.clone())?, start - seen.start..end - seen.start)?;
         let block = cuda::product_add(&patches, &kernel, Some(&conv.bias), None)?;
         drop(patches);
-        // At once: all blocks beside the whole would be a map more.
+        // Copied to its place at once: all blocks beside the whole would take the memory of one more map.
         block.to_dtype(dtype)?.write_into(&mut out, 0, start * width)?;
     }
     out.reshape((height, width, ()))
@@ -65,7 +66,7 @@ pub fn conv_transpose_2x2(conv: &ConvTranspose2x2, x: &Tensor, activation: Activ
     let (height, width, depth) = x.dims3()?;
     let x = device::operand(x, conv.compute)?.reshape((height * width, depth))?;
     let finished = {
-        // Let go of before the corners are put in their places: each of these is as large as the result.
+        // Freed before the corners are put in their places: each of these is as large as the result.
         let y = matmul_t(&x, &conv.kernel.matrix(x.dtype())?)?;
         // Every corner of a square has the same bias.
         let y = y.reshape((4 * height * width, conv.output))?;

@@ -64,7 +64,7 @@ impl Conv3x3Stride2 {
     fn on_device(&self, x: &Tensor) -> Result<Tensor> {
         let (height, width, _) = x.dims3()?;
         let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
-        // With a row and a column of which no patch's middle is taken, where there is one too few to go by twos.
+        // The map with one more row or column where its extent is odd; no patch has its middle there.
         let even = x.pad_with_zeros(0, 0, height % 2)?.pad_with_zeros(1, 0, width % 2)?;
         let even = device::operand(&even, self.compute)?;
         let kernel = self.kernel.matrix(self.compute.dtype())?;

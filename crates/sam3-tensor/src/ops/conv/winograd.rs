@@ -1,7 +1,8 @@
-//! The 3 × 3 convolution by [Winograd's](https://arxiv.org/abs/1509.09308) F(2 × 2, 3 × 3), in f32: a square of 2 × 2 results takes 16
-//! products of transformed pixels and kernels where patches take 36. The same sums in another order: at SAM 3's depth the largest error is some
-//! twice that of patches, 6e-7 of the largest result (`tests::errors_are_not_far_from_those_of_patches`). Measured beside patches on two Zen 3
-//! cores with AVX2, 144 × 144 × 256: 145 instead of 188 ms.
+//! The 3 × 3 convolution by [Winograd's](https://arxiv.org/abs/1509.09308) F(2 × 2, 3 × 3), in f32: a square of 2 × 2
+//! results takes 16 products of transformed pixels and kernels where patches take 36. The same sums in another order:
+//! at SAM 3's depth the largest error is some twice that of patches, 6e-7 of the largest result
+//! (`tests::errors_are_not_far_from_those_of_patches`). Measured beside patches on two Zen 3 cores with AVX2, 144 × 144
+//! × 256: 145 instead of 188 ms.
 //!
 //! Transforms are sums of a few pixels, made while a product packs its rows, so that no transformed map is in memory.
 

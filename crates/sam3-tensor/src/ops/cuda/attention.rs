@@ -10,9 +10,9 @@ use super::host;
 
 /// `softmax(q kᵀ / √head_dim + bias) v`, head by head, as [`crate::ops::attention`].
 ///
-/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`, all of one type; `bias`, f32,
-/// broadcasts to `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]` in `q`'s type. A query to which
-/// every key is hidden gives NaN. `head_dim` is 64 at most; f16 and bf16 of a multiple of 8 run on tensor cores.
+/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`, all of one type; `bias`,
+/// f32, broadcasts to `[heads, queries, keys]`. Returns `[batch, queries, heads × head_dim]` in `q`'s type. A query to
+/// which every key is hidden gives NaN. `head_dim` is 64 at most; f16 and bf16 of a multiple of 8 run on tensor cores.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, bias: Option<&Tensor>) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;

@@ -17,8 +17,9 @@ pub const MOST_HIDDEN: usize = 256;
 /// The same of heads.
 pub const MOST_HEADS: usize = 8;
 
-/// As [`crate::ops::BoxBias::forward`]: `boxes` is f32 `[queries, 4]`, `networks` are for the distances along x and along y; returns f32
-/// `[heads, 1 + queries, side²]`, zeros for the first query. At most [`MOST_HIDDEN`] and [`MOST_HEADS`].
+/// As [`crate::ops::BoxBias::forward`]: `boxes` is f32 `[queries, 4]`, `networks` are for the distances along x and
+/// along y; returns f32 `[heads, 1 + queries, side²]`, zeros for the first query. At most [`MOST_HIDDEN`] and
+/// [`MOST_HEADS`].
 pub fn box_bias(boxes: &Tensor, side: usize, networks: &[Network; 2]) -> Result<Tensor> {
     let (queries, _) = boxes.dims2()?;
     let (heads, hidden) = networks[0][2].dims2()?;

@@ -10,7 +10,8 @@ use super::host;
 
 /// `codes[i][j] × scales[i]` as the type `out`, `[rows, columns]`.
 ///
-/// `codes` are the bits of i8 held as u8 `[rows, columns]`; `scales`, f32, has a value for each row, `[rows]` or `[rows, 1]`.
+/// `codes` are the bits of i8 held as u8 `[rows, columns]`; `scales`, f32, has a value for each row, `[rows]` or
+/// `[rows, 1]`.
 pub fn dequantize(codes: &Tensor, scales: &Tensor, out: DType) -> Result<Tensor> {
     let (rows, columns) = codes.dims2()?;
     if codes.dtype() != DType::U8 || scales.elem_count() != rows {

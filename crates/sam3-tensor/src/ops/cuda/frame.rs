@@ -49,7 +49,8 @@ pub fn with_bytes_on<T>(gpu: &Gpu, bytes: &[u8], way: Way, launch_on: impl FnOnc
             let place = Device::Cuda(gpu.clone());
             let copy = launch::uninitialised(bytes.len(), DType::U8, &place)?;
             let address = Launch::on(&place).output(&copy)?;
-            // SAFETY: as many bytes as both have, which are neither written nor freed before the stream has passed this.
+            // SAFETY: as many bytes as both have, which are neither written nor freed before the stream has passed
+            // this.
             unsafe { gpu.copy_to_device(address, from as *const _, bytes.len())? };
             launch_on(address)
         }

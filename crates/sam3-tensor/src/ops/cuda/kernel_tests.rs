@@ -47,8 +47,8 @@ impl Machine {
         result.unwrap()
     }
 
-    /// A kernel's result against its twin's, from `inputs` as `dtype` and then `exact` as they are; the twin's is f32 from the same
-    /// rounded inputs.
+    /// A kernel's result against its twin's, from `inputs` as `dtype` and then `exact` as they are; the twin's is f32
+    /// from the same rounded inputs.
     fn check(
         self,
         what: &str,

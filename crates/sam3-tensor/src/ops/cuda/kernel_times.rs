@@ -1,5 +1,5 @@
-//! How long the kernels take on a GPU at SAM 3's sizes: `cargo test --release --features cuda -p sam3-tensor --lib -- --ignored
-//! --nocapture times_on_a_gpu`.
+//! How long the kernels take on a GPU at SAM 3's sizes: `cargo test --release --features cuda -p sam3-tensor --lib --
+//! --ignored --nocapture times_on_a_gpu`.
 
 use std::time::Instant;
 

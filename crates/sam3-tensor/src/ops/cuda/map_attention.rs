@@ -11,11 +11,12 @@ use super::{
     host,
 };
 
-/// As [`crate::ops::MapAttention::forward`]: `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]` in its type.
+/// As [`crate::ops::MapAttention::forward`]: `qkv` is `[height, width, 3 × channels]`; returns `[height, width,
+/// channels]` in its type.
 ///
-/// The map is cut into `window × window` tokens, where there is a `window`, and padded to whole ones; `padding`, `[3 × channels]` in
-/// `qkv`'s type, is what the tokens there hold, zeros without it. `cos` and `sin`, f32, are the turns of each of a window's tokens:
-/// `[tokens, head_dim / 2]` values in any shape.
+/// The map is cut into `window × window` tokens, where there is a `window`, and padded to whole ones; `padding`, `[3 ×
+/// channels]` in `qkv`'s type, is what the tokens there hold, zeros without it. `cos` and `sin`, f32, are the turns of
+/// each of a window's tokens: `[tokens, head_dim / 2]` values in any shape.
 pub fn map_attention(
     qkv: &Tensor,
     padding: Option<&Tensor>,
@@ -28,8 +29,8 @@ pub fn map_attention(
     run(qkv, rest, heads, (cos, sin), window)
 }
 
-/// The same of a product whose `bias`, f32 `[3 × channels]`, is yet to be added: to every token, and tokens that are padding hold
-/// nothing else. It saves the pass over memory that would add it.
+/// The same of a product whose `bias`, f32 `[3 × channels]`, is yet to be added: to every token, and tokens that are
+/// padding hold nothing else. It saves the pass over memory that would add it.
 pub fn map_attention_biased(
     product: &Tensor,
     bias: &Tensor,
@@ -135,7 +136,8 @@ fn part(row: Address, index: usize, channels: usize, dtype: DType) -> Address {
     }
 }
 
-/// Each window's keys, turned, `[windows, tokens, channels]`: every block of queries reads them, so they are turned only once.
+/// Each window's keys, turned, `[windows, tokens, channels]`: every block of queries reads them, so they are turned
+/// only once.
 fn rotated_keys(qkv: &Tensor, rest: Rest, map: Map, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     const MODULE: Module = module!("rotate");
     const THREADS: usize = 256;

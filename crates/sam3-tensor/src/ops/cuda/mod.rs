@@ -1,7 +1,8 @@
 //! The operations as CUDA kernels, each beside its plain twin.
 //!
-//! Every function takes tensors of any device. On a GPU it launches a kernel of `kernels/`; elsewhere it computes the same in plain
-//! loops, which is what the kernel is tested against. Tensors are f32, f16 or bf16; sums, statistics and softmax are always f32.
+//! Every function takes tensors of any device. On a GPU it launches a kernel of `kernels/`; elsewhere it computes the
+//! same in plain loops, which is what the kernel is tested against. Tensors are f32, f16 or bf16; sums, statistics and
+//! softmax are always f32.
 
 mod attention;
 mod box_bias;

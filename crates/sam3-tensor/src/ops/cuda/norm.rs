@@ -90,8 +90,8 @@ fn layer_norm_twin(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, out: DT
     host::tensor(values, x.dims(), out, x)
 }
 
-/// GroupNorm with ReLU, which always follows here: `x` is `[height, width, channels]`, its channels in `groups` groups that each
-/// have one mean and variance over the whole map.
+/// GroupNorm with ReLU, which always follows here: `x` is `[height, width, channels]`, its channels in `groups` groups
+/// that each have one mean and variance over the whole map.
 ///
 /// `weight` and `bias` are f32 `[channels]`; returns `x`'s shape as the type `out`.
 pub fn group_norm_relu(
@@ -111,7 +111,8 @@ pub fn group_norm_relu(
     Ok(y)
 }
 
-/// The same as the type of `x`, which becomes the result where nobody else has it: of the finest map one of 85 MB is enough.
+/// The same in the type of `x`, which is overwritten where nobody else holds it: the finest map has 85 MB, and one is
+/// enough.
 pub fn group_norm_relu_in_place(x: Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
     if !launch::runs_on(x.device()) || !x.is_sole() {
         return group_norm_relu(&x, weight, bias, groups, eps, x.dtype());
@@ -278,7 +279,8 @@ fn statistics(values: impl Iterator<Item = f32> + Clone, eps: f64) -> (f32, f32)
     let count = values.clone().count() as f64;
     let mean = values.clone().map(f64::from).sum::<f64>() / count;
     let variance = values.map(|x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
-    // As in the kernels, whose sums are f32: a variance beyond it is no number, and would hide all values as a scale of 0.
+    // As in the kernels, whose sums are f32: a variance beyond it is no number, and would hide all values as a scale of
+    // 0.
     let is_number = (variance as f32) < f32::INFINITY;
     let scale = if is_number {
         (1.0 / (variance + eps).sqrt()) as f32

@@ -83,7 +83,8 @@ fn resize(rgb: Source, (height, width): (usize, usize), size: usize, device: &De
     Ok(planes)
 }
 
-/// One pass: `input` pixels of the axis become `size.0`, or of columns `size.1`, where rows of `from` have `from_width` pixels.
+/// One pass: `input` pixels of the axis become `size.0`, or of columns `size.1`, where rows of `from` have `from_width`
+/// pixels.
 fn resize_axis(
     kernel: &str,
     from: Source,
@@ -162,9 +163,9 @@ fn resize_twin(rgb: &Tensor, size: usize) -> Result<Tensor> {
     Tensor::from_vec(planes, (3, size, size), &Device::Cpu)?.to_device(rgb.device())
 }
 
-/// Masks at a picture's size: `logits`, `[n, h, w]`, resized as [`mask::upsample_threshold`] does it, then a bit for each pixel, set
-/// where they are above `threshold`: i32 `[n, height, words]`, pixel x being bit x % 32 of word x / 32. Words come in pairs, so that rows
-/// are those of a [`Mask`](crate::masks::Mask).
+/// Masks at a picture's size: `logits`, `[n, h, w]`, resized as [`mask::upsample_threshold`] does it, then a bit for
+/// each pixel, set where they are above `threshold`: i32 `[n, height, words]`, pixel x being bit x % 32 of word x / 32.
+/// Words come in pairs, so that rows are those of a [`Mask`](crate::masks::Mask).
 pub fn upsample_masks(logits: &Tensor, height: usize, width: usize, threshold: f32) -> Result<Tensor> {
     let (n, h, w) = logits.dims3()?;
     if h * w == 0 {

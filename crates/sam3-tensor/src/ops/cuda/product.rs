@@ -26,8 +26,8 @@ pub fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     mismatch!("no product of {x:?} and the transpose of {w:?} there")
 }
 
-/// `residual + x wᵀ + bias` in f32: `x` is `[rows, depth]`, `w` `[columns, depth]`, both f16 or bf16; `bias` is f32 `[columns]`,
-/// `residual` f32 `[rows, columns]`.
+/// `residual + x wᵀ + bias` in f32: `x` is `[rows, depth]`, `w` `[columns, depth]`, both f16 or bf16; `bias` is f32
+/// `[columns]`, `residual` f32 `[rows, columns]`.
 ///
 /// On a GPU the sums stay f32 throughout, where [`finish`] after a product gets them rounded to the operands' type.
 pub fn product_add(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
@@ -160,8 +160,8 @@ mod on_gpu {
         let workspace = Launch::on(place).input(&library.workspace, DType::U8)?;
         let (one, share) = (1f32, if added == 0 { 0f32 } else { 1f32 });
         let pointer = |address: Address| address as *const c_void;
-        // SAFETY: the descriptors are those of the tensors, which were checked to be contiguous and stay borrowed; all work on them is in
-        // order on this stream. Without a residual, where its share is 0, its place is not read.
+        // SAFETY: the descriptors are those of the tensors, which were checked to be contiguous and stay borrowed; all
+        // work on them is in order on this stream. Without a residual, where its share is 0, its place is not read.
         unsafe {
             if key.has_bias {
                 describe(lt, plan.description, DescAttribute::BiasPointer, &bias)?;
@@ -212,7 +212,8 @@ mod on_gpu {
             ];
             let (mut description, mut preferences) = (ptr::null_mut(), ptr::null_mut());
             let (mut found, mut count): (Found, c_int) = (Found::default(), 0);
-            // SAFETY: each attribute is given a value of its own type, and descriptors that live; one result is asked for.
+            // SAFETY: each attribute is given a value of its own type, and descriptors that live; one result is asked
+            // for.
             unsafe {
                 lt.check((lt.cublasLtMatmulDescCreate)(
                     &raw mut description,

@@ -10,8 +10,8 @@ use crate::{
 
 use super::host;
 
-/// Some `rows` of `F.interpolate(x, mode="nearest") + level` as the type `out`: `x` is f32 `[h, w, channels]`, `level` `[height,
-/// width, channels]` of any float type; returns `[rows, width, channels]`.
+/// Some `rows` of `F.interpolate(x, mode="nearest") + level` as the type `out`: `x` is f32 `[h, w, channels]`, `level`
+/// `[height, width, channels]` of any float type; returns `[rows, width, channels]`.
 pub fn upsample_add_rows(x: &Tensor, level: &Tensor, rows: Range<usize>, out: DType) -> Result<Tensor> {
     let ((h, w, _), (height, width, channels)) = (x.dims3()?, level.dims3()?);
     if x.dim(2)? != channels || h * w == 0 || rows.start > rows.end || rows.end > height {
@@ -49,7 +49,8 @@ pub fn upsample_add_rows(x: &Tensor, level: &Tensor, rows: Range<usize>, out: DT
     };
     let kernel = format!("{kernel}_{}_{}", type_name(level.dtype())?, type_name(out)?);
     let blocks = [sum.elem_count().div_ceil(each * THREADS), 1, 1];
-    // SAFETY: a thread for each `each` values of the sum, whose rows are some of `level` and whose coarse pixels lie within `x`.
+    // SAFETY: a thread for each `each` values of the sum, whose rows are some of `level` and whose coarse pixels lie
+    // within `x`.
     unsafe { launch.run(MODULE, &kernel, blocks, THREADS, args)? };
     Ok(sum)
 }

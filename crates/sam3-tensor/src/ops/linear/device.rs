@@ -1,5 +1,5 @@
-//! The layer on an accelerator: the device's own product, then everything else in one pass over its result; or all of it in one kernel,
-//! where there is no activation and the result is f32.
+//! The layer on an accelerator: the device's own product, then everything else in one pass over its result; or all of
+//! it in one kernel, where there is no activation and the result is f32.
 
 use crate::{DType, Result, Tensor};
 

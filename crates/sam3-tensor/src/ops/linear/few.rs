@@ -1,5 +1,5 @@
-//! A layer of few rows: a prompt's tokens. Packing a weight is most of the work then, so the operands change places: the rows of `x` are
-//! packed whole, and the weight by the block, which never leaves L2.
+//! A layer of few rows: a prompt's tokens. Packing a weight is most of the work then, so the operands change places:
+//! the rows of `x` are packed whole, and the weight by the block, which never leaves L2.
 
 use std::mem::MaybeUninit;
 

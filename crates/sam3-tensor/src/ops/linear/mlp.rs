@@ -3,8 +3,8 @@
 use super::{Activation, Linear};
 use crate::{Result, Tensor};
 
-/// Two linear layers with an activation between them. What is between, the widest tensor of a transformer, is never whole in
-/// main memory.
+/// Two linear layers with an activation between them. What is between, the widest tensor of a transformer, is never
+/// whole in main memory.
 pub struct Mlp {
     fc1: Linear,
     activation: Activation,

@@ -16,7 +16,8 @@ pub use super::product::Activation;
 use super::{Compute, host};
 use crate::weight::Weight;
 
-/// Rows that go through two layers at a time: some 25 MB between the MLP's, and each core has several blocks of a product.
+/// Rows that go through two layers at a time: what is between the MLP's layers then has some 25 MB, and each core still
+/// gets several blocks of a product.
 const ROW_BLOCK: usize = 1296;
 
 /// A fully connected layer whose weight stays as the file has it.
@@ -48,8 +49,8 @@ impl Linear {
         self
     }
 
-    /// The same layer where what it makes goes into other products and nowhere else: an accelerator hands it on in their
-    /// precision. See `ops/device.rs`.
+    /// The same layer where what it makes goes into other products and nowhere else: an accelerator hands it on in
+    /// their precision. See `ops/device.rs`.
     pub fn before_products(mut self) -> Self {
         self.before_products = true;
         self
@@ -91,8 +92,8 @@ impl Linear {
         self.apply(x, Activation::None, Some(residual))
     }
 
-    /// `residual + next(activation(forward(x)))`: a block of rows goes through both layers at a time, so that what is between them,
-    /// the widest tensor of a transformer, is never whole.
+    /// `residual + next(activation(forward(x)))`: a block of rows goes through both layers at a time, so that what is
+    /// between them, the widest tensor of a transformer, is never whole.
     pub(super) fn forward_through(
         &self,
         x: &Tensor,
@@ -263,7 +264,8 @@ mod tests {
             assert_close(&found, &expected, 0.25, "int8");
             let bf16 = linear(256, 65, 1).with_compute(Compute::auto()).forward(&x).unwrap();
             assert_ne!(found.to_vec::<f32>().unwrap(), bf16.to_vec::<f32>().unwrap());
-            // One value larger than the others in every row, at the most a hundred times: their codes would be 0 and ±1.
+            // One value larger than the others in every row, at the most a hundred times: their codes would be 0 and
+            // ±1.
             for (largest, errors, is_int8) in [
                 (14.0, 0.05..0.08, true),
                 (24.0, 0.08..0.12, false),

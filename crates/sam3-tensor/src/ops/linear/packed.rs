@@ -15,11 +15,12 @@ use crate::ops::{
 /// Int8 sums of this many products fit in 32 bits: 2^17 × 127 × 128 < 2^31.
 const MAX_INT8_DEPTH: usize = 1 << 17;
 
-/// The largest [`error`](int8::Codes::error) of quantised activations at which they are multiplied as int8. A block of rows with more
-/// keeps its floats: a rule on what a layer is given, because which layers of a checkpoint have outliers is not known before.
+/// The largest [`error`](int8::Codes::error) of quantised activations at which they are multiplied as int8. A block of
+/// rows with more keeps its floats: a rule on what a layer is given, because which layers of a checkpoint have outliers
+/// is not known before.
 ///
-/// Measured, mean and largest over the calls of a layer, on the demo's picture with its trained model and on a photo with a seeded model
-/// of full size:
+/// Measured, mean and largest over the calls of a layer, on the demo's picture with its trained model and on a photo
+/// with a seeded model of full size:
 ///
 /// | input of | demo | full size, first seven blocks |
 /// | --- | --- | --- |
@@ -28,8 +29,8 @@ const MAX_INT8_DEPTH: usize = 1 << 17;
 /// | `fc1` | 0.031, 0.034 | 0.011, 0.011 |
 /// | `fc2` | 0.049, 0.063 | 0.021, 0.022 |
 ///
-/// With all of these as int8, `sam3 eval` moves by 0.2 points at most. A normal distribution of 1024 values has 0.010; one value of a
-/// hundred times the others' deviation makes it 0.25.
+/// With all of these as int8, `sam3 eval` moves by 0.2 points at most. A normal distribution of 1024 values has 0.010;
+/// one value of a hundred times the others' deviation makes it 0.25.
 const MAX_INT8_ERROR: f32 = 0.08;
 
 /// See the module.

@@ -53,9 +53,11 @@ impl Epilogue<'_> {
         found
     }
 
-    /// Turns rows of sums, `NR` each, into the bits of values to which only the residual is to be added. `first` is the first row.
+    /// Turns rows of sums, `NR` each, into the bits of values to which only the residual is to be added. `first` is the
+    /// first row.
     ///
-    /// One loop a step, over a tile that stays in L1: in registers, the branches between the steps would break the vectors up.
+    /// One loop a step, over a tile that stays in L1: in registers, the branches between the steps would break the
+    /// vectors up.
     #[inline(always)]
     pub(super) fn apply<D: Dot>(&self, sums: &mut [u32], first: usize, columns: &Columns) {
         for (row, sums) in (first..).zip(sums.chunks_exact_mut(D::NR)) {

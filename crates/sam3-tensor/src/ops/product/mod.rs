@@ -1,8 +1,9 @@
 //! Matrix products `a bᵀ` of rows that come from anywhere, with what follows them fused in.
 //!
-//! The scheme is [Goto's](https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_final.pdf): `b` is packed once into panels as wide as a
-//! register tile; each task packs a block of `a`, about as large as its core's L2, and runs it against the panels. What the rows are, an
-//! activation, a mapped half-precision weight, the patches of a convolution, is known to packing alone.
+//! The scheme is [Goto's](https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_final.pdf): `b` is packed once into panels as
+//! wide as a register tile; each task packs a block of `a`, about as large as its core's L2, and runs it against the
+//! panels. Only packing knows what the rows are: an activation, a mapped half-precision weight, the patches of a
+//! convolution.
 
 mod finish;
 mod pack;
@@ -28,7 +29,7 @@ use finish::Columns;
 const ROW_BLOCK: usize = 288;
 /// Rows below which a block is not made smaller for the sake of more blocks; a multiple of every `MR`.
 const WORTHWHILE_ROWS: usize = 96;
-/// Blocks that each thread should have at least, so that one that is held up is helped by the others.
+/// The least number of blocks for each thread, so that the others can help one that is held up.
 const BLOCKS_A_THREAD: usize = 4;
 
 /// `out[m, n] = epilogue(Σ a[m, k] b[n, k])`, `out` row-major; every element is written.
@@ -37,7 +38,8 @@ const BLOCKS_A_THREAD: usize = 4;
 /// When there is no room for `b` packed.
 ///
 /// # Panics
-/// When `out`, the bias, the shift, the residual or a scale is not as long as the product has elements, columns or rows.
+/// When `out`, the bias, the shift, the residual or a scale is not as long as the product has elements, columns or
+/// rows.
 pub fn product<V, U: Unit<V>>(
     unit: U,
     a: &impl Rows<V>,
@@ -52,7 +54,8 @@ pub fn product<V, U: Unit<V>>(
 /// As [`product`], with row `m` of the output at `place(m)`; only those rows of `out` are written.
 ///
 /// # Safety
-/// No two rows overlap: for `m` other than `n`, `place(m)` and `place(n)` are at least as far apart as the product has columns.
+/// No two rows overlap: for `m` other than `n`, `place(m)` and `place(n)` are at least as far apart as the product has
+/// columns.
 ///
 /// # Errors
 /// As [`product`].
@@ -132,7 +135,8 @@ unsafe fn run_at<V, U: Unit<V>>(
 
 struct SharedOut(*mut MaybeUninit<f32>);
 
-// SAFETY: tasks write disjoint elements: each has its own rows and columns, and no two rows overlap, as `product_at` was promised.
+// SAFETY: tasks write disjoint elements: each has its own rows and columns, and no two rows overlap, as `product_at`
+// was promised.
 unsafe impl Sync for SharedOut {}
 
 /// One task: some rows against some panels.
@@ -236,7 +240,8 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
         }
     }
 
-    /// Finds where the rows of a tile begin in the output, and asks for what lies there: it comes while the tile is computed.
+    /// Finds where the rows of a tile begin in the output, and asks for what lies there: it comes while the tile is
+    /// computed.
     #[inline(always)]
     fn find(&self, first: usize, columns: &Range<usize>, places: &mut [usize]) {
         for (row, at) in (first..).zip(places) {
@@ -258,7 +263,8 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
         let starts = if chunk.start == 0 { starts } else { &ZEROS[..D::NR] };
         assert_eq!(a.len(), chunk.len() * D::MR);
         let (starts, a, b, out) = (starts.as_ptr(), a.as_ptr(), b.as_ptr(), tile.0.as_mut_ptr());
-        // SAFETY: `a` holds the chunk's lanes × MR, `b` × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D for this CPU.
+        // SAFETY: `a` holds the chunk's lanes × MR, `b` × NR, `starts` NR, `tile` at least MR × NR; `dispatch` chose D
+        // for this CPU.
         unsafe {
             if self.b.columns() - panel * D::NR <= D::NR / 2 {
                 D::half_tile(starts, a, b, chunk.len(), out);
@@ -268,14 +274,16 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
         }
     }
 
-    /// Writes the first `columns` of each row of sums in a tile to the output: as they are until the last stage, then as values.
+    /// Writes the first `columns` of each row of sums in a tile to the output: as they are until the last stage, then
+    /// as values.
     #[inline(always)]
     fn write<D: Dot>(&self, tile: &mut [u32], columns: usize, of_columns: &Columns, place: Place<'_>) {
         let Place { first, places, stage } = place;
         let tile = &mut tile[..places.len() * D::NR];
         if !stage.first {
             for (sums, at) in tile.chunks_exact_mut(D::NR).zip(places) {
-                // SAFETY: `multiply` asserted that the row is inside the output, and the stage before wrote it; `dispatch` chose D for this CPU.
+                // SAFETY: `multiply` asserted that the row is inside the output, and the stage before wrote it;
+                // `dispatch` chose D for this CPU.
                 unsafe { add::<D>(&mut sums[..columns], self.out.0.add(*at).cast()) };
             }
         }
@@ -295,7 +303,8 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
         }
     }
 
-    /// What a panel has at this depth, in as many pieces as there are strips: it comes to L2 while the panel before it is multiplied.
+    /// What a panel has at this depth, in as many pieces as there are strips: it comes to L2 while the panel before it
+    /// is multiplied.
     #[inline(always)]
     fn ahead<D: Dot>(&self, panel: usize, depth: &Range<usize>) -> std::slice::Chunks<'_, u32> {
         let lanes = if D::NEXT_PANEL && self.panels.contains(&panel) {
@@ -307,7 +316,8 @@ impl<A, U: Copy, P: Fn(usize) -> usize> Block<'_, A, U, P> {
     }
 }
 
-/// Cuts a range into as few pieces of `most` as it takes, each as long as the others but the last, and a multiple of `step`.
+/// Cuts a range into as few pieces of `most` as it takes, each as long as the others but the last, and a multiple of
+/// `step`.
 fn even(range: Range<usize>, most: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     let piece = range.len().div_ceil(range.len().div_ceil(most).max(1));
     let piece = piece.next_multiple_of(step).max(step);

@@ -47,8 +47,8 @@ impl<V: Copy + Sync> Rows<V> for Matrix<'_, V> {
     }
 }
 
-/// Copies as many values as `out` has, in registers: the pieces that packing reads are so short that a call of `memmove` each was 4 % of
-/// an image.
+/// Copies as many values as `out` has, in registers: the pieces that packing reads are so short that a call of
+/// `memmove` each was 4 % of an image.
 #[inline(always)]
 pub fn copy<V: Copy>(from: &[V], out: &mut [V]) {
     const PIECE: usize = 16;
@@ -77,7 +77,8 @@ impl Default for Staged {
     }
 }
 
-/// Writes a strip of a left-hand side, as [`Dot::DEPTH_STEP`] has it: lane `start + l` of each row in `rows`, then zeros.
+/// Writes a strip of a left-hand side, as [`Dot::DEPTH_STEP`] has it: lane `start + l` of each row in `rows`, then
+/// zeros.
 #[inline(always)]
 pub fn left_strip<D: Dot, R: Rows<D::Value>>(
     source: &R,
@@ -159,9 +160,10 @@ pub struct Panels<U> {
     unit: U,
 }
 
-/// Buffers of dropped panels: a layer's weights are packed where the last layer's were, so no page is touched first twice.
+/// Buffers of dropped panels: a layer's weights are packed where the last layer's were, so that each page is faulted in
+/// only once.
 static SPARE: Mutex<Vec<Lines<u32>>> = Mutex::new(Vec::new());
-/// As many as the two layers that run at a time want.
+/// As many as two layers that run together need.
 const SPARES: usize = 2;
 
 /// Packs the rows of `b`, in parallel.

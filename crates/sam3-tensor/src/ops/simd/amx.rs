@@ -1,12 +1,14 @@
-//! AMX: the tiles that Intel's Xeons have beside AVX-512 since 2023, by inline assembly, as their intrinsics are not stable.
+//! AMX: the tiles that Intel's Xeons have beside AVX-512 since 2023, by inline assembly, as their intrinsics are not
+//! stable.
 //!
-//! Eight registers hold 16 rows of 64 bytes each. A register tile of ours is 2 × 2 of them; two more hold 32 rows of `a`, two 32 columns
-//! of `b`, of 16 lanes of depth. Which rows and bytes of a register count is configured, and every product here wants all of them, so
-//! [`run_bf16`] and [`run_int8`] configure a thread once for a whole op.
+//! Eight registers hold 16 rows of 64 bytes each. A register tile of ours is 2 × 2 of them; two more hold 32 rows of
+//! `a`, two 32 columns of `b`, of 16 lanes of depth. Which rows and bytes of a register count is configured, and every
+//! product here wants all of them, so [`run_bf16`] and [`run_int8`] configure a thread once for a whole op.
 //!
-//! On two cores of a Xeon (model 207), the image encoder's first MLP layer has 1,030 to 1,410 GFLOP/s in bf16 and 1,810 in int8, where AVX-512 has
-//! 200 to 257 in f32 and 590 to 810 in int8; in bf16 subnormals count as zero. Asking for lines of both operands two steps ahead gave the
-//! tile alone, over such blocks and panels, 17 % in the median of ten measurements (from −19 to 38).
+//! On two cores of a Xeon (model 207), the image encoder's first MLP layer has 1,030 to 1,410 GFLOP/s in bf16 and 1,810
+//! in int8, where AVX-512 has 200 to 257 in f32 and 590 to 810 in int8; in bf16 subnormals count as zero. Asking for
+//! lines of both operands two steps ahead gave the tile alone, over such blocks and panels, 17 % in the median of ten
+//! measurements (from −19 to 38).
 
 use std::arch::{asm, x86_64::__m512i};
 
@@ -130,7 +132,8 @@ macro_rules! ahead {
     };
 }
 
-/// [`Dot::tile`] of 32 rows by 32 columns: sums in `tmm0` to `tmm3`, rows in `tmm4` and `tmm5`, columns in `tmm6` and `tmm7`.
+/// [`Dot::tile`] of 32 rows by 32 columns: sums in `tmm0` to `tmm3`, rows in `tmm4` and `tmm5`, columns in `tmm6` and
+/// `tmm7`.
 macro_rules! whole_tile {
     ($dot:literal, $a:ident, $b:ident, $depth:ident, $out:ident) => {
         asm!(
@@ -200,7 +203,8 @@ macro_rules! half_tile {
     };
 }
 
-/// Half of the depth of SAM 3's MLP in bf16, all of it in int8: 288 rows of it take 1.4 of the 2 MB of L2 that these CPUs have.
+/// Half of the depth of SAM 3's MLP in bf16, all of it in int8: 288 rows of it take 1.4 of the 2 MB of L2 that these
+/// CPUs have.
 const DEPTH: usize = 1184;
 
 /// `$vectors` is the unit that packs the same lanes, and adds the same sums.

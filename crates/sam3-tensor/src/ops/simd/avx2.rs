@@ -120,15 +120,17 @@ macro_rules! dot {
     };
 }
 
-/// A quarter of the depth of SAM 3's MLP, and rows of a block at that depth. They are more than 512 KB of L2, but are read in order: the MLP took
-/// 760 ms so, 801 with 96 rows, which fit, and 837 when each chunk went to the output (medians of five, two Zen 3 cores, noisy).
+/// A quarter of the depth of SAM 3's MLP, and rows of a block at that depth. They are more than 512 KB of L2, but are
+/// read in order: the MLP took 760 ms so, 801 with 96 rows, which fit, and 837 when each chunk went to the output
+/// (medians of five, two Zen 3 cores, noisy).
 const DEPTH: usize = 1184;
 const ROWS: usize = 144;
 /// With this depth, a panel of 16 columns takes half of 32 KB of L1.
 const CHUNK: usize = 256;
 
-/// A step is 12 FMAs and 8 loads; where the core is another thread's as well, what counts and jumps beside them counts too. On two Zen 3 cores of a
-/// shared host the tile went from 140 to 157 GFLOP/s, linear layers by 3 to 17 %. int8 did not gain.
+/// A step is 12 FMAs and 8 loads; where two threads share the core, the instructions for counting and jumping cost time
+/// as well. On two Zen 3 cores of a shared host the tile went from 140 to 157 GFLOP/s, linear layers by 3 to 17 %. int8
+/// did not gain.
 const FLOAT_STEPS: usize = 4;
 
 dot!(

@@ -128,9 +128,10 @@ macro_rules! dot {
     };
 }
 
-/// Floats take 8 rows by 48 columns, and ask for lines 8 lanes of depth ahead. The tile alone, over blocks and panels as SAM 3's MLP has them, had 227 GFLOP/s
-/// with it in f32 on two cores of a Xeon (model 207), 204 without asking, and 191 as 12 by 32 (4736 deep, one after the other); where neighbours
-/// were loud, 145, 142 and 143. int8 lost with narrower panels and with its depth in blocks, so it has neither.
+/// Floats take 8 rows by 48 columns, and ask for lines 8 lanes of depth ahead. The tile alone, over blocks and panels
+/// as SAM 3's MLP has them, had 227 GFLOP/s with it in f32 on two cores of a Xeon (model 207), 204 without asking, and
+/// 191 as 12 by 32 (4736 deep, one after the other); where neighbours were loud, 145, 142 and 143. int8 lost with
+/// narrower panels and with its depth in blocks, so it has neither.
 const FLOAT_DEPTH: usize = 512;
 const FLOAT_AHEAD: usize = 8;
 

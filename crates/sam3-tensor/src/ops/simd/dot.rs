@@ -1,7 +1,7 @@
 //! The dot-product units behind every matrix product, and the register tile that they share.
 //!
-//! A *lane* is 32 bits of values that are neighbours along the depth of the product: one f32, two bf16, two or four int8 codes. Packed
-//! operands are lanes, so that one tile loop serves every element type.
+//! A *lane* is 32 bits of values that are neighbours along the depth of the product: one f32, two bf16, two or four
+//! int8 codes. Packed operands are lanes, so that one tile loop serves every element type.
 
 use super::{Isa, prefetch_line};
 
@@ -196,19 +196,23 @@ pub trait Dot: Copy + Send + Sync + 'static {
     const MR: usize;
     /// Columns of a register tile, a multiple of `LANES` and of [`COLUMNS`], at most [`MAX_NR`].
     const NR: usize;
-    /// Lanes of depth between two visits to the output: as deep is a block of `a`, and a panel of `b` while that passes.
+    /// Lanes of depth between two visits to the output: the depth of a block of `a`, and of a panel of `b` while the
+    /// block passes it.
     const DEPTH_BLOCK: usize = 512;
-    /// Lanes of depth of a panel that stay in L1 while every strip of a block passes; the sums wait in L2 between two such chunks.
+    /// Lanes of depth of a panel that stay in L1 while every strip of a block passes; the sums wait in L2 between two
+    /// such chunks.
     const DEPTH_CHUNK: usize = Self::DEPTH_BLOCK;
-    /// Lanes in a block of a left-hand side, at most. This many take more than half of 1 MB of L2; the rest is for a panel of the right-hand side.
+    /// Lanes in a block of a left-hand side, at most. This many take more than half of 1 MB of L2; the rest is for a
+    /// panel of the right-hand side.
     const BLOCK_LANES: usize = 512 * 288;
-    /// Is the next panel of a right-hand side asked for, into L2, while one is multiplied? Not where the tile asks for what it reads next.
+    /// Is the next panel of a right-hand side prefetched into L2 while one is multiplied? Not where the tile itself
+    /// prefetches.
     const NEXT_PANEL: bool = true;
-    /// Lanes of depth that the tile takes at once: a strip of a left-hand side is `[depth / DEPTH_STEP][MR][DEPTH_STEP]`, and depths are padded
-    /// with zeros to multiples of it. A power of two.
+    /// Lanes of depth that the tile takes at once: a strip of a left-hand side is `[depth /
+    /// DEPTH_STEP][MR][DEPTH_STEP]`, and depths are padded with zeros to multiples of it. A power of two.
     const DEPTH_STEP: usize = 1;
-    /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each byte.
-    /// Sums must begin at minus this times the column of `b`.
+    /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each
+    /// byte. Sums must begin at minus this times the column of `b`.
     const SHIFT: i32 = 0;
 
     /// Reads `LANES` lanes, or sums.
@@ -226,10 +230,12 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// They are writable.
     unsafe fn store(sums: Self::V, out: *mut u32);
-    /// `out[MR][NR] = start + a b`, of packed `a` and `b`, the latter `[depth][NR]`, and `start`, `[NR]`, which is zeros where `SHIFT` is 0.
+    /// `out[MR][NR] = start + a b`, of packed `a` and `b`, the latter `[depth][NR]`, and `start`, `[NR]`, which is
+    /// zeros where `SHIFT` is 0.
     ///
     /// # Safety
-    /// They are readable, or writable, at those extents, `depth` is a multiple of `DEPTH_STEP` and not 0, and the CPU has the instruction set.
+    /// They are readable, or writable, at those extents, `depth` is a multiple of `DEPTH_STEP` and not 0, and the CPU
+    /// has the instruction set.
     unsafe fn tile(start: *const u32, a: *const u32, b: *const u32, depth: usize, out: *mut u32);
     /// The first half of the columns of such a tile; `out` and `b` are those of a whole one.
     ///
@@ -253,7 +259,8 @@ pub trait Dot: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Packs columns of two rows that are neighbours along the depth, of which only the first counts where a lane holds one value.
+    /// Packs columns of two rows that are neighbours along the depth, of which only the first counts where a lane holds
+    /// one value.
     ///
     /// # Safety
     /// As above.
@@ -283,7 +290,8 @@ pub trait Dot: Copy + Send + Sync + 'static {
 pub trait ByLane: Dot {
     /// Lanes of depth that the tile takes between two looks at its counter.
     const STEPS: usize = 1;
-    /// Lanes of depth before they are multiplied that lines of the operands are asked for; 0 where the CPU does that well by itself.
+    /// How many lanes of depth ahead the operands' cache lines are prefetched; 0 where the CPU does that well by
+    /// itself.
     const AHEAD: usize = 0;
 
     /// `acc + Σ a b`, with the one lane at `a` against each lane of `b`.

@@ -37,7 +37,8 @@ pub fn get() -> Level {
     ALL[0]
 }
 
-/// Intel's CPUs have the bf16 dot product at half of AMD's rate: 117 GFLOP/s on two cores of a Xeon (model 207) whose f32 unit has 207.
+/// Intel's CPUs have the bf16 dot product at half of AMD's rate: 117 GFLOP/s on two cores of a Xeon (model 207) whose
+/// f32 unit has 207.
 #[cfg(target_arch = "x86_64")]
 pub fn is_intel() -> bool {
     // Later compilers than our oldest know that it is safe.
@@ -98,7 +99,8 @@ thread_local! {
     static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
 }
 
-/// Runs `test` once at each level that this CPU has, on threads that know no other: narrower instances are tested on wide CPUs too.
+/// Runs `test` once at each level that this CPU has, on threads that know no other: narrower instances are tested on
+/// wide CPUs too.
 #[cfg(test)]
 pub fn at_every_level(test: impl Fn() + Sync) {
     for &level in ALL.iter() {

@@ -1,7 +1,7 @@
 //! The CPU's vector units, chosen once at run time.
 //!
-//! An op is written once, over lanes. [`dispatch`] compiles it once for each [`Isa`] and runs the instance for the widest one this CPU
-//! has, so that a binary built without flags uses them all.
+//! An op is written once, over lanes. [`dispatch`] compiles it once for each [`Isa`] and runs the instance for the
+//! widest one this CPU has, so that a binary built without flags uses them all.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -81,7 +81,8 @@ pub fn dispatch_f32<O: DotOp<f32>>(op: O) -> O::Out {
     }
 }
 
-/// Runs `op` with this CPU's bf16 dot product, or on the f32 unit with values rounded to bf16; [`has_bf16`] tells which.
+/// Runs `op` with this CPU's bf16 dot product, or on the f32 unit with values rounded to bf16; [`has_bf16`] tells
+/// which.
 pub fn dispatch_bf16<O: DotOp<f32>>(op: O) -> O::Out {
     match level::get() {
         // SAFETY: `detect` found the features.

@@ -1,6 +1,7 @@
 //! NEON, with its int8 and bf16 dot products where the CPU has them.
 //!
-//! Those two are assembly, because their intrinsics are not stable: one instruction each, whose registers the compiler chooses.
+//! Those two are assembly, because their intrinsics are not stable: one instruction each, whose registers the compiler
+//! chooses.
 
 use std::arch::{aarch64::*, asm};
 
@@ -81,7 +82,8 @@ macro_rules! dot {
             const LANES: usize = 4;
             const MR: usize = ROWS;
             const NR: usize = 16;
-            // By arithmetic, for an Orin's Cortex-A78AE: a panel of 512 lanes takes half of 64 KB of L1, and this less than half of 256 KB of L2.
+            // By arithmetic, for an Orin's Cortex-A78AE: a panel of 512 lanes takes half of 64 KB of L1, and this less
+            // than half of 256 KB of L2.
             const BLOCK_LANES: usize = 512 * 60;
 
             #[inline(always)]
@@ -167,8 +169,8 @@ unsafe fn fma<const PLACE: i32>(acc: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -
     }
 }
 
-/// [`tile`](super::dot::tile) in 30 of the 32 registers: 24 of sums, four of columns, and two that hold the six lanes of `a`, which the
-/// shared one would load and spread one by one.
+/// [`tile`](super::dot::tile) in 30 of the 32 registers: 24 of sums, four of columns, and two that hold the six lanes
+/// of `a`, which the shared one would load and spread one by one.
 #[inline(always)]
 unsafe fn tile<D: ByPlace, const NV: usize>(
     start: *const u32,

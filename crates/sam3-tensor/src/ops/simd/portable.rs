@@ -68,7 +68,8 @@ impl<E: PlainDot> ByLane for PortableDot<E> {
     }
 }
 
-/// The same sums from strips with a [`DEPTH_STEP`](Dot::DEPTH_STEP): the plain twin of AMX, so that what is around its tiles is tested on every CPU.
+/// The same sums from strips with a [`DEPTH_STEP`](Dot::DEPTH_STEP): the plain twin of AMX, so that what is around its
+/// tiles is tested on every CPU.
 #[cfg(test)]
 #[derive(Clone, Copy)]
 pub struct PortableSteps<E>(PhantomData<E>);

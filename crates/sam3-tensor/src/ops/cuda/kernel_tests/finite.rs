@@ -101,7 +101,8 @@ fn finish(machine: Machine, bad: f32) {
 }
 
 fn attention(machine: Machine, bad: f32) {
-    // Tensor cores where head_dim is a multiple of 8, with and without a bias; few queries with many keys, by several blocks.
+    // Tensor cores where head_dim is a multiple of 8, with and without a bias; few queries with many keys, by several
+    // blocks.
     for (queries, keys, head_dim) in [(20, 70, 10), (20, 70, 32), (20, 70, 64), (5, 300, 10)] {
         let zero = Tensor::zeros((1, 1, keys), DType::F32, &Device::Cpu).unwrap();
         for (dtype, _) in TYPES {
