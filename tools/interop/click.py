@@ -46,11 +46,11 @@ CASES = dict(
 )
 
 
-def load(folder):
-    """The click model of a whole checkpoint in transformers' layout."""
+def load(folder, config=Sam3TrackerConfig, model=Sam3TrackerModel):
+    """A model that clicks or tracks, of a whole checkpoint in transformers' layout."""
     vision = json.loads((folder / "config.json").read_text())["vision_config"]
     vision["backbone_config"]["layer_norm_eps"] = 1e-5
-    model = Sam3TrackerModel(Sam3TrackerConfig(vision_config=vision)).eval()
+    model = model(config(vision_config=vision)).eval()
     tensors = load_file(folder / "model.safetensors")
 
     def stored(name):

@@ -7,7 +7,7 @@ use std::{
     ptr::null_mut,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -35,12 +35,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a first signal does in place of ending the run.
 static INSTEAD: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+/// The signal that did it; 0 before.
+static FIRST: AtomicI32 = AtomicI32::new(0);
 
-/// Lets the first signal do this, once: a server finishes what runs, and ends by itself. The next one ends the run as
+/// Lets the first signal do this, once: a run finishes what it has, and ends by itself. The next one ends the run as
 /// ever.
-#[cfg(feature = "serve")]
 pub fn at_first(stop: impl Fn() + Send + Sync + 'static) {
     let _ = INSTEAD.set(Box::new(stop));
+}
+
+/// Ends the process as the first signal would have, so that a shell sees it. Without one, it does nothing.
+pub fn end_as_signalled() {
+    sam3_package::discard_staged();
+    let _ = low_level::emulate_default_handler(FIRST.load(Ordering::SeqCst));
 }
 
 /// While it lives, a signal waits for the next layer.
@@ -99,6 +106,7 @@ pub fn install() {
             for signal in signals.forever() {
                 if let (true, Some(stop)) = (is_first, INSTEAD.get()) {
                     is_first = false;
+                    FIRST.store(signal, Ordering::SeqCst);
                     stop();
                     continue;
                 }

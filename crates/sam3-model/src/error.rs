@@ -196,11 +196,15 @@ pub enum VideoError {
         /// The number that was asked for.
         id: u32,
     },
-    /// A click on what a text found.
-    #[error("object {id} was found by a text, and clicks cannot correct it: click it as an object of its own")]
+    /// A click on what a text found, on a frame that it was not followed to.
+    #[error(
+        "object {id} was found by a text, and was not followed to frame {frame}: push the frame before it is clicked"
+    )]
     OfText {
         /// The object.
         id: u32,
+        /// The frame of the click.
+        frame: usize,
     },
 }
 

@@ -36,7 +36,7 @@ pub use state::Shown;
 
 use crate::{
     Result,
-    model::{FrameStart, MemoryTables, TrackerFeatures, VideoTracker},
+    model::{FrameStart, MemoryTables, TrackerFeatures, VideoTracker, once},
 };
 
 /// What masks to remember are stored in.
@@ -141,6 +141,11 @@ impl Frame {
             start: OnceLock::new(),
         }
     }
+
+    /// Its number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
 }
 
 impl OnFrame<'_> {
@@ -153,13 +158,4 @@ impl OnFrame<'_> {
         let Predictor { model, tables, .. } = self.predictor;
         once(&self.frame.start, || Ok(model.start(&self.frame.features, tables)?))
     }
-}
-
-/// What `cell` holds, made when it is first asked for.
-fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
-    if let Some(value) = cell.get() {
-        return Ok(value);
-    }
-    let value = make()?;
-    Ok(cell.get_or_init(|| value))
 }

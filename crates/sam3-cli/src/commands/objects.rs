@@ -123,12 +123,12 @@ fn augment(command: Command, values: [&'static str; 3], helps: [&'static str; 3]
             .value_name(values[0])
             .help(helps[0])
             .allow_hyphen_values(true)
-            .value_parser(|text: &str| on_frame(text, parse_point)),
+            .value_parser(|text: &str| numbers_on_frame(text, parse_point)),
         repeated("box")
             .value_name(values[1])
             .help(helps[1])
             .allow_hyphen_values(true)
-            .value_parser(|text: &str| on_frame(text, parse_box)),
+            .value_parser(|text: &str| numbers_on_frame(text, parse_box)),
         repeated("mask")
             .value_name(values[2])
             .help(helps[2])
@@ -139,6 +139,16 @@ fn augment(command: Command, values: [&'static str; 3], helps: [&'static str; 3]
             .value_parser(|_: &str| Ok::<_, String>(On { shown: (), frame: None }))
             .default_missing_value("true"),
     ])
+}
+
+/// The same as [`on_frame`], of a value that is no name: behind the sign there is a frame.
+fn numbers_on_frame<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<On<T>, String> {
+    match text.rsplit_once('@') {
+        Some((_, frame)) if frame.is_empty() || !frame.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(format!("@{frame}: expected the number of a frame behind @, from 0 on"))
+        }
+        _ => on_frame(text, parse),
+    }
 }
 
 /// What `parse` makes of a value, and the frame that it may end with.
@@ -319,8 +329,8 @@ mod tests {
             ("click --point 1,2,2", "expected x,y in pixels"),
             ("click --point 1,2,1,1", "expected x,y in pixels"),
             ("click --point 1,nan", "expected x,y in pixels"),
-            ("click --point 1,2@x", "expected x,y in pixels"),
-            ("click --point 1,2@", "expected x,y in pixels"),
+            ("click --point 1,2@x", "@x: expected the number of a frame"),
+            ("click --point 1,2@", "@: expected the number of a frame"),
             ("click --point 1,2@3", "@3 names a frame"),
             ("click --point 1,2 --mask a.png@0", "`sam3 track`"),
             ("click --box 1,2,3", "expected x1,y1,x2,y2 in pixels"),
@@ -386,7 +396,12 @@ mod tests {
             ),
             ("track --mask a --mask b", "--mask: object 1 has one already; --object"),
             ("track --point 1,2@99999999999999999999999", "no video has a frame"),
-            ("track --point 1,2@-1", "expected x,y in pixels"),
+            (
+                "track --point 1,2@-1",
+                "@-1: expected the number of a frame behind @, from 0 on",
+            ),
+            ("track --box 1,2,3,4@1.5", "@1.5: expected the number of a frame"),
+            ("track --point @3", "expected x,y in pixels"),
             ("track --point 1,2@0 --object", "object 2 has no --point"),
         ] {
             let error = parse_video(line).unwrap_err();

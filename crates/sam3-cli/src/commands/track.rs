@@ -1,5 +1,6 @@
 //! `sam3 track`: follows what a text means, or what is clicked, through a video.
 
+mod interrupt;
 mod report;
 mod results;
 mod schedule;

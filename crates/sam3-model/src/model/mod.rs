@@ -22,7 +22,7 @@ mod vit;
 mod goldens;
 pub(crate) use detections::write as write_tensors;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sam3_tensor::{Result, Tensor};
 
@@ -32,7 +32,7 @@ pub use self::{
     mask_head::MaskLogits,
     neck::Pyramid,
     observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
-    sam::{Decoded, Label, Point},
+    sam::{Decoded, Label, Point, Projected},
     text::TextEncoder,
     tracker::{Clicked, FrameStart, MemoryTables, MemoryTokens, Tracker, TrackerFeatures, VideoTracker},
     vit::ViT,
@@ -42,6 +42,18 @@ use crate::{
     input_size::InputSize,
     weights::Weights,
 };
+
+/// What `cell` holds, made when it is first asked for. Two that ask at once both make it.
+pub(crate) fn once<T, E>(
+    cell: &OnceLock<T>,
+    make: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<&T, E> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(cell.get_or_init(|| value))
+}
 
 /// The image detector behind the trunk: what the official code calls `Sam3Image`.
 pub struct Sam3Image {

@@ -8,10 +8,13 @@ mod video;
 pub use memory_attention::{FrameStart, MemoryTokens};
 pub use video::{MemoryTables, VideoTracker};
 
+use std::sync::OnceLock;
+
 use sam3_tensor::{Result, Tensor};
 
 use super::{
     neck::{Neck, Pyramid},
+    once,
     sam::{Decoded, MaskDecoder, Point, Projected, PromptEncoder},
 };
 use crate::{config::Config, weights::Weights};
@@ -34,8 +37,8 @@ pub struct TrackerFeatures {
     pub f: Tensor,
     /// The grid's positions: `[grid², d_model]`.
     pub image_pe: Tensor,
-    /// What the mask decoder makes of `f` without a mask prompt, before any point is known.
-    pub without_mask: Projected,
+    /// What the mask decoder makes of `f` without a mask prompt, before any point is known: once something is clicked.
+    pub without_mask: OnceLock<Projected>,
 }
 
 /// What one object is to be found by.
@@ -71,7 +74,7 @@ impl Tracker {
         Ok(TrackerFeatures {
             s0: x4,
             s1: x2,
-            without_mask: self.project(&f, self.sam_prompt_encoder.no_mask(), &image_pe)?,
+            without_mask: OnceLock::new(),
             f,
             image_pe,
         })
@@ -80,11 +83,15 @@ impl Tracker {
     /// The masks of one object in a picture.
     pub fn click(&self, features: &TrackerFeatures, clicked: &Clicked<'_>) -> Result<Decoded> {
         let encoder = &self.sam_prompt_encoder;
+        let project = |dense: &Tensor| self.project(&features.f, dense, &features.image_pe);
         let with_mask = match clicked.mask {
-            Some(logits) => Some(self.project(&features.f, &encoder.embed_mask(logits)?, &features.image_pe)?),
+            Some(logits) => Some(project(&encoder.embed_mask(logits)?)?),
             None => None,
         };
-        let image = with_mask.as_ref().unwrap_or(&features.without_mask);
+        let image = match &with_mask {
+            Some(image) => image,
+            None => once(&features.without_mask, || project(encoder.no_mask()))?,
+        };
         // A mask alone has no token at all, not even the one that ends a list of points.
         let sparse = match clicked.points {
             [] => None,

@@ -2,7 +2,11 @@
 
 use sam3_tensor::{Tensor, ops::interpolate};
 
-use super::{OnFrame, state::InferenceState, track::to_memory};
+use super::{
+    OnFrame,
+    state::{InferenceState, Input},
+    track::to_memory,
+};
 use crate::{
     Result,
     masks::Mask,
@@ -25,7 +29,7 @@ impl Tracker for OnFrame<'_> {
         assert_eq!(frame, self.frame.index, "the frame whose features are here");
         let (low, high) = (self.predictor.side(), self.predictor.mask_input_side() as u32);
         let mask = Mask::from_logits(prompt.logits, (low, low), (high, high))?;
-        self.add_mask_prompt(group, prompt.id, &mask)
+        self.add_mask_input(group, prompt.id, &mask, Input::Detection)
     }
 
     fn commit(&mut self, group: &mut InferenceState, frame: usize) -> Result<()> {

@@ -90,9 +90,19 @@ impl OnFrame<'_> {
     /// # Panics
     /// When the object is new in a state that was committed.
     pub fn add_mask_prompt(&self, state: &mut InferenceState, id: ObjectId, mask: &Mask) -> Result<()> {
+        self.add_mask_input(state, id, mask, Input::Mask)
+    }
+
+    pub(super) fn add_mask_input(
+        &self,
+        state: &mut InferenceState,
+        id: ObjectId,
+        mask: &Mask,
+        input: Input,
+    ) -> Result<()> {
         let (predictor, frame) = (self.predictor, self.frame.index);
         state.enter(id);
-        state.inputs.insert((frame, id), Input::Mask);
+        state.inputs.insert((frame, id), input);
         let (width, height) = predictor.options.video_size;
         let given = at_video_size(mask, (width, height));
         let is_empty = mask.area() == 0;

@@ -27,10 +27,13 @@ pub struct InferenceState {
 }
 
 /// How an object was shown on a frame.
+#[derive(Clone)]
 pub(super) enum Input {
     /// A box's corners are points.
     Points(Vec<Point>),
     Mask,
+    /// By the mask of a detection.
+    Detection,
 }
 
 /// A frame on which objects were shown.
@@ -147,6 +150,26 @@ impl InferenceState {
         }
     }
 
+    /// Whether objects were followed to a frame, or shown there.
+    pub fn has(&self, frame: usize) -> bool {
+        self.bank.get(frame).is_some()
+    }
+
+    /// Takes detections within 16 frames of a frame, on which a user corrects an object, for tracked masks: what was
+    /// found from a frame is then no longer found by it as by a prompt.
+    pub fn release_detections(&mut self, frame: usize) {
+        const NEAR: usize = 16;
+        let of_user = |on: usize| {
+            let mut inputs = self.inputs.range((on, ObjectId::MIN)..=(on, ObjectId::MAX));
+            inputs.any(|(_, input)| !matches!(input, Input::Detection))
+        };
+        let near = self.bank.cond_frames().into_iter();
+        let released: Vec<usize> = near
+            .filter(|&on| on != frame && on.abs_diff(frame) <= NEAR && !of_user(on))
+            .collect();
+        released.into_iter().for_each(|on| self.bank.release(on));
+    }
+
     /// Makes room for an object that is shown.
     ///
     /// # Panics
@@ -228,6 +251,42 @@ mod tests {
         assert_eq!(state.ids(), [4]);
         state.remove(4);
         assert!(state.ids().is_empty() && state.bank.get(0).is_none() && state.inputs.is_empty());
+    }
+
+    #[test]
+    fn a_correction_takes_detections_near_it_for_tracked_masks() {
+        let of = |inputs: &[(usize, ObjectId, Input)], corrected: usize| {
+            let mut state = state();
+            for frame in [20, 40] {
+                let record = state.bank.cond(0).unwrap().clone();
+                state.bank.condition(frame, record);
+            }
+            state.inputs = inputs
+                .iter()
+                .map(|(frame, id, input)| ((*frame, *id), input.clone()))
+                .collect();
+            state.release_detections(corrected);
+            state.conditioning_frames()
+        };
+        use Input::{Detection, Mask};
+        let all = [
+            (0, 4, Detection),
+            (2, 7, Detection),
+            (20, 4, Detection),
+            (40, 4, Detection),
+        ];
+        assert_eq!(of(&all, 18), [0, 40], "frame 0 is 18 frames away");
+        assert_eq!(of(&all, 16), [40], "16 frames are near");
+        assert_eq!(of(&all, 2), [2, 20, 40], "the frame itself stays");
+        // Who shows an object on a frame keeps the frame for its group.
+        let shown = [
+            (0, 4, Detection),
+            (2, 4, Detection),
+            (2, 7, Mask),
+            (20, 4, Detection),
+            (40, 4, Detection),
+        ];
+        assert_eq!(of(&shown, 10), [2, 40]);
     }
 
     #[test]

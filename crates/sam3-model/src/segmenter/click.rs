@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{ClickError, Error, NoClickHead, Result},
     masks::{Mask, components},
-    model::{Clicked, Decoded, Label, Point, Tracker, TrackerFeatures, VideoTracker},
+    model::{Clicked, Decoded, Label, Point, Projected, Tracker, TrackerFeatures, VideoTracker},
     weights::Weights,
 };
 
@@ -211,7 +211,7 @@ impl Encoded {
             ForClicks::Trunk(trunk) => bytes_of(trunk),
             ForClicks::Encoded(features) => [&features.s0, &features.s1, &features.f]
                 .into_iter()
-                .chain(features.without_mask.tensors())
+                .chain(features.without_mask.get().into_iter().flat_map(Projected::tensors))
                 .map(bytes_of)
                 .sum(),
         }

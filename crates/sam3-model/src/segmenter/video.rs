@@ -47,7 +47,7 @@ use crate::{
 ///
 /// No frame is encoded twice, and memory does not grow with their number (see [`VideoOptions::retention`]). A session
 /// with a text resizes frames as pictures are resized, for its clicks too; one without, as the official tracker does
-/// (Pillow's bicubic filter).
+/// (Pillow's bicubic filter), and so is a frame that was clicked on before there was a text.
 ///
 /// # Beside the official code
 ///
@@ -62,7 +62,7 @@ use crate::{
 ///
 /// Three things differ. Objects may be clicked when others are followed already: each of these is followed for itself,
 /// where all that were clicked before the first push of one share their conditioning frames. Frames are forgotten when
-/// nothing needs them. And clicks do not correct what a text found. Slips of the official code around the model are not
+/// nothing needs them. And where clicks correct what a text found, the frames before are not followed again. Slips of the official code around the model are not
 /// followed: films that are not divided by 255, bf16 that is switched on for a whole process, boxes that a list breaks.
 /// What has no effect there (`clear_non_cond_mem`, keep-alive, `no_mem_pos_enc`) is not here.
 pub struct Session {
@@ -159,7 +159,8 @@ impl Session {
     /// [`push`](Self::push), watched while the picture is encoded.
     ///
     /// # Errors
-    /// As there, and [`Error::Stopped`].
+    /// As there, and [`Error::Stopped`]: the frame was not followed to, the session stays as it was, and
+    /// [`finish`](Self::finish) returns what is held back.
     pub fn push_watched(&mut self, image: &Image, watch: &mut Watch<'_>) -> Result<Vec<FrameResult>> {
         let model = self.model.clone();
         model.run(|| self.visit(image, &mut Watcher(watch)))
@@ -239,11 +240,11 @@ impl Session {
         if !self.texts.is_empty() || following.has_clicked() {
             seen.encode(&self.model, !self.texts.is_empty(), observer)?;
             let detections = seen.detections(&self.model, &self.texts, observer)?;
+            seen.let_go();
             let frame = seen.frame().expect("it was just encoded");
             texts = following.step_texts(frame, visit, &detections, &mut self.low_res)?;
             clicked = following.track_clicked(frame, visit, &mut self.low_res)?;
         }
-        seen.let_go();
         self.walk.has_begun = true;
         self.walk.advance();
         Ok(self.buffer.push_with(frame, texts, clicked).into_iter().collect())

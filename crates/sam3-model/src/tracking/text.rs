@@ -96,6 +96,18 @@ impl<G> TextTracking<G> {
             .map(move |group| objects.by_ref().take(group.len).collect())
     }
 
+    /// An object, with what the tracker remembers of its group.
+    pub(super) fn object_mut(&mut self, id: ObjectId) -> Option<(&mut Object, &mut G)> {
+        let place = self.objects.iter().position(|object| object.id == id)?;
+        let group = self.group_of(place);
+        Some((&mut self.objects[place], &mut self.groups[group].state))
+    }
+
+    /// What the tracker remembers of each group, for prompts of a user to be committed.
+    pub fn states_mut(&mut self) -> impl Iterator<Item = &mut G> {
+        self.groups.iter_mut().map(|group| &mut group.state)
+    }
+
     /// What the tracker remembers of each group.
     #[cfg(test)]
     pub(crate) fn states(&self) -> impl Iterator<Item = &G> {

@@ -4,6 +4,7 @@ use super::{
     detection::Detection,
     object::{ObjectId, ObjectIds},
     text::{MaskSizes, TextFrame, TextTracking},
+    thresholds::CORRECTED_SCORE,
     tracker::Tracker,
     visit::Visit,
 };
@@ -71,6 +72,28 @@ impl<G> Texts<G> {
             }
         }
         Ok(false)
+    }
+
+    /// Lets a user correct an object, whose score is 1 from then on: `by` shows it to the tracker. Returns its text's
+    /// place, and what `by` does; none where no text found it. Before the next [`step`](Self::step), what was shown is
+    /// to be committed.
+    ///
+    /// # Errors
+    /// As `by`.
+    pub fn correct<R>(&mut self, id: ObjectId, by: impl FnOnce(&mut G) -> Result<R>) -> Result<Option<(usize, R)>> {
+        let mut texts = self.texts.iter_mut().enumerate();
+        let found = texts.find_map(|(place, text)| Some((place, text.object_mut(id)?)));
+        let Some((place, (object, state))) = found else {
+            return Ok(None);
+        };
+        let shown = by(state)?;
+        object.score = CORRECTED_SCORE;
+        Ok(Some((place, shown)))
+    }
+
+    /// What the tracker remembers of each group of objects.
+    pub fn states_mut(&mut self) -> impl Iterator<Item = &mut G> {
+        self.texts.iter_mut().flat_map(TextTracking::states_mut)
     }
 
     /// The objects that are followed, by text and by group of those that are tracked together.
@@ -225,6 +248,30 @@ mod tests {
         let calls = tracker.calls;
         texts.step(&mut tracker, visit(4), &[vec![]]).unwrap();
         assert_eq!(tracker.calls, calls, "a group without objects is not tracked");
+    }
+
+    #[test]
+    fn who_is_corrected_has_the_highest_score_from_then_on() {
+        let (mut tracker, mut texts) = (Still::default(), Texts::new(SIZES));
+        texts.add();
+        let detections = || [vec![detection(0, 0..4), detection(1, 8..12)]];
+        let mut scores = |texts: &mut Texts<Group>, frame| {
+            let [text] = &texts.step(&mut tracker, visit(frame), &detections()).unwrap()[..] else {
+                panic!("one text")
+            };
+            text.outputs.iter().map(|output| output.score).collect::<Vec<_>>()
+        };
+        assert_eq!(scores(&mut texts, 0), [0.9, 0.9]);
+        let moved = |group: &mut Group| {
+            group.objects[1].1 = detection(0, 9..13).logits;
+            Ok(group.objects[1].0)
+        };
+        assert_eq!(texts.correct(1, moved).unwrap(), Some((0, 1)));
+        assert_eq!(scores(&mut texts, 1), [0.9, 1.0]);
+        assert!(texts.correct(7, |_| Ok(())).unwrap().is_none());
+        let failed = texts.correct(0, |_| Err::<(), _>(crate::Error::OtherModel));
+        assert!(failed.is_err());
+        assert_eq!(scores(&mut texts, 2), [0.9, 1.0], "what fails changes nothing");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub const SUPPRESS_OVERLAPPING_THRESH: f32 = 0.7;
 pub const SHRINK_THRESHOLD: f32 = 0.3;
 /// Holes and sprinkles up to so many pixels of the low-resolution mask are cleaned away.
 pub const FILL_HOLE_AREA: u32 = 16;
+/// The score of an object that a user corrected.
+pub const CORRECTED_SCORE: f32 = 1.0;
 /// Objects of one text that are followed at once, unless it is said otherwise.
 pub const MAX_NUM_OBJECTS: usize = 10_000;
 /// What a mask that must not be remembered, or shown, holds.

@@ -45,7 +45,8 @@ pub struct Walk {
 impl Frames {
     /// The source's number of the frame at a place.
     pub fn number(&self, place: usize) -> usize {
-        self.start + place * self.every
+        // No video has a frame of the largest number.
+        self.start.saturating_add(place.saturating_mul(self.every))
     }
 
     /// Whether there may be a frame at a place.

@@ -8,14 +8,15 @@ mod yuv;
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom},
-    os::unix::fs::FileTypeExt,
+    io::{self, BufRead, BufReader, IsTerminal, Seek, SeekFrom},
+    os::{fd::AsFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
 };
 
 use sam3_model::image::Image;
 
 use self::y4m::{Y4m, Y4mError};
+use super::interrupt::Pipe;
 use crate::{commands::segment::Input, failure::Failure};
 
 /// Stands for stdin.
@@ -34,7 +35,7 @@ enum Kind {
     Folder(Vec<Input>),
     File(Y4mFile),
     /// With the number of the next frame.
-    Stream(Y4m<BufReader<Box<dyn Read>>>, usize),
+    Stream(Y4m<BufReader<Pipe>>, usize),
 }
 
 struct Y4mFile {
@@ -61,7 +62,10 @@ impl Source {
                     foreign::through_ffmpeg("-i VIDEO"),
                 ));
             }
-            return Self::stream("stdin".to_owned(), Box::new(io::stdin()), "-i VIDEO");
+            // Not through Rust's own buffer, in which bytes may be that nobody has to wait for.
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            let stdin = stdin.map_err(|error| invalid("stdin", &error.into(), 0))?;
+            return Self::stream("stdin".to_owned(), stdin.into(), "-i VIDEO");
         }
         let name = path.display().to_string();
         let failed = |source| sam3_package::Error::Io {
@@ -79,7 +83,7 @@ impl Source {
         }
         if kind.is_fifo() {
             let pipe = File::open(path).map_err(failed)?;
-            return Self::stream(name, Box::new(pipe), "-i VIDEO");
+            return Self::stream(name, pipe, "-i VIDEO");
         }
         if !kind.is_file() {
             return Err(foreign::camera(&name).unwrap_or_else(|| foreign::device(&name)));
@@ -96,8 +100,8 @@ impl Source {
         })
     }
 
-    fn stream(name: String, reader: Box<dyn Read>, input: &str) -> anyhow::Result<Self> {
-        let mut reader = BufReader::with_capacity(BUFFER, reader);
+    fn stream(name: String, pipe: File, input: &str) -> anyhow::Result<Self> {
+        let mut reader = BufReader::with_capacity(BUFFER, Pipe(pipe));
         let start = reader.fill_buf().map_err(|error| invalid(&name, &error.into(), 0))?;
         foreign::check(&name, start, input)?;
         let frames = Y4m::open(reader).map_err(|error| invalid(&name, &error, 0))?;

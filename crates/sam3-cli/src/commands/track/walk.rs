@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use sam3_model::{
-    Segmenter, Session,
+    Error, Segmenter, Session,
     image::Image,
     tracking::{Direction, ObjectId},
 };
 
 use super::{
-    nothing_to_see,
+    interrupt, nothing_to_see,
     report::Timing,
     results::Results,
     schedule::{Frames, Shown, Walk},
@@ -51,30 +51,34 @@ pub struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    /// Goes all walks, and tells what was found.
+    /// Goes all walks, and tells what was found. A signal ends the process once all that was followed is written.
     ///
     /// # Errors
     /// Of a frame that cannot be read, once the others were gone through; of all else at once. What was written stays.
     pub fn run(mut self, walks: &[Walk]) -> anyhow::Result<()> {
+        interrupt::watch(self.output);
         for walk in walks {
             self.session.walk(walk.from, walk.direction)?;
             self.go(*walk)?;
             let rest = self.session.finish();
             self.results.came_out(rest)?;
-            if self.failed.is_some() && !self.source.is_folder() {
+            if interrupt::is_interrupted() || self.failed.is_some() && !self.source.is_folder() {
                 break;
             }
         }
-        let objects = &self.results.objects;
-        if objects.frames == 0 && self.failed.is_none() {
-            self.failed = Some(nothing_to_see(self.source.name(), &self.frames));
+        let frames = self.results.objects.frames;
+        if frames > 0 {
+            self.sum_up()?;
         }
-        if objects.frames > 0 {
-            let mut text = objects.to_text();
-            for file in self.results.written() {
-                text += &format!("wrote {file}\n");
-            }
-            self.spinner.suspend(|| self.output.text(&text))?;
+        if interrupt::is_interrupted() {
+            drop(self.spinner);
+            let are = if frames == 1 { "frame is" } else { "frames are" };
+            self.output.note(format!("ended by a signal: {frames} {are} written"));
+            signals::end_as_signalled();
+            return Ok(());
+        }
+        if frames == 0 && self.failed.is_none() {
+            self.failed = Some(nothing_to_see(self.source.name(), &self.frames));
         }
         match self.failed.take().or_else(|| self.not_reached()) {
             Some(error) => Err(error),
@@ -82,15 +86,30 @@ impl Walker<'_> {
         }
     }
 
+    /// Tells of the objects, and of the files that were written.
+    fn sum_up(&self) -> anyhow::Result<()> {
+        let mut text = self.results.objects.to_text();
+        for file in self.results.written() {
+            text += &format!("wrote {file}\n");
+        }
+        self.spinner.suspend(|| self.output.text(&text))
+    }
+
     fn go(&mut self, walk: Walk) -> anyhow::Result<()> {
         let mut place = Some(walk.from);
         let mut followed = 0;
         while let Some(at) = place.filter(|at| self.frames.has(*at) && self.most.is_none_or(|most| followed < most)) {
-            match self.read(at) {
-                Ok(Some(image)) => {
-                    self.follow(at, image)?;
-                    followed += 1;
-                }
+            let read = self.read(at);
+            if interrupt::is_interrupted() {
+                return Ok(());
+            }
+            match read {
+                Ok(Some(image)) => match self.follow(at, image) {
+                    Ok(()) => followed += 1,
+                    // The frame is left out.
+                    Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped { .. })) => return Ok(()),
+                    Err(error) => return Err(error),
+                },
                 Ok(None) => break,
                 // Each picture of a folder stands for itself; a frame that clicks are on is needed.
                 Err(error) if self.source.is_folder() && !self.shown.contains_key(&at) => {
@@ -143,16 +162,14 @@ impl Walker<'_> {
     fn follow(&mut self, place: usize, image: Image) -> anyhow::Result<()> {
         let start = Instant::now();
         let number = self.frames.number(place);
-        let stoppable = signals::Stoppable::new();
         if let Some(shown) = self.shown.remove(&place) {
-            self.session.look_watched(place, &image, &mut |_| signals::go_on())?;
+            self.session.look_watched(place, &image, &mut |_| interrupt::go_on())?;
             for (object, flags) in shown {
                 self.click(number, &image, object, &flags)?;
             }
         }
-        let came_out = self.session.push_watched(&image, &mut |_| signals::go_on())?;
+        let came_out = self.session.push_watched(&image, &mut |_| interrupt::go_on())?;
         self.model.synchronize()?;
-        drop(stoppable);
         let timing = Timing {
             number,
             time_ms: self.source.time_ms(number),

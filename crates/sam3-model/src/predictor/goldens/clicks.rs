@@ -106,7 +106,7 @@ impl Replay<'_> {
             .unwrap();
         let used = match &self.state.inputs[&(step.frame, step.object)] {
             Input::Points(points) => points.len(),
-            Input::Mask => 0,
+            Input::Mask | Input::Detection => 0,
         };
         assert_eq!(used, step.points_used, "{key}");
         self.compare("scores", &[found.object_score], &[step.score], FEATURES, key);

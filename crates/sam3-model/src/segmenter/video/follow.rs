@@ -6,7 +6,7 @@ use super::recording::Recording;
 use crate::{
     error::{Result, VideoError},
     predictor::{Frame, InferenceState, OnFrame, Predictor},
-    tracking::{Detection, FrameObject, MaskSizes, ObjectId, TextFrame, Texts, Visit},
+    tracking::{Detection, FrameObject, MaskSizes, ObjectId, TextFrame, Texts, Visit, thresholds::CORRECTED_SCORE},
 };
 
 /// All objects of a session.
@@ -60,35 +60,50 @@ impl Following {
         self.texts.groups().flat_map(|(_, ids)| ids)
     }
 
-    /// Shows an object that was clicked before on a frame, or a new one.
+    /// Shows an object that is followed on a frame, or a new one.
     ///
     /// # Errors
-    /// When there is no such object, or a text found it; and what `by` says.
+    /// When there is no such object, or a text's was not followed to the frame; and what `by` says.
     pub fn show(
         &mut self,
         object: Option<ObjectId>,
         frame: &Frame,
         by: impl FnOnce(OnFrame<'_>, MaskSizes, &mut InferenceState, ObjectId) -> Result<FrameObject>,
     ) -> Result<FrameObject> {
-        let (id, place) = match object {
-            Some(id) => (id, self.group_of(id)?),
-            None => (self.texts.next_id(), self.group_of_new()),
+        let Some(id) = object else {
+            let (id, place) = (self.texts.next_id(), self.group_of_new());
+            let shown = by(self.predictor.on(frame), self.sizes, &mut self.clicked[place], id);
+            if shown.is_err() {
+                self.clicked[place].remove(id);
+                self.forget_empty();
+            }
+            return shown;
         };
-        let shown = by(self.predictor.on(frame), self.sizes, &mut self.clicked[place], id);
-        if shown.is_err() && object.is_none() {
-            self.clicked[place].remove(id);
-            self.forget_empty();
+        let (on, sizes) = (self.predictor.on(frame), self.sizes);
+        if let Some(place) = self.group_of(id) {
+            return by(on, sizes, &mut self.clicked[place], id);
         }
-        shown
+        let frame = frame.index();
+        let corrected = self.texts.correct(id, |state| {
+            // Officially, too, who is corrected was seen there: the others of its group stay as they were.
+            if !state.has(frame) {
+                return Err(VideoError::OfText { id, frame }.into());
+            }
+            let shown = by(on, sizes, state, id)?;
+            state.release_detections(frame);
+            Ok(shown)
+        })?;
+        let (text, shown) = corrected.ok_or(VideoError::NoObject { id })?;
+        Ok(FrameObject {
+            text: Some(text),
+            score: CORRECTED_SCORE,
+            ..shown
+        })
     }
 
     /// The place of the group that an object is in which was clicked.
-    fn group_of(&self, id: ObjectId) -> Result<usize, VideoError> {
-        let place = self.clicked.iter().position(|state| state.ids().contains(&id));
-        place.ok_or_else(|| match self.of_texts().any(|own| own == id) {
-            true => VideoError::OfText { id },
-            false => VideoError::NoObject { id },
-        })
+    fn group_of(&self, id: ObjectId) -> Option<usize> {
+        self.clicked.iter().position(|state| state.ids().contains(&id))
     }
 
     fn group_of_new(&mut self) -> usize {
@@ -117,6 +132,9 @@ impl Following {
         let is_first = self.texts_seen == 0 && !detections.is_empty();
         while self.texts_seen < detections.len() {
             self.texts_seen = self.texts.add() + 1;
+        }
+        for state in self.texts.states_mut() {
+            self.predictor.commit(state)?;
         }
         let mut tracker = Recording::new(self.predictor.on(frame), low_res);
         if is_first {
@@ -148,7 +166,7 @@ impl Following {
 
     /// Forgets an object; `frame` is the one that was seen last.
     pub fn remove(&mut self, id: ObjectId, frame: Option<&Frame>) -> Result<bool> {
-        if let Ok(place) = self.group_of(id) {
+        if let Some(place) = self.group_of(id) {
             self.clicked[place].remove(id);
             self.forget_empty();
             return Ok(true);

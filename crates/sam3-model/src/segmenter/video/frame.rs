@@ -1,12 +1,15 @@
 //! A frame of a video, encoded once and when it is first needed.
 
-use std::sync::Mutex;
+use std::sync::Arc;
 
-use super::super::{Encoded, ForClicks, Input, Segmenter, instances::finite};
+use sam3_tensor::Tensor;
+
+use super::super::{Segmenter, instances::finite};
 use crate::{
     error::Result,
     image::Image,
-    model::{Detections, Observer, TextFeatures},
+    input_size::InputSize,
+    model::{Detections, Features, Observer, TextFeatures},
     predictor::Frame,
     tracking::{Detection, thresholds::SCORE_THRESHOLD_DETECTION, video_score},
 };
@@ -16,21 +19,27 @@ pub struct Seen {
     index: usize,
     /// Until it is encoded.
     image: Option<Image>,
-    /// The video's width and height, which may not be the picture's.
-    size: (u32, u32),
-    /// Until it has been pushed.
-    encoded: Option<Encoded>,
+    /// Once it is encoded, until it is looked through for texts or followed to.
+    trunk: Option<Trunk>,
+    /// Where it is looked through for texts, until it is followed to.
+    features: Option<Features>,
     /// What the tracker needs of it.
     frame: Option<Frame>,
 }
 
+/// What the trunk made of a frame, and the size that it saw it at.
+struct Trunk {
+    map: Tensor,
+    size: Arc<InputSize>,
+}
+
 impl Seen {
-    pub fn new(index: usize, image: Image, size: (u32, u32)) -> Self {
+    pub fn new(index: usize, image: Image) -> Self {
         Self {
             index,
             image: Some(image),
-            size,
-            encoded: None,
+            trunk: None,
+            features: None,
             frame: None,
         }
     }
@@ -45,29 +54,32 @@ impl Seen {
         self.frame.as_ref()
     }
 
-    /// Whether it need not be encoded again: it is not encoded yet, or for what is asked.
+    /// Whether what is here will do: a frame that was followed to is not looked through for texts once more.
     pub fn serves(&self, for_texts: bool) -> bool {
-        let encoded = self.encoded.as_ref();
-        self.image.is_some() || !for_texts || encoded.is_some_and(|encoded| encoded.features.is_some())
+        !for_texts || self.image.is_some() || self.trunk.is_some() || self.features.is_some()
     }
 
-    /// Encodes it, where that is not done yet: for texts, too, or for clicks alone.
+    /// Encodes it, where that is not done yet: for texts, too, or for clicks alone. What was encoded for clicks is not
+    /// encoded again for texts: these see it as it was resized for those.
     pub fn encode(&mut self, model: &Segmenter, for_texts: bool, observer: &mut dyn Observer) -> Result<()> {
-        let Some(image) = &self.image else { return Ok(()) };
-        let encoded = match for_texts {
-            true => model.encode_input(sized(model.input(image)?, self.size), observer)?,
-            false => model.encode_for_clicks(image, self.size, observer)?,
-        };
-        let features = encoded.tracker_features(&*model.tracker()?)?;
-        self.frame = Some(Frame::new(self.index, features));
-        self.encoded = Some(encoded);
-        self.image = None;
+        if let Some(image) = &self.image {
+            let trunk = model.trunk_of(image, for_texts, observer)?;
+            let features = model.tracker()?.encode(&trunk.map)?;
+            self.frame = Some(Frame::new(self.index, Arc::new(features)));
+            self.trunk = Some(trunk);
+            self.image = None;
+        }
+        if let (true, Some(Trunk { map, size })) = (for_texts, &self.trunk) {
+            self.features = Some(model.detector()?.encode_image(map.clone(), size, observer)?);
+            self.trunk = None;
+        }
         Ok(())
     }
 
-    /// Frees what only the push of this frame needs.
+    /// Frees what only looking through it needs.
     pub fn let_go(&mut self) {
-        self.encoded = None;
+        self.trunk = None;
+        self.features = None;
     }
 
     /// What the detector finds on it of each text.
@@ -81,8 +93,7 @@ impl Seen {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Vec<Detection>>> {
         let detect = |text: &TextFeatures| {
-            let encoded = self.encoded.as_ref().and_then(|encoded| encoded.features.as_ref());
-            let features = encoded.expect("it is encoded for texts");
+            let features = self.features.as_ref().expect("it is encoded for texts");
             detections(&model.detector()?.forward_grounding(features, text, &[], observer)?)
         };
         texts.iter().map(detect).collect()
@@ -90,25 +101,16 @@ impl Seen {
 }
 
 impl Segmenter {
-    /// Without the detector's neck, and resized as the official tracker resizes frames.
-    fn encode_for_clicks(&self, image: &Image, size: (u32, u32), observer: &mut dyn Observer) -> Result<Encoded> {
+    /// Resized as pictures are, or where no text looks at it, as the official tracker resizes frames.
+    fn trunk_of(&self, image: &Image, for_texts: bool, observer: &mut dyn Observer) -> Result<Trunk> {
         let side = self.image_size as u32;
-        let input = sized(self.input(&image.resize_bicubic(side, side)?)?, size);
-        let trunk = self.shared.trunk.forward(input.pixels, &input.size, observer)?;
-        Ok(Encoded {
-            identity: self.shared.identity.clone(),
-            size: input.size,
-            features: None,
-            for_clicks: Mutex::new(ForClicks::Trunk(trunk)),
-            width: input.width,
-            height: input.height,
-        })
+        let input = match for_texts {
+            true => self.input(image)?,
+            false => self.input(&image.resize_bicubic(side, side)?)?,
+        };
+        let map = self.shared.trunk.forward(input.pixels, &input.size, observer)?;
+        Ok(Trunk { map, size: input.size })
     }
-}
-
-/// The same input, as one of a video of this size.
-fn sized(input: Input, (width, height): (u32, u32)) -> Input {
-    Input { width, height, ..input }
 }
 
 /// The queries whose score is above the threshold, with their masks' logits.

@@ -34,7 +34,7 @@ impl Session {
     }
 
     /// Shows an object by clicks on the frame that was pushed or looked at last, and returns what it looks like there:
-    /// a new object, or one that was clicked before.
+    /// a new object, or one that is followed.
     ///
     /// Where the object has a mask on that frame, of tracking or of an earlier click, the model starts from it, and
     /// never from its memory. Earlier clicks on the same frame are replaced: give all of them again. One point takes
@@ -44,8 +44,13 @@ impl Session {
     ///
     /// With the next push the frame becomes a conditioning frame, which all others are found by.
     ///
+    /// An object that a text found is corrected where it was followed to: on the frame that was pushed last. Its score
+    /// is 1 from the next frame on, and detections that it was found by within 16 frames count as tracked masks, as
+    /// officially. It stays the text's: what is decided about its objects is decided about it. Frames that are held
+    /// back come out as they were.
+    ///
     /// # Errors
-    /// When there is no frame yet, no such object, or a text found it; when the clicks show nothing or hold what is no
+    /// When there is no frame yet, no such object, or it is a text's and was not followed to this frame; when the clicks show nothing or hold what is no
     /// number; when memory runs out, the device fails or the model's answer is no number.
     pub fn click(&mut self, object: Option<ObjectId>, clicks: &Clicks) -> Result<FrameObject> {
         clicks.check()?;
@@ -69,7 +74,7 @@ impl Session {
     }
 
     /// Shows an object by its mask, of any size, on the frame that was pushed or looked at last: a new object, or one
-    /// that was clicked before. Where it overlaps masks that others were shown by there since the last push, it is cut
+    /// that is followed, as [`click`](Self::click). Where it overlaps masks that others were shown by there since the last push, it is cut
     /// out of them.
     ///
     /// # Errors
@@ -104,18 +109,17 @@ impl Session {
     /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them.
     pub(super) fn see(&mut self, frame: usize, image: &Image, for_texts: bool) -> Result<()> {
         let found = (image.width(), image.height());
-        let size = self.options.size.unwrap_or(found);
         match &self.following {
             Some(following) if following.picture() != found => {
                 let expected = following.picture();
                 return Err(VideoError::Size { frame, expected, found }.into());
             }
             Some(_) => {}
-            None => self.following = Some(self.begin(size, found)?),
+            None => self.following = Some(self.begin(self.options.size.unwrap_or(found), found)?),
         }
         let serves = |seen: &Seen| seen.index() == frame && seen.serves(for_texts);
         if !self.seen.as_ref().is_some_and(serves) {
-            self.seen = Some(Seen::new(frame, image.clone(), size));
+            self.seen = Some(Seen::new(frame, image.clone()));
         }
         Ok(())
     }

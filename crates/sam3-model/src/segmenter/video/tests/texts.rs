@@ -1,6 +1,14 @@
 //! What a text means is followed as the official code does it: detector and tracker together, from words to masks.
 
-use std::{fs, path::PathBuf, sync::OnceLock};
+use std::{
+    fs,
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use sam3_package::StateDict;
 use sam3_tensor::Device;
@@ -8,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::{FRAMES, folder, logits};
 use crate::{
-    Clicks, Error, MemoryDtype, Segmenter, VideoError, VideoOptions,
+    Clicks, Error, MemoryDtype, Progress, Segmenter, VideoError, VideoOptions,
     image::Image,
     tokenizer::Tokenizer,
     tracking::{Emission, FrameResult},
@@ -212,12 +220,106 @@ fn texts_and_clicks_share_numbers_and_nothing_else() {
     for ids in [[1, 2, 5], [3, 4, 6]] {
         assert_eq!(ids.map(|id| logits(&session, id)), alone);
     }
-    match session.click(Some(1), &point) {
-        Err(Error::Video(VideoError::OfText { id: 1 })) => {}
-        other => panic!("{:?}", other.map(|object| object.id)),
-    }
     assert!(session.remove(1).unwrap() && session.remove(5).unwrap());
     let rest = session.finish();
     assert!(rest[0].objects.iter().all(|object| ![1, 5].contains(&object.id)));
     assert!(matches!(session.text(" "), Err(Error::Prompt(_))));
+}
+
+/// A user corrects one of three objects on the frame that was pushed last.
+#[test]
+fn what_a_text_found_is_corrected_by_clicks() {
+    let begin = || {
+        let mut session = speaking().video(options().emission(Emission::AtOnce)).unwrap();
+        session.text(&text(&tokens())).unwrap();
+        for frame in 0..3 {
+            session.push(&resized(frame)).unwrap();
+        }
+        session
+    };
+    let (mut session, mut other) = (begin(), begin());
+    let id = session.objects()[0];
+    let clicks = Clicks::new().point([100.0, 100.0]).negative_point([20.0, 200.0]);
+    let clicked = session.click(Some(id), &clicks).unwrap();
+    assert_eq!((clicked.id, clicked.text, clicked.score), (id, Some(0), 1.0));
+    // From the mask that it has there: once more it starts from another one.
+    let again = session.click(Some(id), &clicks).unwrap();
+    assert_ne!(clicked.mask, again.mask);
+    let results = [session.push(&resized(3)).unwrap(), other.push(&resized(3)).unwrap()];
+    let scores = results.map(|results| {
+        let objects = results.into_iter().flat_map(|result| result.objects);
+        objects.map(|object| (object.id, object.score)).collect::<Vec<_>>()
+    });
+    for (place, (own, score)) in scores[1].iter().enumerate() {
+        let expected = if *own == id { 1.0 } else { *score };
+        assert_eq!(scores[0][place], (*own, expected));
+    }
+    assert_ne!(logits(&session, id), logits(&other, id));
+    // Objects of other groups are followed as they were.
+    let apart = *session.objects().last().unwrap();
+    assert_eq!(logits(&session, apart), logits(&other, apart));
+
+    session.look(4, &resized(4)).unwrap();
+    match session.click(Some(id), &clicks) {
+        Err(Error::Video(VideoError::OfText { id: own, frame: 4 })) => assert_eq!(own, id),
+        other => panic!("{:?}", other.map(|object| object.id)),
+    }
+    assert!(session.push(&resized(4)).is_ok());
+}
+
+/// A text that comes behind a click sees what was encoded for it.
+#[test]
+fn a_frame_that_was_clicked_is_not_encoded_again_for_a_text() {
+    let words = text(&tokens());
+    let trunks = AtomicUsize::new(0);
+    let count = |progress: Progress| {
+        trunks.fetch_add(usize::from(progress.stage == "vision trunk"), Ordering::Relaxed);
+        ControlFlow::Continue(())
+    };
+    let point = Clicks::new().point([100.0, 100.0]);
+    let mut first = speaking().video(options()).unwrap();
+    first.look_watched(0, &resized(0), &mut { count }).unwrap();
+    let of_one = trunks.load(Ordering::Relaxed);
+    assert!(of_one > 0);
+    first.click(None, &point).unwrap();
+    first.text(&words).unwrap();
+    first.push_watched(&resized(0), &mut { count }).unwrap();
+    assert_eq!(trunks.load(Ordering::Relaxed), of_one);
+    let mut second = speaking().video(options()).unwrap();
+    second.text(&words).unwrap();
+    second.look(0, &resized(0)).unwrap();
+    second.click(None, &point).unwrap();
+    second.push(&resized(0)).unwrap();
+    // The picture has the model's size, and neither way of resizing changes it.
+    assert_eq!(first.objects(), second.objects());
+    for id in first.objects() {
+        assert_eq!(logits(&first, id), logits(&second, id));
+    }
+}
+
+/// Whoever watches ends a frame, and what is held back comes out.
+#[test]
+fn a_frame_that_was_stopped_leaves_the_session_as_it_was() {
+    let mut session = speaking().video(options()).unwrap();
+    session.text(&text(&tokens())).unwrap();
+    session.push(&resized(0)).unwrap();
+    let mut layers = 0;
+    let mut stop_at = |last: usize| {
+        let mut watch = |_: Progress| {
+            layers += 1;
+            match layers == last {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        match session.push_watched(&resized(1), &mut watch) {
+            Err(Error::Stopped { .. }) => {}
+            other => panic!("{:?}", other.map(|results| results.len())),
+        }
+        layers = 0;
+    };
+    (1..4).for_each(&mut stop_at);
+    assert!(session.push(&resized(1)).unwrap().is_empty());
+    let frames: Vec<usize> = session.finish().iter().map(|result| result.frame).collect();
+    assert_eq!(frames, [0, 1]);
 }

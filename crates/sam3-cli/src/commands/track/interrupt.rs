@@ -1,0 +1,60 @@
+//! The first signal ends a run where it is, with all that was held back written; a second one ends it at once.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+use crate::{output::Output, signals};
+
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// How long a signal may go unnoticed while nothing comes through a pipe.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// From now on the first signal is answered by the run.
+pub fn watch(output: &Output) {
+    let output = *output;
+    signals::at_first(move || {
+        IS_INTERRUPTED.store(true, Ordering::SeqCst);
+        output.note("ending: what was followed until now is written; a second signal ends it at once");
+    });
+}
+
+/// Whether a signal was there.
+pub fn is_interrupted() -> bool {
+    IS_INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Whether the model goes on behind a layer.
+pub fn go_on() -> ControlFlow<()> {
+    match is_interrupted() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+/// A pipe that is at its end once a signal was there, though whoever writes into it may only be slow.
+pub struct Pipe(pub File);
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !is_interrupted() {
+            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&PATIENCE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                // Of what cannot be waited for, reading says why.
+                _ => return self.0.read(buffer),
+            }
+        }
+        Ok(0)
+    }
+}
