@@ -195,19 +195,48 @@ fn a_mask_is_a_picture_of_the_image_s_size() {
 fn what_cannot_be_clicked_is_refused_before_the_work() {
     for (line, words) in [
         ("", &["nothing is clicked", "--point x,y"][..]),
-        ("--point 301,5", &["--point 301,5 is not inside the image", "301 x 227"]),
+        (
+            "--point 301,5",
+            &[
+                "--point 301,5 is not inside the image",
+                "301 x 227",
+                "0 <= x < 301 and 0 <= y < 227",
+            ],
+        ),
         ("--point 5,-1", &["--point 5,-1 is not inside"]),
         ("--box 10,10,302,20", &["--box 10,10,302,20 is not inside", "x2 <= 301"]),
         ("--box 30,10,20,20", &["x1 < x2"]),
-        ("--point 1", &["expected x,y in pixels"]),
+        ("--point 1", &["--point", "expected x,y in pixels", "found \"1\""]),
+        ("--point ,", &["--point", "expected x,y in pixels", "found \",\""]),
+        ("--point nan", &["--point", "expected x,y in pixels", "found \"nan\""]),
+        (
+            "--point 1e308,5",
+            &["--point", "expected x,y in pixels", "found \"1e308,5\""],
+        ),
+        ("--point 5,5,2", &["--point", "perhaps ,0 or ,1", "found \"5,5,2\""]),
+        ("--mask -", &["--mask", "a mask is not read from stdin"]),
         ("--box 1,2,3,4,0", &["expected x1,y1,x2,y2"]),
         ("--point 1,2 --object", &["object 2 has no --point"]),
-        ("--box 1,2,30,40 --box 1,2,30,40", &["--object begins the next object"]),
         ("--point 1,2 --image-size 100", &["image size 100"]),
         ("--everything --point 1,2", &["--everything clicks by itself"]),
         ("--everything --object", &["--everything", "--object"]),
     ] {
         refused(line, &[], 2, words);
+    }
+    // Of all objects together: nothing of how `sam3` is used.
+    for (line, words) in [
+        (
+            "--box 1,2,30,40 --box 1,2,30,40",
+            ["error: --box: object 1 has one already", "--object before it"],
+        ),
+        (
+            "--point 1,2 --object --object --point 3,4",
+            ["error: --object: object 2 has no", "between two objects"],
+        ),
+        ("--point 1,2@3", ["error: @3 names a frame", "`sam3 track`"]),
+    ] {
+        let said = refused(line, &[], 2, &words);
+        assert!(!said.contains("Usage"), "{said}");
     }
     check(
         &["segment", "--point", "1,2"],

@@ -113,6 +113,53 @@ fn a_package_for_clicks_alone_clicks_as_the_whole_one() {
         1,
         &["image.pth: no clicks: it has no tracker", "--components image"],
     );
+    // What a package cannot do is said by `inspect`, and by whoever is asked for it, with the package that can.
+    for (file, words) in [
+        (
+            &whole,
+            &[
+                "`sam3 segment` answers texts",
+                "`sam3 click` and `sam3 track` take clicks",
+            ][..],
+        ),
+        (&clicks, &["no texts", "without --components click", "take clicks"]),
+        (
+            &images,
+            &["answers texts", "no clicks and no videos", "without --components image"],
+        ),
+    ] {
+        check(&["inspect", text(file)], 0, words);
+    }
+    let (video, whole) = (golden("video"), text(&whole));
+    let followed = [
+        "track",
+        "--source",
+        text(&video),
+        "--output",
+        text(&out),
+        "--checkpoint-path",
+    ];
+    let picture = ["--image", text(&image), "--prompt", "boat", "--against", whole];
+    for (line, words) in [
+        (
+            [&followed[..], &[text(&images), "--point", "1,2"]].concat(),
+            ["image.pth: no video", "--components image"],
+        ),
+        (
+            [&followed[..], &[text(&clicks), "--prompt", "a"]].concat(),
+            ["click.pth: no texts", "--components click"],
+        ),
+        (
+            vec!["eval", "--checkpoint-path", text(&clicks)],
+            ["click.pth: packaged for clicks alone", "sam3 bench"],
+        ),
+        (
+            [&["eval", "--checkpoint-path", text(&clicks)][..], &picture].concat(),
+            ["click.pth: packaged for clicks alone", "--components click"],
+        ),
+    ] {
+        check(&line, 1, &words);
+    }
     // A package is a source as any other, of what it has.
     let (again, _) = packaged(&folder, "again.safetensors", &["--quantize", "none"]);
     assert_eq!(objects(&again, "again").as_array().unwrap().len(), 1);

@@ -150,6 +150,7 @@ fn save(target: &Path, guard: &Guard, write: impl Fn(&Path) -> Result<()>) -> an
 
 impl Args {
     fn check_clicks(&self) -> anyhow::Result<()> {
+        self.objects.check()?;
         match (self.everything.is_asked_for(), self.objects.0.is_empty()) {
             (false, true) => Err(Failure::usage(
                 "nothing is clicked",

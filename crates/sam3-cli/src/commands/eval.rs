@@ -13,7 +13,7 @@ use sam3_model::{
     Comparison, Device,
     report::{Loaded, ModelRecord},
 };
-use sam3_package::StateDict;
+use sam3_package::{StateDict, Tasks};
 use serde::Serialize;
 
 use self::score::{Answer, Score};
@@ -100,6 +100,15 @@ impl Args {
 
     fn load(&self, path: &Path, flags: &ModelFlags, device: &Device, output: &Output) -> anyhow::Result<Loaded> {
         let dict = Arc::new(StateDict::open(path)?);
+        if Tasks::of(dict.tensors().map(|tensor| tensor.name)).is_for_clicks_alone() {
+            return Err(Failure::input(
+                format!(
+                    "{}: packaged for clicks alone: `sam3 eval` asks for texts, which it has no detector for",
+                    path.display()
+                ),
+                "`sam3 bench` times clicks; for texts, package sam3.pt without --components click",
+            ));
+        }
         let options = self.texts.of(flags.options(&dict, device).without_clicks(), device);
         let loaded = Loaded::load(dict, &options)?;
         announce(&loaded, output);

@@ -54,12 +54,12 @@ impl Contents {
 fn can(tasks: Tasks) -> String {
     let texts = match tasks.texts {
         true => "`sam3 segment` answers texts with it",
-        false => "no texts: it has no detector",
+        false => "no texts: it has no detector, which a package without --components click has",
     };
     let clicks = match tasks {
-        Tasks { clicks: true, .. } => "`sam3 click` takes clicks",
+        Tasks { clicks: true, .. } => "`sam3 click` and `sam3 track` take clicks",
         Tasks { is_sam31: true, .. } => "no clicks: SAM 3.1's click head is not supported",
-        _ => "no clicks: it has no tracker",
+        _ => "no clicks and no videos: it has no tracker, which a package without --components image has",
     };
     format!("{texts}; {clicks}")
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::{
     Arg, ArgAction, ArgMatches, Command, FromArgMatches,
     builder::{PathBufValueParser, TypedValueParser},
-    error::ErrorKind,
 };
+
+use crate::failure::Failure;
 
 /// What shows one object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,13 +21,40 @@ pub struct ObjectFlags {
     pub mask: Option<PathBuf>,
 }
 
-/// The objects of a command line of one picture, in its order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ObjectsFlags(pub Vec<ObjectFlags>);
+/// The objects of a command line of one picture, in its order; none where something is wrong with them.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectsFlags(pub Vec<ObjectFlags>, Option<Wrong>);
 
-/// The objects of a command line of a video, in its order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct VideoObjectsFlags(pub Vec<ShownOn>);
+/// The objects of a command line of a video, in its order; none where something is wrong with them.
+#[derive(Clone, Debug, Default)]
+pub struct VideoObjectsFlags(pub Vec<ShownOn>, Option<Wrong>);
+
+/// What is wrong with the flags of all objects together, and what to do: clap would tell how `sam3` is used beside it.
+#[derive(Clone, Debug)]
+struct Wrong {
+    message: String,
+    hint: &'static str,
+}
+
+impl ObjectsFlags {
+    /// That nothing is wrong with them.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.1.as_ref().map_or(Ok(()), Wrong::refuse)
+    }
+}
+
+impl VideoObjectsFlags {
+    /// That nothing is wrong with them.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.1.as_ref().map_or(Ok(()), Wrong::refuse)
+    }
+}
+
+impl Wrong {
+    fn refuse(&self) -> anyhow::Result<()> {
+        Err(Failure::usage(&self.message, self.hint))
+    }
+}
 
 /// The frames that an object is shown on, in the order of the command line. One without a number is the first.
 pub type ShownOn = Vec<(Option<usize>, ObjectFlags)>;
@@ -66,17 +94,21 @@ impl clap::Args for ObjectsFlags {
 
 impl FromArgMatches for ObjectsFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let objects = objects(matches)?.into_iter().map(|frames| match &frames[..] {
+        let of_the_picture = |frames: ShownOn| match &frames[..] {
             [(None, shown)] => Ok(shown.clone()),
             frames => {
                 let frame = frames.iter().find_map(|(frame, _)| *frame).unwrap_or_default();
-                Err(conflict(&format!(
-                    "@{frame} names a frame, and an image is one picture: leave it away, or follow the object through \
-                     a video by `sam3 track`"
-                )))
+                Err(Wrong {
+                    message: format!("@{frame} names a frame, and an image is one picture"),
+                    hint: "leave it away, or follow the object through a video by `sam3 track`",
+                })
             }
-        });
-        objects.collect::<Result<_, _>>().map(Self)
+        };
+        let objects = objects(matches).and_then(|objects| objects.into_iter().map(of_the_picture).collect());
+        Ok(match objects {
+            Ok(objects) => Self(objects, None),
+            Err(wrong) => Self(Vec::new(), Some(wrong)),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -106,7 +138,10 @@ impl clap::Args for VideoObjectsFlags {
 
 impl FromArgMatches for VideoObjectsFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        objects(matches).map(Self)
+        Ok(match objects(matches) {
+            Ok(objects) => Self(objects, None),
+            Err(wrong) => Self(Vec::new(), Some(wrong)),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -171,6 +206,7 @@ fn on_frame<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<
 
 fn mask_on_frame(path: PathBuf) -> Result<On<PathBuf>, String> {
     match path.to_str() {
+        Some("-") => Err("expected a file: a mask is not read from stdin".to_owned()),
         Some(text) => on_frame(text, |text| Ok(PathBuf::from(text))),
         None => Ok(On {
             shown: path,
@@ -180,7 +216,7 @@ fn mask_on_frame(path: PathBuf) -> Result<On<PathBuf>, String> {
 }
 
 /// The objects of a command line: for each, the frames that it is shown on.
-fn objects(matches: &ArgMatches) -> Result<Vec<ShownOn>, clap::Error> {
+fn objects(matches: &ArgMatches) -> Result<Vec<ShownOn>, Wrong> {
     // The place of each flag on the command line.
     let mut shown: Vec<(usize, On<Shown>)> = Vec::new();
     shown.extend(placed(matches, "point", Shown::Point));
@@ -188,11 +224,7 @@ fn objects(matches: &ArgMatches) -> Result<Vec<ShownOn>, clap::Error> {
     shown.extend(placed(matches, "mask", Shown::Mask));
     shown.extend(placed(matches, "object", |()| Shown::Object));
     shown.sort_by_key(|(place, _)| *place);
-    in_turn(shown.into_iter().map(|(_, shown)| shown)).map_err(|reason| conflict(&reason))
-}
-
-fn conflict(reason: &str) -> clap::Error {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{reason}\n"))
+    in_turn(shown.into_iter().map(|(_, shown)| shown))
 }
 
 fn placed<T: Clone + Send + Sync + 'static>(
@@ -209,7 +241,7 @@ fn placed<T: Clone + Send + Sync + 'static>(
     places.zip(values.map(shown)).collect()
 }
 
-fn in_turn(shown: impl Iterator<Item = On<Shown>>) -> Result<Vec<ShownOn>, String> {
+fn in_turn(shown: impl Iterator<Item = On<Shown>>) -> Result<Vec<ShownOn>, Wrong> {
     let mut objects: Vec<ShownOn> = vec![Vec::new()];
     for (place, On { shown, frame }) in shown.enumerate() {
         let count = objects.len();
@@ -228,17 +260,20 @@ fn in_turn(shown: impl Iterator<Item = On<Shown>>) -> Result<Vec<ShownOn>, Strin
         });
         add(&mut frames[known].1, shown).map_err(|flag| {
             let on = frame.map_or(String::new(), |frame| format!(" on frame {frame}"));
-            format!("{flag}: object {count} has one already{on}; --object begins the next object")
+            Wrong {
+                message: format!("{flag}: object {count} has one already{on}"),
+                hint: "an object has one; --object before it begins the next object",
+            }
         })?;
     }
     if objects == [Vec::new()] {
         return Ok(Vec::new());
     }
     match objects.iter().position(Vec::is_empty) {
-        Some(empty) => Err(format!(
-            "--object: object {} has no --point, --box or --mask",
-            empty + 1
-        )),
+        Some(empty) => Err(Wrong {
+            message: format!("--object: object {} has no --point, --box or --mask", empty + 1),
+            hint: "--object stands between two objects, each with what shows it",
+        }),
         None => Ok(objects),
     }
 }
@@ -261,14 +296,16 @@ fn parse_point(text: &str) -> Result<([f32; 2], bool), String> {
     match numbers(text).as_deref() {
         Some([x, y]) => Ok(([*x, *y], true)),
         Some([x, y, label @ (0.0 | 1.0)]) => Ok(([*x, *y], *label == 1.0)),
-        _ => Err(format!("expected x,y in pixels and perhaps ,0 or ,1, found {text:?}")),
+        _ => Err(format!(
+            "expected x,y in pixels of the image, and perhaps ,0 or ,1, found {text:?}"
+        )),
     }
 }
 
 /// `x1,y1,x2,y2`.
 fn parse_box(text: &str) -> Result<[f32; 4], String> {
     let Some(&[x1, y1, x2, y2]) = numbers(text).as_deref() else {
-        return Err(format!("expected x1,y1,x2,y2 in pixels, found {text:?}"));
+        return Err(format!("expected x1,y1,x2,y2 in pixels of the image, found {text:?}"));
     };
     if [x1, y1, x2, y2].iter().all(|side| (0.0..=1.0).contains(side)) {
         return Err(format!(
@@ -294,7 +331,12 @@ mod tests {
         let command = ObjectsFlags::augment_args(Command::new("click"));
         let matches = command.try_get_matches_from(line.split_whitespace());
         let objects = matches.and_then(|matches| ObjectsFlags::from_arg_matches(&matches));
-        objects.map(|objects| objects.0).map_err(|error| error.to_string())
+        let objects = objects.map_err(|error| error.to_string())?;
+        told(objects.1).map(|()| objects.0)
+    }
+
+    fn told(wrong: Option<Wrong>) -> Result<(), String> {
+        wrong.map_or(Ok(()), |Wrong { message, hint }| Err(format!("{message}; {hint}")))
     }
 
     #[test]
@@ -329,6 +371,12 @@ mod tests {
             ("click --point 1,2,2", "expected x,y in pixels"),
             ("click --point 1,2,1,1", "expected x,y in pixels"),
             ("click --point 1,nan", "expected x,y in pixels"),
+            ("click --point ,", "expected x,y in pixels"),
+            (
+                "click --point 1e308,5",
+                "expected x,y in pixels of the image, and perhaps ,0 or ,1, found \"1e308,5\"",
+            ),
+            ("click --mask -", "expected a file: a mask is not read from stdin"),
             ("click --point 1,2@x", "@x: expected the number of a frame"),
             ("click --point 1,2@", "@: expected the number of a frame"),
             ("click --point 1,2@3", "@3 names a frame"),
@@ -360,7 +408,8 @@ mod tests {
         let command = VideoObjectsFlags::augment_args(Command::new("track"));
         let matches = command.try_get_matches_from(line.split_whitespace());
         let objects = matches.and_then(|matches| VideoObjectsFlags::from_arg_matches(&matches));
-        objects.map(|objects| objects.0).map_err(|error| error.to_string())
+        let objects = objects.map_err(|error| error.to_string())?;
+        told(objects.1).map(|()| objects.0)
     }
 
     #[test]
@@ -394,7 +443,10 @@ mod tests {
                 "track --box 1,2,3,4@5 --box 1,2,3,4@6 --box 1,2,3,4@5",
                 "--box: object 1 has one already on frame 5",
             ),
-            ("track --mask a --mask b", "--mask: object 1 has one already; --object"),
+            (
+                "track --mask a --mask b",
+                "--mask: object 1 has one already; an object has one; --object",
+            ),
             ("track --point 1,2@99999999999999999999999", "no video has a frame"),
             (
                 "track --point 1,2@-1",

@@ -194,6 +194,7 @@ fn nothing_to_see(name: &str, frames: &Frames) -> anyhow::Error {
 impl Args {
     /// The texts of `--prompt`; none where objects are clicked.
     fn texts(&self) -> anyhow::Result<Vec<String>> {
+        self.objects.check()?;
         match (self.prompt.is_empty(), self.objects.0.is_empty()) {
             (true, true) => Err(Failure::usage(
                 "nothing to follow",

@@ -27,12 +27,14 @@ pub fn click(out: &Path, line: &str, more: &[&str]) -> Vec<String> {
     flags
 }
 
-pub fn refused(line: &str, more: &[&str], code: i32, words: &[&str]) {
+/// Returns what is said.
+pub fn refused(line: &str, more: &[&str], code: i32, words: &[&str]) -> String {
     let folder = Folder::new();
     let flags = click(&folder.path("out"), line, more);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    check(&flags, code, words);
+    let said = check(&flags, code, words);
     assert!(!folder.path("out").exists(), "{line}: nothing is written");
+    said
 }
 
 pub fn clicked(out: &Path, line: &str, more: &[&str]) -> Value {

@@ -1,5 +1,7 @@
 //! A mask at another size, as `torch.nn.functional.interpolate` resizes it: bilinear, with antialiasing.
 
+use sam3_tensor::ops::triangle_taps;
+
 use super::Mask;
 
 impl Mask {
@@ -10,8 +12,8 @@ impl Mask {
     /// Where `width` or `height` is 0.
     pub fn resized(&self, width: usize, height: usize) -> Vec<f32> {
         assert!(width > 0 && height > 0, "a mask of {width}x{height}");
-        let columns = taps(self.width as usize, width);
-        let rows = taps(self.height as usize, height);
+        let columns = triangle_taps(self.width as usize, width);
+        let rows = triangle_taps(self.height as usize, height);
         let mut out = vec![0.0; width * height];
         let mut inside = vec![0.0; self.width as usize];
         let mut row = vec![0.0; width];
@@ -43,43 +45,9 @@ impl Mask {
     }
 }
 
-/// The first input and the weights of each of `output` pixels of an axis: a triangle as wide as two input pixels, or as
-/// two output pixels where that is wider.
-fn taps(input: usize, output: usize) -> Vec<(usize, Vec<f64>)> {
-    let scale = input as f64 / output as f64;
-    let support = scale.max(1.0);
-    let tap = |i: usize| {
-        let center = (i as f64 + 0.5) * scale;
-        let start = (center - support + 0.5).max(0.0) as usize;
-        let end = ((center + support + 0.5) as usize).min(input);
-        let triangle = |j: usize| (1.0 - (j as f64 + 0.5 - center).abs() / support).max(0.0);
-        let sum: f64 = (start..end).map(triangle).sum();
-        (start, (start..end).map(|j| triangle(j) / sum).collect())
-    };
-    (0..output).map(tap).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Mask, taps};
-
-    /// As PyTorch's `_compute_weights_aa` has them for a quarter of the size.
-    #[test]
-    fn a_quarter_of_the_size_has_the_weights_of_pytorch() {
-        let taps = taps(16, 4);
-        let close = |found: &[f64], expected: &[f64]| {
-            assert_eq!(found.len(), expected.len(), "{found:?}");
-            assert!(
-                found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
-                "{found:?}"
-            );
-        };
-        let interior = [1.0, 3.0, 5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight| weight / 32.0);
-        assert_eq!(taps[1].0, 2);
-        close(&taps[1].1, &interior);
-        assert_eq!(taps[0].0, 0);
-        close(&taps[0].1, &[5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight| weight / 28.0));
-    }
+    use super::Mask;
 
     #[test]
     fn every_pixel_weighs_all_of_what_is_near() {

@@ -2,7 +2,7 @@
 
 use sam3_tensor::{
     Result, Tensor,
-    ops::{self, Attention, Bias, BoxBias, LayerNorm, SineEncoding},
+    ops::{self, Attention, Bias, BoxBias, LayerNorm, SineEncoding, sigmoid},
 };
 
 use crate::{
@@ -164,10 +164,6 @@ impl Layer {
         let x = self.norm1.forward(&x)?;
         self.norm3.forward(&self.ffn.forward_add(&x, &x)?)
     }
-}
-
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    ((x * -1.0)?.exp()? + 1.0)?.recip()
 }
 
 /// `log(x / (1 - x))`, both at least [`SHARE_EPS`].

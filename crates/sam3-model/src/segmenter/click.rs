@@ -2,14 +2,11 @@
 
 use std::sync::{Arc, PoisonError};
 
+use rayon::prelude::*;
 use sam3_package::{StateDict, Tasks};
-use sam3_tensor::Tensor;
+use sam3_tensor::{Tensor, ops::logistic};
 
-use super::{
-    Clicks, Encoded, Instance, LowResMask, Segmenter,
-    encoded::bytes_of,
-    instances::{finite, sigmoid},
-};
+use super::{Clicks, Encoded, Instance, LowResMask, Segmenter, encoded::bytes_of, instances::finite};
 use crate::{
     error::{ClickError, Error, NoClickHead, Result},
     masks::{Mask, components},
@@ -269,7 +266,7 @@ impl Answer {
         let answer = Self {
             side,
             logits: decoded.masks.to_vec()?,
-            ious: decoded.iou_logits.to_vec::<f32>()?.into_iter().map(sigmoid).collect(),
+            ious: decoded.iou_logits.to_vec::<f32>()?.into_iter().map(logistic).collect(),
             object_score: decoded.object_score_logit.to_vec::<f32>()?[0],
         };
         finite("masks", answer.logits.iter().copied())?;
@@ -287,7 +284,7 @@ impl Answer {
         };
         let mask = |index: usize| self.clicked(index, encoded);
         Ok(ClickedObject {
-            masks: chosen.into_iter().map(mask).collect::<Result<_>>()?,
+            masks: chosen.into_par_iter().map(mask).collect::<Result<_>>()?,
             object_score: self.object_score,
         })
     }

@@ -1,6 +1,6 @@
 //! What the model's raw outputs mean: instances with scores, boxes and masks.
 
-use sam3_tensor::ops;
+use sam3_tensor::ops::{self, logistic};
 
 use super::Encoded;
 use crate::{
@@ -36,7 +36,7 @@ impl Detections {
     pub fn presence(&self) -> Result<f32> {
         let logit = self.presence_logits.to_vec::<f32>()?[0];
         finite("presence logits", [logit])?;
-        Ok(sigmoid(logit))
+        Ok(logistic(logit))
     }
 
     /// The queries whose score is above `threshold`, with masks at the size of the image that was encoded.
@@ -49,7 +49,7 @@ impl Detections {
         let boxes = self.pred_boxes.to_vec::<f32>()?;
         let (width, height) = (encoded.width as f32, encoded.height as f32);
         finite("scores", logits.iter().copied())?;
-        let scores: Vec<f32> = logits.into_iter().map(|logit| sigmoid(logit) * presence).collect();
+        let scores: Vec<f32> = logits.into_iter().map(|logit| logistic(logit) * presence).collect();
         let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
         let size = (encoded.height as usize, encoded.width as usize);
         let masks = match kept[..] {
@@ -84,8 +84,4 @@ fn not_finite(output: &str) -> Error {
     Error::NotFinite(format!(
         "the model's {output} hold an infinity or NaN: a value in the model was beyond the range of what it was computed in"
     ))
-}
-
-pub(super) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }

@@ -1,5 +1,7 @@
 //! What the detector found on a frame, without what it found twice.
 
+use sam3_tensor::ops::logistic;
+
 use super::{
     binary_mask::BinaryMask,
     thresholds::{DET_NMS_THRESH, SCORE_THRESHOLD_DETECTION},
@@ -30,14 +32,9 @@ pub(super) struct Kept<'a> {
 /// 0.999.
 pub fn video_score(query_logit: f32, presence_logit: f32) -> f32 {
     const EPS: f32 = 1e-3;
-    let product = sigmoid(query_logit) * sigmoid(presence_logit);
+    let product = logistic(query_logit) * logistic(presence_logit);
     let logit = (product.max(EPS) / (1.0 - product).max(EPS)).ln();
-    sigmoid(logit.clamp(-10.0, 10.0))
-}
-
-/// The logistic function.
-pub(super) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+    logistic(logit.clamp(-10.0, 10.0))
 }
 
 /// The detections that have a score above the threshold and are not one that a better one has, too; in the order given.

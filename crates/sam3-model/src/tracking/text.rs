@@ -1,11 +1,13 @@
 //! Following what one text means: the order of operations on a frame.
 
+use sam3_tensor::ops::logistic;
+
 use super::{
     association::{associate, limit_new},
     binary_mask::BinaryMask,
     cleaning::clean,
     decisions::Decisions,
-    detection::{Detection, Kept, non_maximum_suppression, sigmoid},
+    detection::{Detection, Kept, non_maximum_suppression},
     hot_start::{HotStart, hot_start, is_tentative},
     object::{Object, ObjectId, ObjectIds},
     occlusion::suppress_recently_occluded,
@@ -302,7 +304,7 @@ impl<G> TextTracking<G> {
             Ok(Output {
                 id: object.id,
                 score: object.score,
-                frame_score: sigmoid(tracked.object_score),
+                frame_score: logistic(tracked.object_score),
                 object_score: Some(tracked.object_score),
                 iou: tracked.iou,
                 mask: self.sizes.enlarged(&tracked.logits)?,

@@ -2,17 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use crate::{DType, Result, Tensor};
 
 use super::{
     Activation, cuda, host,
     simd::{self, Isa, Op, math},
 };
-
-/// Values that one task takes.
-const BLOCK: usize = 1 << 14;
 
 /// `x Φ(x)` of each value of an f32 tensor, as `torch.nn.GELU()`.
 ///
@@ -22,15 +17,8 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     if !host::is_host(x) {
         return cuda::finish(x, None, Activation::Gelu, None, DType::F32);
     }
-    let values = x.values::<f32>()?;
-    let write = |out: &mut [_]| {
-        let blocks = out.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
-        blocks.for_each(|(out, values)| simd::dispatch(Block { values, out }));
-        Ok(())
-    };
-    // SAFETY: the blocks are all values.
-    let out = unsafe { host::written(values.len(), write)? };
-    Tensor::from_vec(out, x.dims(), x.device())
+    // SAFETY: a block is written whole.
+    unsafe { host::in_blocks(x, |values, out| simd::dispatch(Block { values, out })) }
 }
 
 struct Block<'a> {

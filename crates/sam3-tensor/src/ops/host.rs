@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use rayon::prelude::*;
+
 use crate::{DType, Device, Result, Tensor, storage::reserved};
 
 /// Is this an f32 tensor in main memory, so that the fast ops take it? Any other goes to the twins for accelerators (`device`).
@@ -56,6 +58,29 @@ pub unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>]) ->
     // SAFETY: the caller's promise.
     unsafe { values.set_len(len) };
     Ok(values)
+}
+
+/// Values that one task of [`in_blocks`] takes.
+const BLOCK: usize = 1 << 14;
+
+/// What `block` makes of an f32 tensor in main memory, one value of each: it gets some of the values, and where theirs go, on all
+/// threads.
+///
+/// # Safety
+/// `block` writes every one.
+///
+/// # Errors
+/// When there is no room.
+pub unsafe fn in_blocks(x: &Tensor, block: impl Fn(&[f32], &mut [MaybeUninit<f32>]) + Sync) -> Result<Tensor> {
+    let values = x.values::<f32>()?;
+    let write = |out: &mut [_]| {
+        let blocks = out.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
+        blocks.for_each(|(out, values)| block(values, out));
+        Ok(())
+    };
+    // SAFETY: the blocks are all values, and the caller's promise.
+    let out = unsafe { written(values.len(), write)? };
+    Tensor::from_vec(out, x.dims(), x.device())
 }
 
 /// Room for values that are written before they are read.

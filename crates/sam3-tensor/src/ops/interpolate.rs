@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::{Result, Tensor};
 
-use super::{host, matmul_t};
+use super::{host, matmul_t, resize::triangle_taps};
 
 /// Rows of the result that one task makes.
 const ROWS: usize = 16;
@@ -60,19 +60,12 @@ pub fn interpolate(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor
 struct Taps(Vec<(usize, Vec<f32>)>);
 
 impl Taps {
-    /// A triangle as wide as two inputs, or as two outputs where that is wider.
     fn new(input: usize, output: usize) -> Self {
-        let scale = input as f64 / output as f64;
-        let support = scale.max(1.0);
-        let tap = |i: usize| {
-            let center = (i as f64 + 0.5) * scale;
-            let start = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(input);
-            let triangle = |j: usize| (1.0 - (j as f64 + 0.5 - center).abs() / support).max(0.0);
-            let sum: f64 = (start..end).map(triangle).sum();
-            (start, (start..end).map(|j| (triangle(j) / sum) as f32).collect())
-        };
-        Self((0..output).map(tap).collect())
+        let taps = triangle_taps(input, output).into_iter();
+        Self(
+            taps.map(|(start, weights)| (start, weights.into_iter().map(|weight| weight as f32).collect()))
+                .collect(),
+        )
     }
 
     /// `[output, input]`.
@@ -108,22 +101,6 @@ mod tests {
         testing::{assert_close, tensor},
         upsample::{Between, between},
     };
-
-    #[test]
-    fn a_quarter_of_the_size_has_the_weights_of_pytorch() {
-        let Taps(taps) = Taps::new(16, 4);
-        let interior = [1.0, 3.0, 5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight: f32| weight / 32.0);
-        assert_eq!(taps[1], (2, interior.to_vec()));
-        let first = [5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight: f32| weight / 28.0);
-        assert_eq!((taps[0].0, taps[0].1.len()), (0, 6));
-        assert!(
-            taps[0]
-                .1
-                .iter()
-                .zip(first)
-                .all(|(found, weight)| (found - weight).abs() < 1e-7)
-        );
-    }
 
     #[test]
     fn a_map_that_grows_lies_between_its_values() {

@@ -73,10 +73,9 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// A triangle filter as wide as two input pixels, or as two output pixels where that is wider.
+    /// Those of [`triangle_taps`].
     pub fn new(input: usize, output: usize) -> Self {
-        let triangle = |distance: f64| (1.0 - distance.abs()).max(0.0);
-        let taps = taps(input, output, 1.0, triangle);
+        let taps = triangle_taps(input, output);
         let largest = taps.iter().flat_map(|(_, w)| w).fold(0.0, |a: f64, &b| a.max(b));
         // The most bits with which the largest weight still fits 16 with its sign.
         let fits = |bits: u32| fixed(largest, bits) < 1 << 15;
@@ -110,6 +109,12 @@ impl Weights {
     fn half(&self) -> i32 {
         1 << (self.precision - 1)
     }
+}
+
+/// First input pixel and weights, which sum up to 1, of each output pixel of an axis that is resized bilinearly and antialiased, as
+/// `torch.nn.functional.interpolate` does: a triangle as wide as two input pixels, or as two output pixels where that is wider.
+pub fn triangle_taps(input: usize, output: usize) -> Vec<(usize, Vec<f64>)> {
+    taps(input, output, 1.0, |distance| (1.0 - distance.abs()).max(0.0))
 }
 
 /// First input pixel and weights, which sum up to 1, of each output pixel: those of a `filter` that reaches `reach`
@@ -179,6 +184,23 @@ fn resize_columns(weights: &Weights, rgb: &[u8], width: usize) -> Result<Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As PyTorch's `_compute_weights_aa` has them.
+    #[test]
+    fn a_quarter_of_the_size_has_the_weights_of_pytorch() {
+        let taps = triangle_taps(16, 4);
+        let close = |found: &[f64], expected: &[f64]| {
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            let is_close = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+            assert!(is_close, "{found:?}");
+        };
+        assert_eq!((taps[0].0, taps[1].0), (0, 2));
+        close(&taps[0].1, &[5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight| weight / 28.0));
+        close(
+            &taps[1].1,
+            &[1.0, 3.0, 5.0, 7.0, 7.0, 5.0, 3.0, 1.0].map(|weight| weight / 32.0),
+        );
+    }
 
     #[test]
     fn one_colour_stays_that_colour() {

@@ -2,17 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use crate::{Result, Tensor};
 
 use super::{
     host,
     simd::{self, Isa, Op, math},
 };
-
-/// Values that one task takes.
-const BLOCK: usize = 1 << 14;
 
 /// `1 / (1 + e⁻ˣ)` of each value of an f32 tensor.
 ///
@@ -23,15 +18,13 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
         // e⁻ˣ may be infinite: its share is 0 then.
         return (x.affine(-1.0, 0.0)?.exp()? + 1.0)?.recip();
     }
-    let values = x.values::<f32>()?;
-    let write = |out: &mut [_]| {
-        let blocks = out.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK));
-        blocks.for_each(|(out, values)| simd::dispatch(Block { values, out }));
-        Ok(())
-    };
-    // SAFETY: the blocks are all values.
-    let out = unsafe { host::written(values.len(), write)? };
-    Tensor::from_vec(out, x.dims(), x.device())
+    // SAFETY: a block is written whole.
+    unsafe { host::in_blocks(x, |values, out| simd::dispatch(Block { values, out })) }
+}
+
+/// The same of one value.
+pub fn logistic(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 struct Block<'a> {
@@ -55,7 +48,7 @@ impl Op for Block<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::sigmoid;
+    use super::{logistic, sigmoid};
     use crate::ops::{
         host::as_accelerator,
         simd::at_every_level,
@@ -74,6 +67,14 @@ mod tests {
                 assert_close(&found, &expected, 1e-6, &format!("{dims:?} on an accelerator"));
             }
         });
+    }
+
+    #[test]
+    fn one_value_has_the_same() {
+        let x = tensor(&[257], 3);
+        let x = (x * 40.0).unwrap();
+        assert_close(&sigmoid(&x).unwrap(), &x.map(logistic).unwrap(), 1e-6, "one value");
+        assert_eq!([logistic(0.0), logistic(200.0), logistic(-200.0)], [0.5, 1.0, 0.0]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn check_inside(objects: &[ObjectFlags], width: u32, height: u32) -> anyhow:
             if !is_inside {
                 return Err(Failure::usage(
                     format!("--point {x},{y} is not inside the image, which has {width} x {height} pixels"),
-                    "a point is x,y in pixels, counted from the upper left corner of the upright image",
+                    format!("expected x,y with 0 <= x < {width} and 0 <= y < {height}, in pixels of the upright image"),
                 ));
             }
         }

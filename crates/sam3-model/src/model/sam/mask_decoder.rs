@@ -2,7 +2,7 @@
 
 use sam3_tensor::{
     Result, Tensor,
-    ops::{Activation, ConvTranspose2x2, LayerNorm, gelu, matmul_t},
+    ops::{ConvTranspose2x2, LayerNorm, masks_of_gelu},
 };
 
 use super::transformer::{Projected, TwoWayTransformer};
@@ -90,7 +90,7 @@ impl MaskDecoder {
         let kernels = kernels
             .map(|(i, mlp)| mlp.forward(&token(2 + i)?))
             .collect::<Result<Vec<_>>>()?;
-        let masks = matmul_t(&Tensor::cat(&kernels, 0)?, &pixels.reshape((height * width, channels))?)?;
+        let masks = masks_of_gelu(&Tensor::cat(&kernels, 0)?, &pixels.reshape((height * width, channels))?)?;
         Ok(Decoded {
             masks: masks.reshape((MASKS, height, width))?,
             iou_logits: self.iou_prediction_head.forward(&token(1)?)?.flatten_all(),
@@ -116,13 +116,11 @@ impl Upscaling {
         })
     }
 
-    /// `image` is `[grid², d_model]`; returns `[4 grid, 4 grid, d_model / 8]`.
+    /// `image` is `[grid², d_model]`; returns `[4 grid, 4 grid, d_model / 8]`, to which the last GELU is still to be
+    /// applied.
     fn forward(&self, image: &Tensor, [x4, x2]: [&Tensor; 2]) -> Result<Tensor> {
         let grid = x2.dim(0)? / 2;
-        let x = self
-            .first
-            .forward(&image.reshape((grid, grid, ()))?, Activation::None)?;
-        let x = gelu(&self.norm.forward(&(x + x2)?)?)?;
-        gelu(&(self.second.forward(&x, Activation::None)? + x4)?)
+        let x = self.first.forward_add(&image.reshape((grid, grid, ()))?, x2)?;
+        self.second.forward_add(&self.norm.forward_gelu(&x)?, x4)
     }
 }

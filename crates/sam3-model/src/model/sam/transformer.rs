@@ -47,11 +47,17 @@ impl TwoWayTransformer {
     /// `tokens` is `[tokens, d_model]` and their positions too, `first` what [`project`](Self::project) made of the
     /// image.
     pub fn forward(&self, tokens: &Tensor, first: &Projected, image_pe: &Tensor) -> Result<Attended> {
-        let (mut queries, mut image) = self.layers[0].forward(tokens, tokens, first)?;
+        let (mut queries, mut image) = self.layers[0].forward(tokens, tokens, Image::Projected(first))?;
+        let mut placed = (&image + image_pe)?;
         for layer in &self.layers[1..] {
-            (queries, image) = layer.forward(&queries, tokens, &layer.project(&image, image_pe)?)?;
+            let image_before = Image::Plain {
+                image: &image,
+                placed: &placed,
+            };
+            (queries, image) = layer.forward(&queries, tokens, image_before)?;
+            placed = (&image + image_pe)?;
         }
-        let (q, placed) = ((&queries + tokens)?, (&image + image_pe)?);
+        let q = (&queries + tokens)?;
         let queries = self
             .final_attn_token_to_image
             .forward_add(&queries, [&q, &placed, &image], None)?;
@@ -62,7 +68,7 @@ impl TwoWayTransformer {
     }
 }
 
-/// An image as a layer sees it.
+/// An image as the first layer sees it: the same for every object.
 pub struct Projected {
     image: Tensor,
     /// Of [`cross_attn_token_to_image`](TwoWayAttentionBlock::cross_attn_token_to_image).
@@ -77,6 +83,16 @@ impl Projected {
         let [keys, values] = self.keys.tensors();
         [&self.image, keys, values, self.queries.tensor()]
     }
+}
+
+/// An image before a layer.
+enum Image<'a> {
+    Projected(&'a Projected),
+    /// Itself, and with its positions.
+    Plain {
+        image: &'a Tensor,
+        placed: &'a Tensor,
+    },
 }
 
 /// One post-norm layer.
@@ -120,7 +136,7 @@ impl TwoWayAttentionBlock {
     }
 
     /// The tokens look at each other and at the image, and then the image at the tokens.
-    fn forward(&self, x: &Tensor, pe: &Tensor, image: &Projected) -> Result<(Tensor, Tensor)> {
+    fn forward(&self, x: &Tensor, pe: &Tensor, image: Image<'_>) -> Result<(Tensor, Tensor)> {
         let x = if self.skip_first_layer_pe {
             self.self_attn.forward([x, x, x], None)?
         } else {
@@ -128,17 +144,25 @@ impl TwoWayAttentionBlock {
             self.self_attn.forward_add(x, [&q, &q, x], None)?
         };
         let x = self.norm1.forward(&x)?;
-        let q = self.cross_attn_token_to_image.queries(&(&x + pe)?)?;
-        let x = self
-            .cross_attn_token_to_image
-            .forward_add_projected(&x, &q, &image.keys)?;
+        let (to_image, to_token) = (&self.cross_attn_token_to_image, &self.cross_attn_image_to_token);
+        let q = (&x + pe)?;
+        let x = match image {
+            Image::Projected(projected) => {
+                to_image.forward_add_projected(&x, &to_image.queries(&q)?, &projected.keys)?
+            }
+            Image::Plain { image, placed } => to_image.forward_add(&x, [&q, placed, image], None)?,
+        };
         let x = self.norm2.forward(&x)?;
         let x = self.norm3.forward(&self.mlp.forward_add(&x, &x)?)?;
 
-        let keys = self.cross_attn_image_to_token.keys(&(&x + pe)?, &x)?;
-        let seen = self
-            .cross_attn_image_to_token
-            .forward_add_projected(&image.image, &image.queries, &keys)?;
+        let k = (&x + pe)?;
+        let seen = match image {
+            Image::Projected(projected) => {
+                let keys = to_token.keys(&k, &x)?;
+                to_token.forward_add_projected(&projected.image, &projected.queries, &keys)?
+            }
+            Image::Plain { image, placed } => to_token.forward_add(image, [placed, &k, &x], None)?,
+        };
         Ok((x, self.norm4.forward(&seen)?))
     }
 }

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::super::simd::{self, Isa, Op, math};
 
 /// Queries or keys, or channels, of one vector or two.
-const LANES: usize = 8;
-type Lanes = [f32; LANES];
+pub const LANES: usize = 8;
+pub type Lanes = [f32; LANES];
 /// Tokens that are few, at most.
 const MOST: usize = 2 * LANES;
 /// Keys whose scores are held at once.
@@ -17,7 +17,7 @@ const KEY_BLOCK: usize = 64;
 /// Queries that one task takes.
 const QUERY_BLOCK: usize = 64;
 /// Where a query's maximum begins, and what it is where every score was −∞: see [`super::flash`].
-const NOTHING_SEEN: f32 = -1e30;
+pub const NOTHING_SEEN: f32 = -1e30;
 
 /// One call's inputs, in f32 and without a bias.
 #[derive(Clone, Copy)]
@@ -235,7 +235,7 @@ fn product<I: Isa>(x: &[f32], lanes: &[Lanes]) -> Lanes {
 
 /// Adds the first `N` of each key's `values`, by its weights.
 #[inline(always)]
-fn add_values<'a, I: Isa, const N: usize>(
+pub fn add_values<'a, I: Isa, const N: usize>(
     sums: &mut [Lanes; N],
     weights: &[Lanes],
     values: impl Fn(usize) -> &'a [f32],
@@ -254,6 +254,6 @@ fn add_values<'a, I: Isa, const N: usize>(
 
 /// What a sum of weights is divided by; NaN, as in PyTorch, where every score was −∞.
 #[inline(always)]
-fn share(max: f32, total: f32) -> f32 {
+pub fn share(max: f32, total: f32) -> f32 {
     if max == NOTHING_SEEN { f32::NAN } else { 1.0 / total }
 }

@@ -2,6 +2,7 @@
 
 mod few;
 mod flash;
+mod folded;
 mod multihead;
 #[cfg(test)]
 mod plain;

@@ -1,15 +1,15 @@
 //! `nn.MultiheadAttention` of one sequence to another.
 
-use super::{Bias, attention};
+use super::{Bias, attention, folded};
 use crate::{Result, Tensor, ops::Linear};
 
 /// Projections of queries, keys and values, attention in heads, and the projection of what it found.
 pub struct Attention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    out_proj: Linear,
-    heads: usize,
+    pub(super) q: Linear,
+    pub(super) k: Linear,
+    pub(super) v: Linear,
+    pub(super) out_proj: Linear,
+    pub(super) heads: usize,
 }
 
 /// Queries behind their projection.
@@ -53,8 +53,20 @@ impl Attention {
     /// # Errors
     /// When shapes do not fit, there is no room, or the device fails.
     pub fn forward_add(&self, residual: &Tensor, [q, k, v]: [&Tensor; 3], bias: Option<Bias<'_>>) -> Result<Tensor> {
-        let found = self.attend(&self.queries(q)?, &self.keys(k, v)?, bias)?;
-        self.out_proj.forward_add(&found, residual)
+        match folded::Side::of(self, q, k).filter(|_| bias.is_none()) {
+            Some(folded::Side::Queries) => {
+                let found = folded::few_queries(self, &self.q.forward(q)?, k, v)?;
+                self.out_proj.forward_add(&found, residual)
+            }
+            Some(folded::Side::Keys) => {
+                let (k, v) = (self.k.forward(k)?, self.v.forward(v)?);
+                folded::few_keys(self, residual, q, &k, &v)
+            }
+            None => {
+                let found = self.attend(&self.queries(q)?, &self.keys(k, v)?, bias)?;
+                self.out_proj.forward_add(&found, residual)
+            }
+        }
     }
 
     /// What `q`, `[queries, width]`, finds in `k` and `v`, `[keys, width]`, alone.

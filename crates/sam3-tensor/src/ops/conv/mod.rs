@@ -190,27 +190,41 @@ impl ConvTranspose2x2 {
         if !host::is_host(x) {
             return device::conv_transpose_2x2(self, x, activation);
         }
+        self.run(x, activation, None)
+    }
+
+    /// `forward(x) + residual`.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        if !host::is_host(x) {
+            return device::conv_transpose_2x2(self, x, Activation::None)? + residual;
+        }
+        self.run(x, Activation::None, Some(residual))
+    }
+
+    fn run(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
         let (height, width, depth) = x.dims3()?;
-        let (values, bias) = (x.values::<f32>()?, self.bias.values::<f32>()?);
-        let pixels = Matrix { values, depth };
+        let pixels = Matrix {
+            values: x.values::<f32>()?,
+            depth,
+        };
+        // Both corners of a row of a square are side by side in the result.
+        let row = 2 * self.output;
+        let epilogue = Epilogue {
+            bias: Some(&self.bias.values::<f32>()?.repeat(2)),
+            activation,
+            residual: residual.map(Tensor::values::<f32>).transpose()?,
+            ..Epilogue::default()
+        };
         let write = |out: &mut [_]| {
-            for (corner, (dy, dx)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
-                let kernel = self.kernel.rows(corner * self.output..(corner + 1) * self.output);
-                let epilogue = Epilogue {
-                    bias: Some(bias),
-                    activation,
-                    ..Epilogue::default()
-                };
-                let place = |pixel| {
-                    let (y, x) = (pixel / width, pixel % width);
-                    ((2 * y + dy) * 2 * width + 2 * x + dx) * self.output
-                };
-                // SAFETY: a product has `output` columns, and each pixel its own corner of its own square.
+            for dy in 0..2 {
+                let kernel = self.kernel.rows(dy * row..(dy + 1) * row);
+                let place = |pixel| ((2 * (pixel / width) + dy) * width + pixel % width) * row;
+                // SAFETY: a product has `row` columns, and each pixel its own row of its own square.
                 unsafe { product::product_at(self.compute, &pixels, &kernel.reader(), epilogue, out, place)? };
             }
             Ok(())
         };
-        // SAFETY: every pixel of the result is one corner of one pixel's square.
+        // SAFETY: every pixel of the result is in one row of one pixel's square.
         let out = unsafe { host::written(4 * height * width * self.output, write)? };
         Tensor::from_vec(out, (2 * height, 2 * width, self.output), x.device())
     }
@@ -317,6 +331,11 @@ mod tests {
                 let expected = plain::conv_transpose_2x2_gelu(&conv, &x).unwrap();
                 let what = format!("{height}×{width} {input}→{output}");
                 assert_close(&conv.forward(&x, Activation::Gelu).unwrap(), &expected, 3e-5, &what);
+                let residual = tensor(&[2 * height, 2 * width, output], 4);
+                let expected = (&conv.forward(&x, Activation::None).unwrap() + &residual).unwrap();
+                let run = || conv.forward_add(&x, &residual).unwrap();
+                assert_close(&run(), &expected, 0.0, &what);
+                assert_close(&as_accelerator(run), &expected, 3e-5, &what);
             }
         });
     }

@@ -9,7 +9,7 @@ use crate::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Compute, cuda, host,
+    Compute, cuda, gelu, host,
     simd::{self, Isa, Op, math},
 };
 
@@ -45,6 +45,18 @@ impl LayerNorm {
         if !host::is_host(x) {
             return cuda::layer_norm(x, &self.weight, &self.bias, self.eps, self.out);
         }
+        self.run(x, false)
+    }
+
+    /// [`forward`](Self::forward), then GELU.
+    pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        if !host::is_host(x) {
+            return gelu(&self.forward(x)?);
+        }
+        self.run(x, true)
+    }
+
+    fn run(&self, x: &Tensor, is_gelu: bool) -> Result<Tensor> {
         let (values, weight, bias) = (
             x.values::<f32>()?,
             self.weight.values::<f32>()?,
@@ -60,6 +72,7 @@ impl LayerNorm {
                     weight,
                     bias,
                     eps,
+                    is_gelu,
                     out,
                 });
             });
@@ -79,6 +92,7 @@ struct LayerNormRows<'a> {
     weight: &'a [f32],
     bias: &'a [f32],
     eps: f32,
+    is_gelu: bool,
     out: &'a mut [MaybeUninit<f32>],
 }
 
@@ -94,6 +108,12 @@ impl Op for LayerNormRows<'_> {
             let scale = inverse_deviation(variance, self.eps);
             for (((out, x), weight), bias) in out.iter_mut().zip(row).zip(self.weight).zip(self.bias) {
                 out.write(I::fma((x - mean) * scale, *weight, *bias));
+            }
+            if self.is_gelu {
+                for x in out {
+                    // SAFETY: it was written just now.
+                    x.write(math::gelu::<I>(unsafe { x.assume_init() }));
+                }
             }
         }
     }
@@ -246,6 +266,8 @@ fn scale_shift_relu(values: &mut [f32], scale: &[f32], shift: &[f32]) {
 mod tests {
     use super::{GroupNorm, LayerNorm, plain};
     use crate::ops::{
+        gelu,
+        host::as_accelerator,
         simd::at_every_level,
         testing::{assert_close, tensor},
     };
@@ -259,6 +281,10 @@ mod tests {
                 let x = tensor(&[rows, width], 3);
                 let expected = plain::layer_norm(&norm, &x).unwrap();
                 assert_close(&norm.forward(&x).unwrap(), &expected, 3e-6, &format!("{rows}×{width}"));
+                let expected = gelu(&norm.forward(&x).unwrap()).unwrap();
+                let run = || norm.forward_gelu(&x).unwrap();
+                assert_close(&run(), &expected, 0.0, &format!("{rows}×{width}, GELU"));
+                assert_close(&as_accelerator(run), &expected, 3e-6, &format!("{rows}×{width}, GELU"));
             }
         });
     }
