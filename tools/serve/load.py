@@ -1,4 +1,5 @@
-"""Many clients at once at `sam3 serve`, some of them rude; every answer is compared with that of `sam3 segment`:
+"""Many clients at once at `sam3 serve`, some of them rude; every answer is compared with that of `sam3 segment`, `click` or
+`track`:
 
     python tools/serve/load.py target/release/sam3 [SECONDS] [CLIENTS]
 
@@ -18,34 +19,72 @@ import threading
 import time
 from pathlib import Path
 
-# What the process may keep beside what it had before, in bytes.
+GOLDENS = Path(__file__).resolve().parents[2] / "crates/sam3-model/tests/goldens/tracker"
+# What a process may keep beside what it had before, in bytes.
 KEPT = 20 << 20
 PROMPTS = ["boat", "buoy", "red car"]
+POINT, FRAMES = [120.016, 92.676], 8
+# A video that nobody sends anything for is dropped while the others go on.
+IDLE = 4
+HOW = ["--device", "cpu", "--compute", "f32"]
 
 
-def resident(pid):
-    """The process's own memory, without mapped files."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+def printed(command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def without_times(answer):
-    """An answer but for what differs between two runs."""
-    return {"prompts": answer["prompts"], "sha256": answer["image"]["sha256"]}
+class Server:
+    """`sam3 serve` of one model, its port, and what it had of memory."""
+
+    def __init__(self, binary, model):
+        command = [binary, "serve", "--json", "--quiet", "--listen", "127.0.0.1:0", "--video-idle", str(IDLE), *HOW, "--checkpoint-path", model]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(json.loads(self.process.stdout.readline())["url"].rsplit(":", 1)[1])
+        self.before = None
+
+    def resident(self):
+        """The process's own memory, without mapped files."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+
+    def end(self):
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+class Expected:
+    """What the commands find: of each text in the demo's scene, of a click in a picture, of a click through a video."""
+
+    def __init__(self, binary, folder):
+        out = ["--quiet", "--json", "--output", f"{folder}/out", *HOW]
+        self.demo, self.scene = f"{folder}/desktop/model.safetensors", Path(f"{folder}/scene.png").read_bytes()
+        self.mini, self.picture = str(GOLDENS / "mini.pt"), (GOLDENS / "picture.png").read_bytes()
+        self.frames = [(GOLDENS / f"video/{number:02}.png").read_bytes() for number in range(FRAMES)]
+        found = json.loads(printed([binary, "segment", "--image", f"{folder}/scene.png", "--prompt", ",".join(PROMPTS), "--checkpoint-path", self.demo, *out]))
+        self.prompts = {}
+        for own in found["prompts"]:
+            # Each is asked for alone, so ids begin with 1.
+            instances = [{**instance, "id": number} for number, instance in enumerate(own["instances"], 1)]
+            self.prompts[own["prompt"]] = [{**own, "instances": instances}]
+        point = ["--point", ",".join(map(str, POINT)), "--checkpoint-path", self.mini]
+        self.clicked = json.loads(printed([binary, "click", "--image", GOLDENS / "picture.png", *point, *out]))["objects"][0]["instances"]
+        lines = printed([binary, "track", "--source", GOLDENS / "video", "--max-frames", str(FRAMES), *point, *out]).splitlines()
+        self.followed = [json.loads(line)["objects"] for line in lines]
+        assert len(self.followed) == FRAMES and all(self.followed)
 
 
 class Load:
-    """Clients of one server, what they got, and how long it took."""
+    """Clients of both servers, what they got, and how long it took."""
 
-    def __init__(self, port, scene, expected, seconds):
-        self.port, self.scene, self.expected = port, scene, expected
+    def __init__(self, texts, clicks, expected, seconds):
+        self.texts, self.clicks, self.expected = texts, clicks, expected
         self.end = time.monotonic() + seconds
         self.statuses = collections.Counter()
         self.times = collections.defaultdict(list)
         self.wrong = []
 
-    def ask(self, method, path, body=None, kind="application/json"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+    def ask(self, server, method, path, body=None, kind="application/json"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
         start = time.monotonic()
         try:
             connection.request(method, path, body, {"Content-Type": kind} if body else {})
@@ -60,52 +99,91 @@ class Load:
             self.times[path.split("?")[0].split("/")[-1]].append(time.monotonic() - start)
         return answer.status, content
 
-    def compare(self, prompt, content):
-        if without_times(json.loads(content)) != self.expected[prompt]:
-            self.wrong.append(f"{prompt}: {content[:300]}")
+    def compare(self, what, found, expected):
+        if found != expected:
+            self.wrong.append(f"{what}: {str(found)[:300]}")
 
     def polite(self, chance):
         prompt = chance.choice(PROMPTS)
-        status, content = self.ask("POST", f"/v1/segment?prompt={prompt.replace(' ', '%20')}", self.scene, "image/png")
+        status, content = self.ask(self.texts, "POST", f"/v1/segment?prompt={prompt.replace(' ', '%20')}", self.expected.scene, "image/png")
         if status == 200:
-            self.compare(prompt, content)
+            self.compare(prompt, json.loads(content)["prompts"], self.expected.prompts[prompt])
+
+    def image(self, server, picture):
+        status, content = self.ask(server, "POST", "/v1/images", picture, "image/png")
+        return f"/v1/images/{json.loads(content)['id']}" if status == 201 else None
 
     def encoded(self, chance):
-        status, content = self.ask("POST", "/v1/images", self.scene, "image/png")
-        if status != 201:
+        image = self.image(self.texts, self.expected.scene)
+        if not image:
             return
-        name = json.loads(content)["id"]
         for prompt in chance.sample(PROMPTS, 2):
-            status, content = self.ask("POST", f"/v1/images/{name}/segment", json.dumps({"prompts": [prompt]}))
+            status, content = self.ask(self.texts, "POST", f"{image}/segment", json.dumps({"prompts": [prompt]}))
             if status == 200:
-                self.compare(prompt, content)
-        self.ask("DELETE", f"/v1/images/{name}")
+                self.compare(prompt, json.loads(content)["prompts"], self.expected.prompts[prompt])
+        self.ask(self.texts, "DELETE", image)
+
+    def clicking(self, chance):
+        image = self.image(self.clicks, self.expected.picture)
+        if not image:
+            return
+        for _ in range(chance.randrange(1, 4)):
+            status, content = self.ask(self.clicks, "POST", f"{image}/click", json.dumps({"objects": [{"points": [POINT]}]}))
+            if status == 200:
+                self.compare("click", json.loads(content)["objects"][0]["instances"], self.expected.clicked)
+        self.ask(self.clicks, "DELETE", image)
+
+    def following(self, chance):
+        """A video to its end, or left in the middle."""
+        status, content = self.ask(self.clicks, "POST", "/v1/videos", json.dumps({"frames": 24}))
+        if status != 201:
+            return time.sleep(0.1)
+        video = f"/v1/videos/{json.loads(content)['id']}"
+        objects = json.dumps({"objects": [{"points": [POINT]}]})
+        for number in range(chance.choice([3, FRAMES, FRAMES])):
+            body, kind = self.expected.frames[number], "image/png"
+            if number == 0:
+                part = b'--edge\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+                fields = [(b"image", body), (b"objects", json.dumps(json.loads(objects)["objects"]).encode())]
+                body, kind = b"".join(part % field for field in fields) + b"--edge--\r\n", "multipart/form-data; boundary=edge"
+            status = 429
+            # A frame that found no place in the queue is not counted.
+            while status in (429, 503):
+                status, content = self.ask(self.clicks, "POST", f"{video}/frames", body, kind)
+            if status != 200:
+                return
+            frames = json.loads(content)["frames"]
+            self.compare(f"frame {number}", [(own["frame"], own["objects"]) for own in frames], [(number, self.expected.followed[number])])
+        if number == FRAMES - 1:
+            self.ask(self.clicks, *chance.choice([("DELETE", video), ("POST", f"{video}/finish")]))
 
     def damaged(self, chance):
-        picture = bytearray(self.scene)
+        picture = bytearray(self.expected.scene)
         for _ in range(20):
             picture[chance.randrange(len(picture))] = chance.randrange(256)
-        self.ask("POST", "/v1/segment?prompt=boat", bytes(picture[: chance.randrange(len(picture))]), "image/png")
+        self.ask(self.texts, "POST", "/v1/segment?prompt=boat", bytes(picture[: chance.randrange(len(picture))]), "image/png")
 
     def cut_off(self, chance):
-        head = f"POST /v1/segment?prompt=boat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(self.scene)}\r\n\r\n"
-        sent = head.encode() + self.scene
-        with socket.create_connection(("127.0.0.1", self.port)) as stream:
+        scene = self.expected.scene
+        head = f"POST /v1/segment?prompt=boat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(scene)}\r\n\r\n"
+        sent = head.encode() + scene
+        with socket.create_connection(("127.0.0.1", self.texts.port)) as stream:
             stream.sendall(sent[: chance.choice([10, 200, len(sent) // 2, len(sent)])])
             time.sleep(chance.random() * 0.05)
 
     def slow(self, chance):
-        with socket.create_connection(("127.0.0.1", self.port)) as stream:
+        with socket.create_connection(("127.0.0.1", self.texts.port)) as stream:
             for byte in b"GET /health HTTP/1.1\r\nHost: localhost\r\n"[: chance.randrange(40)]:
                 stream.sendall(bytes([byte]))
                 time.sleep(0.02)
 
     def looks(self, chance):
-        self.ask("GET", chance.choice(["/health", "/ready", "/metrics", "/v1/info", "/openapi.json", "/"]))
+        server = chance.choice([self.texts, self.clicks])
+        self.ask(server, "GET", chance.choice(["/health", "/ready", "/metrics", "/v1/info", "/openapi.json", "/"]))
 
     def client(self, number):
         chance = random.Random(number)
-        kinds = [self.polite, self.polite, self.encoded, self.damaged, self.cut_off, self.slow, self.looks]
+        kinds = [self.polite, self.polite, self.encoded, self.clicking, self.following, self.damaged, self.cut_off, self.slow, self.looks]
         while time.monotonic() < self.end:
             try:
                 chance.choice(kinds)(chance)
@@ -120,6 +198,13 @@ class Load:
         for thread in threads:
             thread.join()
 
+    def one_client(self, kinds):
+        """Each in turn until the end."""
+        chance = random.Random(0)
+        while time.monotonic() < self.end:
+            for kind in kinds:
+                kind(chance)
+
 
 def main():
     binary = sys.argv[1]
@@ -127,49 +212,44 @@ def main():
     clients = int(sys.argv[3]) if len(sys.argv) > 3 else 64
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([binary, "demo", "--quiet", "--output", folder], check=True, stdout=subprocess.DEVNULL)
-        model, scene = f"{folder}/desktop/model.safetensors", Path(f"{folder}/scene.png")
-        how = ["--device", "cpu", "--compute", "f32", "--checkpoint-path", model]
-        command = [binary, "segment", "--json", "--quiet", "--image", scene, "--prompt", ",".join(PROMPTS), "--output", f"{folder}/out", *how]
-        known = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        expected = {}
-        for found in known["prompts"]:
-            # Each is asked for alone, so ids begin with 1.
-            instances = [{**instance, "id": number} for number, instance in enumerate(found["instances"], 1)]
-            expected[found["prompt"]] = {"prompts": [{**found, "instances": instances}], "sha256": known["image"]["sha256"]}
-        server = subprocess.Popen([binary, "serve", "--json", "--quiet", "--listen", "127.0.0.1:0", *how], stdout=subprocess.PIPE, text=True)
+        expected = Expected(binary, folder)
+        servers = texts, clicks = Server(binary, expected.demo), Server(binary, expected.mini)
         try:
-            port = int(json.loads(server.stdout.readline())["url"].rsplit(":", 1)[1])
-            load = Load(port, scene.read_bytes(), expected, seconds)
-            while load.ask("GET", "/ready")[0] != 200:
-                time.sleep(0.05)
-            alone = Load(port, scene.read_bytes(), expected, 2)
-            chance = random.Random(0)
-            while time.monotonic() < alone.end:
-                alone.polite(chance)
-            time.sleep(3)
-            before = resident(server.pid)
+            load = Load(texts, clicks, expected, seconds)
+            for server in servers:
+                while load.ask(server, "GET", "/ready")[0] != 200:
+                    time.sleep(0.05)
+            alone = Load(texts, clicks, expected, 3)
+            alone.one_client([alone.polite, alone.encoded, alone.clicking, alone.following])
+            time.sleep(IDLE + 3)
+            for server in servers:
+                server.before = server.resident()
             load.end = time.monotonic() + seconds
             load.statuses.clear()
             load.run(clients)
             time.sleep(13)
-            after = resident(server.pid)
-            status, _ = load.ask("GET", "/health")
+            kept = [(server.before, server.resident()) for server in servers]
+            videos = json.loads(load.ask(clicks, "GET", "/v1/info")[1])["videos"]["videos"]
         finally:
-            server.terminate()
-            code = server.wait(30)
+            codes = [server.end() for server in servers]
     for route, times in sorted(load.times.items()):
         times.sort()
         print(f"{route:14} {len(times):6} answers, median {statistics.median(times) * 1e3:7.1f} ms, p99 {times[int(len(times) * 0.99)] * 1e3:7.1f} ms")
-    print(f"one client     {statistics.median(alone.times['segment']) * 1e3:7.1f} ms a picture")
+    for route in ("segment", "click", "frames"):
+        print(f"one client     {statistics.median(alone.times[route]) * 1e3:7.1f} ms {route}")
     print("statuses", dict(sorted(load.statuses.items(), key=str)))
-    print(f"own memory {before >> 20} MB before, {after >> 20} MB after; exit code {code}")
     wrong = alone.wrong + load.wrong
-    if after > before + KEPT:
-        wrong.append(f"{(after - before) >> 20} MB did not come back")
-    if code != 0 or status != 200:
-        wrong.append(f"exit code {code}, then {status}")
-    if not load.statuses[200]:
-        wrong.append("nothing was answered")
+    for (before, after), code in zip(kept, codes):
+        print(f"own memory {before >> 20} MB before, {after >> 20} MB after; exit code {code}")
+        if after > before + KEPT:
+            wrong.append(f"{(after - before) >> 20} MB did not come back")
+        if code != 0:
+            wrong.append(f"exit code {code}")
+    if videos:
+        wrong.append(f"{videos} videos that nobody asks about are still there")
+    for route in ("segment", "click", "frames"):
+        if not load.times[route]:
+            wrong.append(f"{route}: nothing was answered")
     print("\n".join(wrong[:20]) or "no wrong answer")
     sys.exit(bool(wrong))
 

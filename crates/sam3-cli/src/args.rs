@@ -1,5 +1,6 @@
 //! The command line: one variant a subcommand, its flags beside its code.
 
+mod checkpoint;
 mod device;
 mod results;
 
@@ -7,6 +8,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use sam3_package::StateDict;
 
 pub use self::{
+    checkpoint::CheckpointFlags,
     device::{ComputeFlag, DeviceFlag, DeviceFlags, ModelFlags, TextFlags, parse_image_size},
     results::ResultsFlags,
 };

@@ -1,127 +1,20 @@
 //! `sam3 serve` from outside: where it listens, what it answers over a socket, and how it ends.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "serve"))]
 
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
-    thread::{self, JoinHandle},
+    path::Path,
+    process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use support::{Folder, check, sam3, text, trained};
-
-/// A server that is ended with its test.
-struct Served {
-    child: Child,
-    address: String,
-    /// Reads what it says, which would stop it where nobody did.
-    said: Option<JoinHandle<String>>,
-}
-
-impl Served {
-    /// On any free port.
-    fn start(more: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sam3"));
-        let fixed = [
-            "serve",
-            "--compute",
-            "f32",
-            "--device",
-            "cpu",
-            "--checkpoint-path",
-            text(&trained().checkpoint),
-        ];
-        command
-            .args(fixed)
-            .args(["--listen", "127.0.0.1:0", "--json"])
-            .args(more);
-        let mut child = command
-            .env_remove("SAM3_TOKEN")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let started: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let address = started["url"]
-            .as_str()
-            .unwrap()
-            .strip_prefix("http://")
-            .unwrap()
-            .to_owned();
-        let mut stderr = child.stderr.take().unwrap();
-        let said = thread::spawn(move || {
-            let mut said = String::new();
-            stderr.read_to_string(&mut said).unwrap();
-            said
-        });
-        let served = Self {
-            child,
-            address,
-            said: Some(said),
-        };
-        let end = Instant::now() + Duration::from_secs(60);
-        while !served.ask("GET", "/ready", "", b"").starts_with("HTTP/1.1 200") {
-            assert!(Instant::now() < end, "it is not ready");
-            thread::sleep(Duration::from_millis(20));
-        }
-        served
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream
-    }
-
-    fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
-        let mut stream = self.connect();
-        let (host, length) = (&self.address, body.len());
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        stream
-    }
-
-    /// The whole answer, head and body.
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> String {
-        let mut answer = String::new();
-        self.send(method, path, headers, body)
-            .read_to_string(&mut answer)
-            .unwrap();
-        answer
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-
-    /// Waits for its end; its exit code and what it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let said = self.said.take().unwrap().join().unwrap();
-        (self.child.wait().unwrap().code(), said)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::{Folder, check, sam3, served::Served, text, trained};
 
 /// The JSON of an answer, without what differs between two runs.
 fn comparable(mut json: Value) -> Value {
@@ -254,6 +147,23 @@ fn what_is_slow_or_no_http_is_cut_off_and_others_are_served() {
     let _ = slow.read_to_end(&mut rest);
     assert!(start.elapsed() < Duration::from_secs(30), "{rest:?}");
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+/// A package without a text encoder tells what it knows.
+#[test]
+fn a_baked_package_answers_its_prompts_and_names_them() {
+    let folder = Folder::new();
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages/0.1.0/baked.tar.gz");
+    check(&["unpack", text(&archive), "-C", text(&folder.path(""))], 0, &[]);
+    let served = Served::of(&folder.path("baked.pth"), &[]);
+    let scene = std::fs::read(&trained().scene).unwrap();
+    let info = served.json("GET", "/v1/info", "", 200);
+    assert_eq!(info["prompts"][0], "boat", "{info}");
+    let found = served.json("POST", "/v1/segment?prompt=boat", &scene, 200);
+    assert_eq!(found["prompts"][0]["instances"].as_array().unwrap().len(), 3);
+    let refused = served.json("POST", "/v1/segment?prompt=zebra", &scene, 400);
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("not baked") && message.contains("boat"), "{refused}");
 }
 
 #[test]

@@ -56,6 +56,11 @@ impl Mask {
         }
     }
 
+    /// What it takes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        size_of_val(&*self.words) as u64
+    }
+
     /// The mask of the pixels (x, y) for which `is_inside` holds.
     pub fn from_fn(width: u32, height: u32, is_inside: impl Fn(u32, u32) -> bool) -> Self {
         let mut mask = Self::new(width, height);

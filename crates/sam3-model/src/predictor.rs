@@ -37,6 +37,7 @@ pub use state::Shown;
 use crate::{
     Result,
     model::{FrameStart, MemoryTables, TrackerFeatures, VideoTracker, once},
+    segmenter::bytes_of,
 };
 
 /// What masks to remember are stored in.
@@ -145,6 +146,13 @@ impl Frame {
     /// Its number.
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// What it holds, in bytes of memory.
+    pub fn bytes(&self) -> u64 {
+        let start = self.start.get().into_iter().flat_map(FrameStart::tensors);
+        let made = self.pix_feat.get().into_iter().chain(start);
+        self.features.tensors().chain(made).map(bytes_of).sum()
     }
 }
 

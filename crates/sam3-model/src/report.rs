@@ -1,6 +1,7 @@
-//! What was found in an image, as the JSON that `sam3 segment`, `sam3 click` and `sam3 serve` give.
+//! What was found in an image, as the JSON that `sam3 segment`, `sam3 click`, `sam3 track` and `sam3 serve` give.
 
 mod clicked;
+mod followed;
 mod instance;
 mod loaded;
 mod segmented;
@@ -8,6 +9,7 @@ mod segmented;
 use std::path::Path;
 
 pub use clicked::{ClickTimings, Clicked, ClickedRecord, ClicksRecord, ObjectRecord, PointRecord};
+pub use followed::{FollowedRecord, FrameRecord, FrameTiming, SeenRecord, State};
 pub use instance::{BoxRecord, InstanceRecord};
 pub use loaded::{Loaded, ModelRecord};
 pub use segmented::{Found, FoundRecord, How, PromptRecord, Refined, Segmented, Timings, find, text_of};

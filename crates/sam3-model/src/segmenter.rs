@@ -21,6 +21,7 @@ use click::ForClicks;
 pub use click::{ClickedMask, ClickedObject};
 pub use click_files::SavedLogits;
 pub use clicks::{Clicks, LowResMask};
+pub(crate) use encoded::bytes_of;
 pub use everything::{Everything, Segment};
 pub use instances::Instance;
 pub use options::Options;

@@ -113,8 +113,14 @@ impl<V> Cache<V> {
         is_there
     }
 
-    /// Values may have grown: lets go of those that have no room any more, but for the last one.
-    pub fn shrink(&mut self) {
+    /// Keeps so many bytes from now on. Values may have grown, too: lets go of those that have no room any more, but for the
+    /// last one.
+    pub fn shrink_to(&mut self, limit: u64) {
+        self.limit = limit;
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
         while self.kept.len() > 1 && self.bytes() > self.limit {
             self.kept.remove(0);
         }
@@ -126,10 +132,6 @@ impl<V> Cache<V> {
 
     pub fn len(&self) -> usize {
         self.kept.len()
-    }
-
-    pub fn limit(&self) -> u64 {
-        self.limit
     }
 }
 
@@ -150,6 +152,14 @@ mod tests {
         assert!(!cache.insert("d".to_owned(), Arc::new(11)), "more than all");
         assert!(cache.insert("e".to_owned(), Arc::new(10)));
         assert_eq!((cache.len(), cache.bytes()), (1, 10));
+        assert!(cache.insert("f".to_owned(), Arc::new(0)));
+        cache.shrink_to(9);
+        assert!(
+            cache.get("e").is_none() && !cache.insert("g".to_owned(), Arc::new(10)),
+            "less is kept now"
+        );
+        cache.shrink_to(10);
+        assert!(cache.remove("f") && cache.insert("e".to_owned(), Arc::new(10)));
         assert!(cache.remove("e") && !cache.remove("e") && !cache.remove_oldest());
     }
 }

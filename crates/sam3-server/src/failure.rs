@@ -76,6 +76,14 @@ impl Failure {
         )
     }
 
+    pub fn too_many_videos(most: usize) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_videos",
+            format!("{most} videos are followed, which is as many as may be: end one, or ask again later"),
+        )
+    }
+
     pub fn out_of_memory(detail: impl Into<String>) -> Self {
         let failure = Self::unavailable(
             "out_of_memory",
@@ -105,11 +113,13 @@ impl From<Error> for Failure {
         let client = |kind, message| Self::new(StatusCode::BAD_REQUEST, kind, message);
         match error {
             Error::Image(error) => error.into(),
-            Error::Prompt(message) => client("invalid_prompt", message),
+            Error::Prompt(message) | Error::NotBaked(message) => client("invalid_prompt", message),
             Error::Clicks(error) => client("invalid_clicks", error.to_string()),
             Error::ImageSize { .. } => client("invalid_image_size", error.to_string()),
             // Their own sentences begin with the file's path.
             Error::NoClickHead { reason, .. } => client("no_clicks", format!("this model takes no clicks: {reason}")),
+            Error::NoTracker { reason, .. } => client("no_videos", format!("this model follows no videos: {reason}")),
+            Error::Video(error) => client("invalid_frame", error.to_string()),
             Error::NoDetector { .. } => client("no_texts", "this model was packaged for clicks alone".to_owned()),
             Error::Compute(TensorError::OutOfMemory { .. } | TensorError::OutOfGpuMemory) => {
                 Self::out_of_memory(error.to_string())

@@ -15,6 +15,7 @@ mod queue;
 mod request;
 mod routes;
 mod settings;
+mod videos;
 
 pub use access::{Access, Token, WeakToken};
 pub use listen::{RunError, Stop, run};

@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     queue::{Next, Place, Queue, Refused},
     settings::Settings,
+    videos::Videos,
 };
 
 /// A handle to the model's thread.
@@ -32,6 +33,7 @@ struct Shared {
     queue: Queue<Job>,
     opened: OnceLock<Opened>,
     images: Mutex<Cache<Cached>>,
+    videos: Mutex<Videos>,
     metrics: Metrics,
     /// Told when the thread ends.
     ended: Notify,
@@ -74,6 +76,7 @@ impl Model {
             queue: Queue::new(settings.queue),
             opened: OnceLock::new(),
             images: Mutex::new(Cache::new(settings.cache, Cached::bytes)),
+            videos: Mutex::new(Videos::new(settings.videos, settings.video_idle)),
             metrics: Metrics::default(),
             ended: Notify::new(),
             settings,
@@ -123,6 +126,38 @@ impl Model {
         self.0.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn videos(&self) -> MutexGuard<'_, Videos> {
+        self.0.videos()
+    }
+
+    /// Keeps an image beside the videos; false where it has no room.
+    pub(crate) fn keep_image(&self, name: String, image: Arc<Cached>) -> bool {
+        self.shrink();
+        self.images().insert(name, image)
+    }
+
+    /// Images and videos may have grown: lets go of images that have no room any more.
+    pub(crate) fn shrink(&self) {
+        let videos = self.videos().bytes();
+        self.images().shrink_to(self.settings().cache.saturating_sub(videos));
+    }
+
+    /// That the videos have room to grow: images leave for them, and they for nobody.
+    pub(crate) fn check_videos(&self) -> Result<(), Failure> {
+        self.shrink();
+        let (bytes, limit) = (self.videos().bytes(), self.settings().cache);
+        if bytes > limit {
+            return Err(Failure::unavailable(
+                "cache_too_small",
+                format!(
+                    "the videos take {bytes} bytes, which is more than the server may keep (--cache-mb): end one, or stop \
+                     following some of its objects"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// How many requests wait, and how many may.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.0.queue.len(), self.0.queue.capacity())
@@ -165,6 +200,14 @@ impl Model {
 
     /// Encodes a picture at an image size, where there is memory for that.
     pub(crate) fn encode(&self, model: &Segmenter, picture: &[u8], gone: &Gone) -> Result<Encoded, Failure> {
+        let image = self.decode(model, picture)?;
+        let encoded = model.encode_watched(&image, &mut |_| gone.go_on())?;
+        self.metrics().encoded.fetch_add(1, Ordering::Relaxed);
+        Ok(encoded)
+    }
+
+    /// Reads a picture, where there is memory to encode it too.
+    pub(crate) fn decode(&self, model: &Segmenter, picture: &[u8]) -> Result<Image, Failure> {
         let limit = self.settings().limits.pixels;
         let mut refused = None;
         let refused_by = std::cell::RefCell::new(&mut refused);
@@ -181,10 +224,7 @@ impl Model {
                 String::new()
             })
         });
-        let image = image.map_err(|error| refused.take().unwrap_or_else(|| error.into()))?;
-        let encoded = model.encode_watched(&image, &mut |_| gone.go_on())?;
-        self.metrics().encoded.fetch_add(1, Ordering::Relaxed);
-        Ok(encoded)
+        image.map_err(|error| refused.take().unwrap_or_else(|| error.into()))
     }
 
     /// Gives memory back, and lets go of images, until so many bytes may be had.
@@ -226,10 +266,18 @@ impl Drop for Ticket<'_> {
     }
 }
 
+impl Shared {
+    fn videos(&self) -> MutexGuard<'_, Videos> {
+        self.videos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn work(shared: &Shared, opened: &Opened) {
     let mut is_idle = false;
     loop {
-        match shared.queue.next(IDLE) {
+        let next = shared.queue.next(IDLE);
+        is_idle &= !shared.videos().drop_idle();
+        match next {
             Next::Job(job) => {
                 is_idle = false;
                 job(opened);

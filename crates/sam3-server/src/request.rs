@@ -1,5 +1,8 @@
 //! What requests ask for, however they say it: in the query, in a form, in JSON.
 
+mod clicks;
+mod videos;
+
 use axum::{
     body::Bytes,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -8,8 +11,10 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+pub use clicks::{ClickBody, ObjectBody, Pointed, VideoObjectBody};
 use sam3_model::{ExemplarBox, Prompt, Segmenter};
 use serde::{Deserialize, de::DeserializeOwned};
+pub use videos::{PromptsBody, Shown, VideoBody, frame};
 
 use crate::{
     body::{Form, Kind, form},
@@ -91,45 +96,6 @@ enum BoxBody {
     },
 }
 
-/// The JSON of an image's `click`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClickBody {
-    pub objects: Vec<ObjectBody>,
-    #[serde(default)]
-    pub multimask: bool,
-    #[serde(default)]
-    pub masks: Masks,
-}
-
-/// One object's clicks.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ObjectBody {
-    points: Vec<PointBody>,
-    #[serde(rename = "box")]
-    pub bounding_box: Option<[f32; 4]>,
-    /// The name of the logits of an earlier answer.
-    pub logits: Option<String>,
-}
-
-/// A point as the answer gives it, or its numbers.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    deny_unknown_fields,
-    expecting = "expected a point: [x, y], [x, y, 0 or 1], or {\"point\": [x, y], \"label\": 0 or 1}"
-)]
-enum PointBody {
-    Positive([f32; 2]),
-    Numbers([f32; 3]),
-    Labelled {
-        point: [f32; 2],
-        #[serde(default = "of_it")]
-        label: u8,
-    },
-}
-
 /// The JSON of `/v1/images`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,18 +116,6 @@ fn is_positive(label: f32) -> Result<bool, Failure> {
         other => Err(Failure::invalid(format!(
             "a label is 1 of what is meant or 0 of what is not, found {other}"
         ))),
-    }
-}
-
-impl ObjectBody {
-    /// `x, y` in pixels, and whether it is of the object.
-    pub fn points(&self) -> Result<Vec<([f32; 2], bool)>, Failure> {
-        let point = |point: &PointBody| match *point {
-            PointBody::Positive(xy) => Ok((xy, true)),
-            PointBody::Numbers([x, y, label]) => Ok(([x, y], is_positive(label)?)),
-            PointBody::Labelled { point, label } => Ok((point, is_positive(label.into())?)),
-        };
-        self.points.iter().map(point).collect()
     }
 }
 
@@ -212,13 +166,15 @@ pub async fn picture(
         }
     };
     let picture = picture.filter(|picture| !picture.is_empty());
-    let picture = picture.ok_or_else(|| {
-        Failure::invalid(
-            "there is no picture: send its bytes as the body, as the field image of a form, or as image in base64",
-        )
-    })?;
+    let picture = picture.ok_or_else(no_picture)?;
     wanted.check(limits)?;
     Ok((picture, wanted))
+}
+
+fn no_picture() -> Failure {
+    Failure::invalid(
+        "there is no picture: send its bytes as the body, as the field image of a form, or as image in base64",
+    )
 }
 
 /// The picture that is to be encoded, and at which size.
@@ -332,18 +288,8 @@ impl Wanted {
 
     /// What does not depend on the picture.
     fn check(&self, limits: &Limits) -> Result<(), Failure> {
-        at_most("prompts", self.prompts.len(), limits.prompts)?;
+        check_prompts(&self.prompts, limits)?;
         at_most("boxes", self.boxes.len(), limits.boxes)?;
-        for prompt in &self.prompts {
-            at_most("characters of a prompt", prompt.chars().count(), limits.characters)?;
-            if prompt.trim().is_empty() {
-                return Err(Failure::new(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_prompt",
-                    "a prompt is empty; name what to look for, such as \"boat\"",
-                ));
-            }
-        }
         if !(0.0..=1.0).contains(&self.threshold) {
             return Err(Failure::invalid(format!(
                 "threshold: expected a score from 0 to 1, found {}",
@@ -369,6 +315,21 @@ impl Wanted {
     }
 }
 
+fn check_prompts(prompts: &[String], limits: &Limits) -> Result<(), Failure> {
+    at_most("prompts", prompts.len(), limits.prompts)?;
+    for prompt in prompts {
+        at_most("characters of a prompt", prompt.chars().count(), limits.characters)?;
+        if prompt.trim().is_empty() {
+            return Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_prompt",
+                "a prompt is empty; name what to look for, such as \"boat\"",
+            ));
+        }
+    }
+    Ok(())
+}
+
 pub fn at_most(what: &str, found: usize, most: usize) -> Result<(), Failure> {
     if found > most {
         return Err(Failure::too_large(format!(
@@ -379,7 +340,7 @@ pub fn at_most(what: &str, found: usize, most: usize) -> Result<(), Failure> {
 }
 
 /// Whoever gives shares of the sides would look for something in one pixel.
-pub fn check_box(xyxy: &[f32; 4]) -> Result<(), Failure> {
+fn check_box(xyxy: &[f32; 4]) -> Result<(), Failure> {
     if xyxy.iter().all(|side| (0.0..=1.0).contains(side)) {
         return Err(Failure::invalid(
             "a box lies within the first pixel: it is x1, y1, x2, y2 in pixels, not in shares of the picture's sides",
@@ -420,11 +381,17 @@ pub fn fuzz_body(kind: &str, bytes: &[u8]) -> bool {
     let limits = Limits::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let taken = runtime.is_ok_and(|runtime| {
-        let asked = picture("", &headers, Bytes::copy_from_slice(bytes), &limits);
-        runtime.block_on(asked).is_ok()
+        let bytes = || Bytes::copy_from_slice(bytes);
+        let asked = runtime.block_on(picture("", &headers, bytes(), &limits));
+        let framed = runtime.block_on(frame("", &headers, bytes(), &limits));
+        asked.is_ok() || framed.is_ok()
     });
-    let clicks = json::<ClickBody>(bytes).and_then(|body| body.objects.iter().map(ObjectBody::points).collect());
-    let clicks: Result<Vec<_>, Failure> = clicks;
+    let clicks = json::<ClickBody>(bytes).and_then(|body| {
+        let pointed = body.objects.iter().map(|object| object.pointed(&limits));
+        pointed.collect::<Result<Vec<_>, _>>()
+    });
     let image = of_image(&headers, bytes, &limits).map(|wanted| wanted.prompts());
-    taken || clicks.is_ok() || image.is_ok()
+    let video = json::<VideoBody>(bytes).and_then(|body| body.check(&limits));
+    let prompts = json::<PromptsBody>(bytes).and_then(|body| body.check(&limits));
+    taken || clicks.is_ok() || image.is_ok() || video.is_ok() || prompts.is_ok()
 }

@@ -4,10 +4,12 @@ mod about;
 mod answer;
 mod clicks;
 mod images;
+mod incoming;
 mod log;
 mod page;
 mod segment;
 mod session;
+mod videos;
 
 use axum::{
     Router,
@@ -57,6 +59,12 @@ pub fn app(model: Model) -> Router {
         .route("/v1/images/{id}", delete(images::remove))
         .route("/v1/images/{id}/segment", post(images::segment))
         .route("/v1/images/{id}/click", post(clicks::click))
+        .route("/v1/videos", post(videos::begin))
+        .route("/v1/videos/{id}", delete(videos::remove))
+        .route("/v1/videos/{id}/frames", post(videos::frame))
+        .route("/v1/videos/{id}/prompts", post(videos::prompt))
+        .route("/v1/videos/{id}/objects/{object}", delete(videos::remove_object))
+        .route("/v1/videos/{id}/finish", post(videos::finish))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         // Bodies are received by `body`, which has limits of its own.

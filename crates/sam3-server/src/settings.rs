@@ -12,8 +12,12 @@ pub struct Settings {
     pub access: Access,
     /// Requests that wait for the model while it works on one.
     pub queue: usize,
-    /// Bytes of encoded images that are kept; the one that was not asked about for longest leaves first.
+    /// Bytes of encoded images, and of what is remembered of videos; the image that was not asked about for longest leaves first.
     pub cache: u64,
+    /// Videos that are followed at a time.
+    pub videos: usize,
+    /// How long nobody sends anything before a video is dropped.
+    pub video_idle: Duration,
     /// What a request may hold.
     pub limits: Limits,
     /// Gives freed memory back to the system: called when nobody has asked for a while, and before a request is refused for want of it.
@@ -21,12 +25,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For these clients, with a queue of 32 and a cache of 1 GB.
+    /// For these clients, with a queue of 32, a cache of 1 GB, and 8 videos of which none is idle for more than 5 minutes.
     pub fn new(access: Access) -> Self {
         Self {
             access,
             queue: 32,
             cache: 1 << 30,
+            videos: 8,
+            video_idle: Duration::from_secs(300),
             limits: Limits::default(),
             release: Arc::new(|| ()),
         }

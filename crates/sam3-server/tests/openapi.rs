@@ -32,7 +32,7 @@ fn every_route_and_method_is_described_and_none_that_is_not_there() {
     let document = document(&server);
     let paths = document["paths"].as_object().unwrap();
     for (path, described) in paths {
-        let real = path.replace("{id}", "x");
+        let real = path.replace("{id}", "x").replace("{object}", "1");
         for method in METHODS {
             let answer = server.send(request(&method.to_uppercase(), &real, &[], ""));
             let is_taken = answer.status != 405
@@ -86,10 +86,15 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str, seen: &mu
         "boolean" => value.is_boolean(),
         "integer" => value.is_u64(),
         "number" => value.is_number(),
+        "null" => value.is_null(),
         other => panic!("{other}"),
     };
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
     assert!(
-        is(schema["type"].as_str().unwrap()),
+        kinds.iter().any(|kind| is(kind.as_str().unwrap())),
         "{place}: expected {}, found {value}",
         schema["type"]
     );
@@ -151,7 +156,25 @@ fn answers_are_as_described() {
     let again =
         json!({"objects": [{"box": [60, 40, 200, 200], "logits": first["objects"][0]["logits"]}], "masks": "png"});
     is("Clicked", &clicks.post_json(&path, &again).json());
+    let begun = clicks.post_json("/v1/videos", &json!({})).json();
+    is("Video", &begun);
+    let video = format!("/v1/videos/{}", begun["id"].as_str().unwrap());
+    let objects = json!([{"points": [[107, 91]]}]);
+    let frame = json!({"image": STANDARD.encode(picture()), "objects": objects});
+    is(
+        "FrameAnswer",
+        &clicks.post_json(&format!("{video}/frames"), &frame).json(),
+    );
+    let prompts = json!({"objects": objects});
+    is(
+        "PromptsAnswer",
+        &clicks.post_json(&format!("{video}/prompts"), &prompts).json(),
+    );
+    is("Rest", &clicks.post(&format!("{video}/finish"), "", "").json());
     for place in [
+        "FrameAnswer.frames[].objects[].segmentation",
+        "FrameAnswer.clicked[].iou",
+        "PromptsAnswer.frame",
         "Segmented.prompts[].instances[].polygons",
         "Segmented.prompts[].instances[].png",
         "Segmented.prompts[].boxes[].label",
@@ -182,6 +205,10 @@ fn requests_have_the_fields_that_are_described() {
         ("ImageRequest", "/v1/images", &unknown),
         ("ClickRequest", &click, &unknown),
         ("ObjectClicks", &click, &in_object),
+        ("VideoRequest", "/v1/videos", &unknown),
+        ("FrameRequest", "/v1/videos/x/frames", &unknown),
+        ("PromptsRequest", "/v1/videos/x/prompts", &unknown),
+        ("VideoObject", "/v1/videos/x/prompts", &in_object),
     ] {
         let described = document["components"]["schemas"][schema]["properties"]
             .as_object()
@@ -233,9 +260,13 @@ fn requests_have_the_fields_that_are_described() {
         query
     );
     let (kind, body) = form(&[("no_such_field", "1")], Some(&picture()));
-    let mut of_form = listed(server.post("/v1/segment", &kind, body));
+    let mut of_form = listed(server.post("/v1/segment", &kind, body.clone()));
     of_form.insert("image".to_owned());
     assert_eq!(of_form, fields("SegmentForm"));
+    assert_eq!(
+        listed(server.post("/v1/videos/x/frames", &kind, body)),
+        fields("FrameForm")
+    );
     let taken = json!({"image": STANDARD.encode(picture()), "image_size": 224});
     assert_ne!(
         server.post_json("/v1/images", &taken).json()["error"]["kind"],

@@ -13,7 +13,6 @@ pub mod stamp;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Instant,
 };
 
@@ -22,7 +21,7 @@ use sam3_model::{
     image::Image,
     report::{self as records, How, Loaded, Timings},
 };
-use sam3_package::{Checkpoint, Staged, StateDict};
+use sam3_package::{Checkpoint, Staged};
 
 use self::{boxes::BoxFlag, failures::Failures, resume::Settings};
 pub use self::{
@@ -34,7 +33,7 @@ pub use self::{
 };
 use super::prompts;
 use crate::{
-    args::{ModelFlags, ResultsFlags, TextFlags},
+    args::{CheckpointFlags, ResultsFlags},
     failure::Failure,
     output::Output,
     signals,
@@ -55,16 +54,8 @@ pub struct Args {
     /// What to look for: noun phrases between commas, such as "boat, red car"; \, is a comma
     #[arg(long, short, value_name = "TEXTS", num_args = 1..)]
     prompt: Vec<String>,
-    /// A checkpoint or a package of it
-    #[arg(long, value_name = "FILE")]
-    checkpoint_path: PathBuf,
-    /// Which set of weights to take where the checkpoint has several, such as ema
-    #[arg(long, value_name = "NAME")]
-    weights: Option<String>,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    texts: TextFlags,
+    checkpoint: CheckpointFlags,
     /// An example of what to find (label 1) or not to find (0), in pixels; without --prompt, the only hint
     #[arg(long = "box", value_name = "x1,y1,x2,y2[,0|1]", allow_hyphen_values = true)]
     boxes: Vec<BoxFlag>,
@@ -102,15 +93,14 @@ fn refuse_points(_: &str) -> Result<String, String> {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let wanted = args.wanted(&prompts);
-    let device = args.model.device.open(output)?;
-    args.texts.check(&device)?;
+    let device = args.checkpoint.device(output)?;
     let walk = Walk {
         recursive: args.recursive,
         except: &args.results.output,
     };
     let inputs = Inputs::gather(&args.image, args.image_list.as_deref(), walk)?;
     let start = Instant::now();
-    let dict = Arc::new(StateDict::open_weights(&args.checkpoint_path, args.weights.as_deref())?);
+    let dict = args.checkpoint.open()?;
     let guard = args.guard(&inputs.pictures, dict.checkpoint());
     let mut failures = Failures::of(inputs.pictures.len() + inputs.failed.len(), output);
     for error in inputs.failed {
@@ -123,7 +113,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return failures.finish();
     }
 
-    let mut options = args.texts.of(args.model.options(&dict, &device), &device);
+    let mut options = args.checkpoint.options(&dict, &device);
     if !args.refine {
         options = options.without_clicks();
     }

@@ -4,37 +4,22 @@ mod log;
 
 use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sam3_model::report::Loaded;
-use sam3_package::StateDict;
 use sam3_server::{Access, RunError, Settings, Stop, Token};
 use serde_json::json;
 
 use super::segment::announce;
-use crate::{
-    args::{ModelFlags, TextFlags},
-    failure::Failure,
-    memory,
-    output::Output,
-    signals,
-};
+use crate::{args::CheckpointFlags, failure::Failure, memory, output::Output, signals};
 
 /// Nothing that a client names is read from disk, and other machines may ask only where a token is set.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// A checkpoint or a package of it
-    #[arg(long, value_name = "FILE")]
-    checkpoint_path: PathBuf,
-    /// Which set of weights to take where the checkpoint has several, such as ema
-    #[arg(long, value_name = "NAME")]
-    weights: Option<String>,
     #[command(flatten)]
-    model: ModelFlags,
-    #[command(flatten)]
-    texts: TextFlags,
+    checkpoint: CheckpointFlags,
     #[command(flatten)]
     server: ServerFlags,
 }
@@ -42,6 +27,8 @@ pub struct Args {
 const LISTEN: &str = "127.0.0.1:7860";
 const QUEUE: u16 = 32;
 const CACHE_MB: u32 = 1024;
+const VIDEOS: u16 = 8;
+const VIDEO_IDLE: u32 = 300;
 
 /// How it is served.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,9 +52,15 @@ struct ServerFlags {
     /// Requests that may wait for the model; more are told to come again
     #[arg(long, value_name = "N", default_value_t = QUEUE, value_parser = clap::value_parser!(u16).range(1..))]
     queue: u16,
-    /// Memory for encoded images, in MB; one of SAM 3's size takes some 140
+    /// Memory for encoded images and for what is remembered of videos, in MB; an image of SAM 3's size takes some 140
     #[arg(long, value_name = "MB", default_value_t = CACHE_MB)]
     cache_mb: u32,
+    /// Videos that are followed at a time
+    #[arg(long, value_name = "N", default_value_t = VIDEOS)]
+    videos: u16,
+    /// How long nobody sends a frame before a video is dropped, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = VIDEO_IDLE, value_parser = clap::value_parser!(u32).range(1..))]
+    video_idle: u32,
 }
 
 fn parse_token(text: &str) -> Result<String, String> {
@@ -106,6 +99,8 @@ fn serve(
     let mut settings = Settings::new(flags.access(address, output)?);
     settings.queue = flags.queue.into();
     settings.cache = u64::from(flags.cache_mb) * 1_000_000;
+    settings.videos = flags.videos.into();
+    settings.video_idle = Duration::from_secs(flags.video_idle.into());
     settings.release = Arc::new(memory::release_buffers);
     let listener = TcpListener::bind(address).map_err(|error| flags.cannot_listen(&error))?;
     let address = listener.local_addr()?;
@@ -137,16 +132,16 @@ pub fn serve_here(
         allow_origin: Vec::new(),
         queue: QUEUE,
         cache_mb: CACHE_MB,
+        videos: VIDEOS,
+        video_idle: VIDEO_IDLE,
     };
     serve(&flags, output, load)
 }
 
 fn load(args: &Args, output: &Output) -> anyhow::Result<Loaded> {
-    let device = args.model.device.open(output)?;
-    args.texts.check(&device)?;
-    let path: &Path = &args.checkpoint_path;
-    let dict = Arc::new(StateDict::open_weights(path, args.weights.as_deref())?);
-    let options = args.texts.of(args.model.options(&dict, &device), &device);
+    let device = args.checkpoint.device(output)?;
+    let dict = args.checkpoint.open()?;
+    let options = args.checkpoint.options(&dict, &device);
     let loaded = Loaded::load(dict, &options)?;
     announce(&loaded, output);
     Ok(loaded)

@@ -4,6 +4,8 @@
 
 pub mod clicks;
 pub mod elf;
+#[cfg(all(unix, feature = "serve"))]
+pub mod served;
 pub mod tar;
 pub mod videos;
 

@@ -32,7 +32,7 @@ pub use self::{
     mask_head::MaskLogits,
     neck::Pyramid,
     observer::{Clock, Observer, Progress, Stage, StageError, StageTimes, Trace, Watch, Watcher},
-    sam::{Decoded, Label, Point, Projected},
+    sam::{Decoded, Label, Point},
     text::TextEncoder,
     tracker::{Clicked, FrameStart, MemoryTables, MemoryTokens, Tracker, TrackerFeatures, VideoTracker},
     vit::ViT,
@@ -76,6 +76,14 @@ pub struct Features {
     /// The coarsest map's tokens behind the first self-attention of the fusion encoder, which does not see the prompt either:
     /// `[grid², d_model]`.
     pub tokens: Tensor,
+}
+
+impl Features {
+    /// All that it holds.
+    pub fn tensors(&self) -> [&Tensor; 4] {
+        let Pyramid { x4, x2, x1, .. } = &self.pyramid;
+        [x4, x2, x1, &self.tokens]
+    }
 }
 
 /// What the text encoder made of a text.

@@ -41,6 +41,15 @@ pub struct TrackerFeatures {
     pub without_mask: OnceLock<Projected>,
 }
 
+impl TrackerFeatures {
+    /// What it holds of its own: positions are all pictures'.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.s0, &self.s1, &self.f]
+            .into_iter()
+            .chain(self.without_mask.get().into_iter().flat_map(Projected::tensors))
+    }
+}
+
 /// What one object is to be found by.
 pub struct Clicked<'a> {
     /// With a box's corners first.

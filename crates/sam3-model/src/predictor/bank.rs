@@ -149,6 +149,16 @@ impl Bank {
         self.tracked.insert(frame, record);
     }
 
+    /// All tensors of all frames.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let cond = self.cond.iter().map(|(_, record)| record);
+        let objects = cond.chain(self.tracked.values()).flat_map(|record| &record.objects);
+        objects.flat_map(|object| {
+            let maps = object.low_res.iter().chain(&object.memory);
+            maps.chain([&object.pointer])
+        })
+    }
+
     /// Every frame with what is remembered of it.
     pub fn records_mut(&mut self) -> impl Iterator<Item = (usize, Kind, &mut Record)> {
         let cond = self.cond.iter_mut().map(|(frame, record)| (*frame, Kind::Cond, record));

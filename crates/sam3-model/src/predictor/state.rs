@@ -8,6 +8,7 @@ use super::bank::{Bank, Remembered};
 use crate::{
     masks::Mask,
     model::Point,
+    segmenter::bytes_of,
     tracking::{ObjectId, Visit},
 };
 
@@ -58,6 +59,15 @@ pub(super) enum TemporaryMask {
     Given(Mask),
 }
 
+impl TemporaryMask {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::LowRes(logits) => bytes_of(logits),
+            Self::Given(mask) => mask.bytes(),
+        }
+    }
+}
+
 /// The masks of a step, as they were returned.
 pub(super) struct Visited {
     pub visit: Visit,
@@ -80,6 +90,17 @@ impl InferenceState {
     /// The objects, in the order in which they came.
     pub fn ids(&self) -> &[ObjectId] {
         &self.ids
+    }
+
+    /// What all that takes of memory.
+    pub fn bytes(&self) -> u64 {
+        let prompted = self.temporary.values().flat_map(|prompted| {
+            let objects = prompted.objects.values();
+            let of_objects = objects.map(|object| bytes_of(&object.pointer) + object.mask.bytes());
+            of_objects.chain([bytes_of(&prompted.pix_feat)])
+        });
+        let visited = self.visited.iter().flat_map(|visited| &visited.low_res);
+        self.bank.tensors().chain(visited).map(bytes_of).sum::<u64>() + prompted.sum::<u64>()
     }
 
     /// The frames that objects are followed from, in the order in which they became that.

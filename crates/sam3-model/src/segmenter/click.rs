@@ -10,7 +10,7 @@ use super::{Clicks, Encoded, Instance, LowResMask, Segmenter, encoded::bytes_of,
 use crate::{
     error::{ClickError, Error, NoClickHead, Result},
     masks::{Mask, components},
-    model::{Clicked, Decoded, Label, Point, Projected, Tracker, TrackerFeatures, VideoTracker},
+    model::{Clicked, Decoded, Label, Point, Tracker, TrackerFeatures, VideoTracker},
     weights::Weights,
 };
 
@@ -206,11 +206,7 @@ impl Encoded {
         match &*self.for_clicks.lock().unwrap_or_else(PoisonError::into_inner) {
             ForClicks::NotKept => 0,
             ForClicks::Trunk(trunk) => bytes_of(trunk),
-            ForClicks::Encoded(features) => [&features.s0, &features.s1, &features.f]
-                .into_iter()
-                .chain(features.without_mask.get().into_iter().flat_map(Projected::tensors))
-                .map(bytes_of)
-                .sum(),
+            ForClicks::Encoded(features) => features.tensors().map(bytes_of).sum(),
         }
     }
 

@@ -5,7 +5,7 @@ use sam3_tensor::Tensor;
 use super::{Encoded, ExemplarBox, Segmenter};
 use crate::{
     error::{Error, Result},
-    model::BoxPrompt,
+    model::{BoxPrompt, Features},
 };
 
 impl Segmenter {
@@ -28,10 +28,7 @@ impl Segmenter {
 impl Encoded {
     /// Bytes of main memory, or a GPU's, that it holds, with what the click head keeps of it.
     pub fn bytes(&self) -> u64 {
-        let features = self.features.iter().flat_map(|features| {
-            let pyramid = &features.pyramid;
-            [&pyramid.x4, &pyramid.x2, &pyramid.x1, &features.tokens]
-        });
+        let features = self.features.iter().flat_map(Features::tensors);
         features.map(bytes_of).sum::<u64>() + self.bytes_for_clicks()
     }
 
@@ -68,6 +65,6 @@ impl Encoded {
 }
 
 /// What a tensor's elements take.
-pub(super) fn bytes_of(tensor: &Tensor) -> u64 {
+pub(crate) fn bytes_of(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }

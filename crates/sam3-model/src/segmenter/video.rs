@@ -213,6 +213,14 @@ impl Session {
         self.following.as_ref().map_or(Vec::new(), Following::objects)
     }
 
+    /// What it holds beside the model, in bytes of main memory or a GPU's: it grows with the objects, and with
+    /// [`VideoOptions::retention`] with the frames.
+    pub fn bytes(&self) -> u64 {
+        let low_res: u64 = self.low_res.values().map(|logits| size_of_val(&**logits) as u64).sum();
+        let seen = self.seen.as_ref().map_or(0, Seen::bytes);
+        low_res + seen + self.buffer.bytes() + self.following.as_ref().map_or(0, Following::bytes)
+    }
+
     /// The mask logits of all objects on the frame that was pushed last, by id: as they are tracked, before they are
     /// cleaned or suppressed, and where a text found an object there, the detection's.
     ///
@@ -228,7 +236,7 @@ impl Session {
         let Some(frame) = self.walk.next else {
             return Err(VideoError::Start.into());
         };
-        self.see(frame, image, !self.texts.is_empty())?;
+        let is_new = self.see(frame, image, !self.texts.is_empty())?;
         let visit = Visit {
             frame,
             direction: self.walk.direction,
@@ -236,11 +244,23 @@ impl Session {
         let (seen, following) = (self.seen.as_mut(), self.following.as_mut());
         let (seen, following) = seen.zip(following).expect("there is a picture");
         let (mut texts, mut clicked) = (Vec::new(), Vec::new());
-        self.low_res.clear();
-        if !self.texts.is_empty() || following.has_clicked() {
-            seen.encode(&self.model, !self.texts.is_empty(), observer)?;
-            let detections = seen.detections(&self.model, &self.texts, observer)?;
+        if self.texts.is_empty() && !following.has_clicked() {
+            self.low_res.clear();
+        } else {
+            let encoded = seen.encode(&self.model, !self.texts.is_empty(), observer);
+            let detections = encoded.and_then(|()| seen.detections(&self.model, &self.texts, observer));
+            let detections = match detections {
+                Ok(detections) => detections,
+                Err(error) => {
+                    if is_new {
+                        // The next push may be of another picture.
+                        self.seen = None;
+                    }
+                    return Err(error);
+                }
+            };
             seen.let_go();
+            self.low_res.clear();
             let frame = seen.frame().expect("it was just encoded");
             texts = following.step_texts(frame, visit, &detections, &mut self.low_res)?;
             clicked = following.track_clicked(frame, visit, &mut self.low_res)?;

@@ -8,6 +8,7 @@ use super::{
     text::TextFrame,
     thresholds::HOTSTART_DELAY,
 };
+use crate::masks::Mask;
 
 /// When frames are emitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +106,15 @@ impl EmissionBuffer {
         std::iter::from_fn(|| self.emit_oldest()).collect()
     }
 
+    /// What the frames that are held back take of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        let masks = self.pending.iter().flat_map(|frame| {
+            let of_texts = frame.texts.iter().flatten().map(|output| &output.mask);
+            of_texts.chain(frame.clicked.iter().map(|object| &object.mask))
+        });
+        masks.map(Mask::bytes).sum()
+    }
+
     fn emit_oldest(&mut self) -> Option<FrameResult> {
         let frame = self.pending.pop_front()?;
         let texts = frame.texts.into_iter().enumerate();
@@ -127,7 +137,7 @@ impl EmissionBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{masks::Mask, tracking::Decisions};
+    use crate::tracking::Decisions;
 
     fn text(ids: &[ObjectId], removed: &[ObjectId]) -> TextFrame {
         let output = |&id: &ObjectId| Output {

@@ -111,7 +111,6 @@ impl<G> TextTracking<G> {
     }
 
     /// What the tracker remembers of each group.
-    #[cfg(test)]
     pub(crate) fn states(&self) -> impl Iterator<Item = &G> {
         self.groups.iter().map(|group| &group.state)
     }

@@ -96,6 +96,11 @@ impl<G> Texts<G> {
         self.texts.iter_mut().flat_map(TextTracking::states_mut)
     }
 
+    /// What the tracker remembers of each group.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &G> {
+        self.texts.iter().flat_map(TextTracking::states)
+    }
+
     /// The objects that are followed, by text and by group of those that are tracked together.
     pub fn groups(&self) -> impl Iterator<Item = (usize, Vec<ObjectId>)> {
         let texts = self.texts.iter().enumerate();

@@ -7,13 +7,18 @@ use std::{
 };
 
 use axum::{body::Body, http::Request, response::Response};
-use sam3_model::{Device, Error, Options};
+use sam3_model::{Device, Error, Options, VideoOptions};
 use sam3_package::StateDict;
 use tokio::{runtime::Runtime, task::JoinHandle as Task};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{access::Access, routes::app};
+use crate::{
+    access::Access,
+    request::{Pointed, Shown},
+    routes::app,
+    videos::{Followed, Video},
+};
 
 fn golden(file: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -182,4 +187,39 @@ fn what_cannot_be_had_is_refused_and_images_make_room_first() {
     assert_eq!(server.model.images().len(), 1);
     assert!(server.model.make_room(u64::MAX).is_err());
     assert_eq!(server.model.images().len(), 0, "they were let go of before");
+}
+
+#[test]
+fn a_frame_whose_client_goes_away_is_not_counted() {
+    let server = Server::new();
+    let model = server.model.opened().unwrap().loaded.segmenter.clone();
+    let mut followed = Followed::new(model, VideoOptions::new()).unwrap();
+    let image = Image::decode(&std::fs::read(golden("picture.png")).unwrap()).unwrap();
+    let shown = [Shown {
+        id: None,
+        by: Pointed {
+            points: vec![([107.0, 91.0], true)],
+            bounding_box: None,
+        },
+    }];
+    let (gone, there) = (Gone::default(), Gone::default());
+    gone.0.store(true, Ordering::Relaxed);
+    assert!(followed.frame(&image, &shown, &gone).is_err() && followed.is_whole());
+    let answer = serde_json::to_value(followed.frame(&image, &shown, &there).unwrap()).unwrap();
+    assert_eq!((&answer["frame"], &answer["clicked"][0]["id"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_video_that_fails_in_the_middle_ends() {
+    let server = Server::new();
+    let model = server.model.opened().unwrap().loaded.segmenter.clone();
+    let video = Video::new(Followed::new(model, VideoOptions::new()).unwrap());
+    assert!(server.model.videos().insert("a".to_owned(), video).is_ok());
+    let video = server.model.videos().get("a").unwrap();
+    assert!(video.work(|_| Ok(())).is_ok());
+    let panics = AssertUnwindSafe(|| video.work(|_| -> Result<(), Failure> { panic!("a fault") }));
+    assert!(catch_unwind(panics).is_err());
+    assert!(video.work(|_| Ok(())).is_err());
+    drop(video);
+    assert!(server.model.videos().get("a").is_err());
 }

@@ -166,6 +166,8 @@ function render() {
     own.colour ??= colourOf(index);
     own.painted ??= own.mask && paint(own.mask, rgb(own.colour), line);
   });
+  // Who is hidden or undone under the pointer lights nothing any more.
+  if (!visible().some(({ key }) => key === lit)) lit = null;
   view.scene = { instances: visible(), points: current?.points ?? [], boxes: [...examples], lit };
   if (current?.box) view.scene.boxes.push({ xyxy: current.box, positive: true });
   view.draw();
@@ -178,16 +180,24 @@ function render() {
 }
 
 function light(key) {
+  if (lit === key) return;
   lit = key;
   view.scene.lit = key;
   view.draw();
   for (const row of $("instances").children) row.classList.toggle("lit", row.dataset.key === key);
 }
 
+// A mask under the pointer shows its row.
+function onHover(instance) {
+  light(instance?.key ?? null);
+  $("instances").querySelector(".lit")?.scrollIntoView({ block: "nearest" });
+}
+
 function renderList() {
   const rows = listed().map((own) => {
     const row = document.createElement("li");
     row.dataset.key = own.key;
+    row.classList.toggle("lit", own.key === lit);
     const [label, box, swatch, name, score] = ["label", "input", "span", "span", "span"].map((tag) => document.createElement(tag));
     Object.assign(box, { type: "checkbox", checked: !hidden.has(own.key) });
     box.addEventListener("change", () => {
@@ -260,6 +270,6 @@ $("redo").addEventListener("click", () => go(1));
 $("coco").addEventListener("click", () => saveCoco(picture, visible()));
 $("masks").addEventListener("click", () => saveMasks(picture, visible()));
 $("overlay").addEventListener("click", () => saveOverlay(picture, view));
-inputs({ view, tool, negative, open, onPoint, onBox, next, undo: () => go(-1), redo: () => go(1), say });
+inputs({ view, tool, negative, open, onPoint, onBox, onHover, next, undo: () => go(-1), redo: () => go(1), say });
 camera({ open, say });
 start();

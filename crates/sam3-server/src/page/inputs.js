@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 
-export function inputs({ view, tool, negative, open, onPoint, onBox, next, undo, redo, say }) {
+export function inputs({ view, tool, negative, open, onPoint, onBox, onHover, next, undo, redo, say }) {
   const { canvas } = view;
   const stage = $("stage");
   const take = (files) => {
@@ -40,6 +40,7 @@ export function inputs({ view, tool, negative, open, onPoint, onBox, next, undo,
     from = view.place(event);
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (!from && view.bitmap) onHover(view.at(view.place(event)));
     if (!from || tool() === "point") return;
     view.draft = { from, to: view.place(event), positive: !negative(event) };
     view.draw();
@@ -53,6 +54,7 @@ export function inputs({ view, tool, negative, open, onPoint, onBox, next, undo,
     from = null;
     view.draw();
   });
+  canvas.addEventListener("pointerleave", () => onHover(undefined));
   canvas.addEventListener("pointercancel", () => {
     from = view.draft = null;
     view.draw();

@@ -48,6 +48,16 @@ export class View {
     return { x: Math.min(x, this.bitmap.width - 0.1), y: Math.min(y, this.bitmap.height - 0.1) };
   }
 
+  // The instance whose mask is at a place; of several the one that is drawn last.
+  at({ x, y }) {
+    const isInside = ({ mask }) => {
+      if (!mask) return false;
+      const [column, row] = [Math.floor(x) - mask.x, Math.floor(y) - mask.y];
+      return column >= 0 && row >= 0 && column < mask.width && row < mask.height && mask.bits[row * mask.width + column] === 1;
+    };
+    return this.scene.instances.findLast(isInside);
+  }
+
   draw() {
     if (this.waits) return;
     this.waits = true;

@@ -46,6 +46,7 @@ struct Info<'a> {
     limits: Limits,
     queue: Queue,
     cache: Images,
+    videos: Videos,
 }
 
 #[derive(Serialize)]
@@ -78,6 +79,14 @@ struct Images {
     limit_bytes: u64,
 }
 
+#[derive(Serialize)]
+struct Videos {
+    videos: usize,
+    limit: usize,
+    bytes: u64,
+    idle_seconds: u64,
+}
+
 /// The model, what it can do, and how much may be asked of it.
 pub async fn info(State(app): State<App>) -> Result<Response, Failure> {
     let model = &app.model;
@@ -108,7 +117,16 @@ pub async fn info(State(app): State<App>) -> Result<Response, Failure> {
             Images {
                 images: images.len(),
                 bytes: images.bytes(),
-                limit_bytes: images.limit(),
+                limit_bytes: model.settings().cache,
+            }
+        },
+        videos: {
+            let videos = model.videos();
+            Videos {
+                videos: videos.len(),
+                limit: model.settings().videos,
+                bytes: videos.bytes(),
+                idle_seconds: model.settings().video_idle.as_secs(),
             }
         },
     };
@@ -124,6 +142,10 @@ pub async fn metrics(State(app): State<App>) -> Response {
         let images = model.images();
         (images.len(), images.bytes())
     };
+    let (videos, video_bytes) = {
+        let videos = model.videos();
+        (videos.len(), videos.bytes())
+    };
     let gauges = [
         (
             "sam3_ready",
@@ -138,6 +160,8 @@ pub async fn metrics(State(app): State<App>) -> Response {
         ("sam3_queue_capacity", "Requests that may wait.", capacity as f64),
         ("sam3_images_cached", "Encoded images that are kept.", images as f64),
         ("sam3_images_cached_bytes", "What they take.", bytes as f64),
+        ("sam3_videos", "Videos that are followed.", videos as f64),
+        ("sam3_videos_bytes", "What is remembered of them.", video_bytes as f64),
     ];
     let text = model
         .metrics()

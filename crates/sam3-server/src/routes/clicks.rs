@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use axum::{
-    body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::Response,
 };
 use sam3_model::{
@@ -16,26 +15,22 @@ use sam3_model::{
 use super::{
     App,
     answer::{self, Picture},
-    images, json,
+    images,
+    incoming::Incoming,
+    json,
 };
 use crate::{
     cache::Cached,
     failure::Failure,
     model::{Gone, Opened},
-    request::{self, ClickBody, Masks, ObjectBody, at_most},
+    request::{ClickBody, Masks, ObjectBody, at_most},
     settings::Limits,
 };
 
-pub async fn click(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
+pub async fn click(State(app): State<App>, Path(id): Path<String>, incoming: Incoming) -> Result<Response, Failure> {
     let limits = app.model.settings().limits;
-    let received = app.held.receive(&headers, body, &limits).await?;
-    let body: ClickBody = request::only_json(&headers, &received.bytes)?;
-    drop(received);
+    let body: ClickBody = incoming.json()?;
+    drop(incoming);
     at_most("objects", body.objects.len(), limits.objects)?;
     if body.objects.is_empty() {
         return Err(Failure::invalid(
@@ -48,7 +43,7 @@ pub async fn click(
     let model = app.model.clone();
     let answer = app.model.ask(move |opened, gone| {
         let answer = clicked(opened, &cached, objects, &body, gone);
-        model.images().shrink();
+        model.shrink();
         answer
     });
     Ok(json(StatusCode::OK, answer.await?))
@@ -62,19 +57,9 @@ struct Shown {
 
 impl Shown {
     fn of(object: &ObjectBody, cached: &Cached, limits: &Limits) -> Result<Self, Failure> {
-        let points = object.points()?;
-        at_most("points of an object", points.len(), limits.points)?;
-        let extents = [cached.encoded.width(), cached.encoded.height()];
-        check_inside(&points, object.bounding_box, extents)?;
-        let mut clicks = points
-            .iter()
-            .fold(Clicks::new(), |clicks, &(xy, positive)| match positive {
-                true => clicks.point(xy),
-                false => clicks.negative_point(xy),
-            });
-        if let Some(xyxy) = object.bounding_box {
-            clicks = clicks.bounding_box(xyxy);
-        }
+        let pointed = object.pointed(limits)?;
+        pointed.check_inside((cached.encoded.width(), cached.encoded.height()))?;
+        let mut clicks = pointed.clicks();
         if let Some(name) = &object.logits {
             let logits = cached.logits(name).ok_or_else(|| {
                 Failure::not_found(
@@ -83,30 +68,11 @@ impl Shown {
             })?;
             clicks = clicks.mask(logits);
         }
-        Ok(Self { points, clicks })
+        Ok(Self {
+            points: pointed.points,
+            clicks,
+        })
     }
-}
-
-fn check_inside(points: &[([f32; 2], bool)], bounding_box: Option<[f32; 4]>, extents: [u32; 2]) -> Result<(), Failure> {
-    let [width, height] = extents.map(|extent| extent as f32);
-    for ([x, y], _) in points {
-        if !((0.0..width).contains(x) && (0.0..height).contains(y)) {
-            return Err(Failure::invalid(format!(
-                "point {x},{y} is not inside the image, which has {width} x {height} pixels"
-            )));
-        }
-    }
-    let Some([x1, y1, x2, y2]) = bounding_box else {
-        return Ok(());
-    };
-    request::check_box(&[x1, y1, x2, y2])?;
-    let inside = |low: f32, high: f32, size: f32| 0.0 <= low && low < high && high <= size;
-    if !(inside(x1, x2, width) && inside(y1, y2, height)) {
-        return Err(Failure::invalid(format!(
-            "box {x1},{y1},{x2},{y2} is not inside the image: expected 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"
-        )));
-    }
-    Ok(())
 }
 
 /// Answers as `sam3 click --json` does.

@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    body::Body,
-    extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use sam3_model::report::Timings;
@@ -14,6 +13,7 @@ use serde::Serialize;
 use super::{
     App,
     answer::{self, Picture, segmented},
+    incoming::Incoming,
     json,
 };
 use crate::{access::random_hex, cache::Cached, failure::Failure, request};
@@ -31,20 +31,14 @@ struct Stored<'a> {
     encode_ms: f64,
 }
 
-pub async fn encode(
-    State(app): State<App>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
+pub async fn encode(State(app): State<App>, incoming: Incoming) -> Result<Response, Failure> {
+    let Incoming { query, headers, body } = incoming;
     let limits = app.model.settings().limits;
-    let received = app.held.receive(&headers, body, &limits).await?;
-    let query = query.unwrap_or_default();
-    let (picture, image_size) = request::upload(&query, &headers, received.bytes.clone(), &limits).await?;
+    let (picture, image_size) = request::upload(&query, &headers, body.bytes.clone(), &limits).await?;
     let id = random_hex().map_err(|error| Failure::internal(error.to_string()))?;
     let (model, name) = (app.model.clone(), id.clone());
     let answer = app.model.ask(move |opened, gone| {
-        let _held = received;
+        let _held = body;
         let segmenter = &opened.loaded.segmenter;
         let at_size = segmenter.at_image_size(image_size.unwrap_or(segmenter.image_size()))?;
         let sha256 = sam3_package::sha256(&picture[..]).map_err(|error| Failure::internal(error.to_string()))?;
@@ -62,19 +56,27 @@ pub async fn encode(
             encode_ms: start.elapsed().as_secs_f64() * 1e3,
         })?;
         let bytes = cached.bytes();
-        if !model.images().insert(name, cached) {
+        if !model.keep_image(name, cached) {
             return Err(Failure::unavailable(
                 "cache_too_small",
-                format!("an encoded image takes {bytes} bytes, which is more than the server may keep (--cache-mb)"),
+                format!(
+                    "an encoded image takes {bytes} bytes, which is more than the server may keep beside its videos \
+                     (--cache-mb)"
+                ),
             ));
         }
         Ok(answer)
     });
-    let mut response = json(StatusCode::CREATED, answer.await?);
-    if let Ok(location) = format!("/v1/images/{id}").parse() {
+    Ok(created(&format!("/v1/images/{id}"), answer.await?))
+}
+
+/// What was made at an address.
+pub(super) fn created(path: &str, answer: Vec<u8>) -> Response {
+    let mut response = json(StatusCode::CREATED, answer);
+    if let Ok(location) = path.parse() {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 pub async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
@@ -84,15 +86,10 @@ pub async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<Re
     }
 }
 
-pub async fn segment(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
+pub async fn segment(State(app): State<App>, Path(id): Path<String>, incoming: Incoming) -> Result<Response, Failure> {
     let limits = app.model.settings().limits;
-    let received = app.held.receive(&headers, body, &limits).await?;
-    let wanted = request::of_image(&headers, &received.bytes, &limits)?;
+    let wanted = request::of_image(&incoming.headers, &incoming.body.bytes, &limits)?;
+    drop(incoming);
     wanted.check_is_something()?;
     let cached = find(&app, &id)?;
     let model = app.model.clone();
@@ -104,7 +101,7 @@ pub async fn segment(
         };
         let answer = segmented(opened, &picture, &wanted, Timings::default(), gone);
         // Refining made the click head's maps of it.
-        model.images().shrink();
+        model.shrink();
         answer
     });
     Ok(json(StatusCode::OK, answer.await?))

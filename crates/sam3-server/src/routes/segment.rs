@@ -2,35 +2,25 @@
 
 use std::time::Instant;
 
-use axum::{
-    body::Body,
-    extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use sam3_model::report::Timings;
 
 use super::{
     App,
     answer::{Picture, segmented},
+    incoming::Incoming,
     json,
 };
 use crate::{failure::Failure, request};
 
-pub async fn segment(
-    State(app): State<App>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
+pub async fn segment(State(app): State<App>, incoming: Incoming) -> Result<Response, Failure> {
+    let Incoming { query, headers, body } = incoming;
     let limits = app.model.settings().limits;
-    let received = app.held.receive(&headers, body, &limits).await?;
-    let query = query.unwrap_or_default();
-    let (picture, wanted) = request::picture(&query, &headers, received.bytes.clone(), &limits).await?;
+    let (picture, wanted) = request::picture(&query, &headers, body.bytes.clone(), &limits).await?;
     wanted.check_is_something()?;
     let model = app.model.clone();
     let answer = app.model.ask(move |opened, gone| {
-        let _held = received;
+        let _held = body;
         let segmenter = &opened.loaded.segmenter;
         segmenter.check_texts()?;
         let at_size = segmenter.at_image_size(wanted.image_size.unwrap_or(segmenter.image_size()))?;

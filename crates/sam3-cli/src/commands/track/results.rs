@@ -12,11 +12,12 @@ use sam3_model::{
     LowResMask,
     image::Image,
     masks::{OverlayInstance, overlay},
+    report::FrameTiming,
     tracking::{FrameObject, FrameResult, ObjectId},
 };
 use sam3_package::{Error, Staged, remove_old};
 
-use super::report::{Objects, Timing};
+use super::report::Objects;
 use crate::{
     commands::segment::{Folders, Guard, places, stamp},
     failure::Failure,
@@ -129,7 +130,7 @@ pub struct Results<'a> {
 
 struct Pending {
     place: usize,
-    timing: Timing,
+    timing: FrameTiming,
     /// For the overlay.
     image: Option<Image>,
 }
@@ -152,7 +153,7 @@ impl<'a> Results<'a> {
     pub fn pushed(
         &mut self,
         place: usize,
-        timing: Timing,
+        timing: FrameTiming,
         image: Image,
         low_res: impl FnOnce() -> sam3_model::Result<Vec<(ObjectId, LowResMask)>>,
         side: usize,

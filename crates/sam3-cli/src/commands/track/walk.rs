@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Instant};
 use sam3_model::{
     Error, Segmenter, Session,
     image::Image,
+    report::FrameTiming,
     tracking::{Direction, ObjectId},
 };
 
 use super::{
     interrupt, nothing_to_see,
-    report::Timing,
     results::Results,
     schedule::{Frames, Shown, Walk},
     source::Source,
@@ -170,7 +170,7 @@ impl Walker<'_> {
         }
         let came_out = self.session.push_watched(&image, &mut |_| interrupt::go_on())?;
         self.model.synchronize()?;
-        let timing = Timing {
+        let timing = FrameTiming {
             number,
             time_ms: self.source.time_ms(number),
             compute_ms: milliseconds(start),
@@ -214,7 +214,7 @@ impl Walker<'_> {
     }
 
     /// How far it is, on a terminal.
-    fn tell(&self, timing: Timing) {
+    fn tell(&self, timing: FrameTiming) {
         let of = self.frames.len().map_or(String::new(), |len| format!(" of {len}"));
         let memory = memory::resident().map_or(String::new(), |bytes| format!(", {}", size(bytes)));
         self.spinner.say(format!(

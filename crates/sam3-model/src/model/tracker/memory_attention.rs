@@ -25,6 +25,13 @@ pub struct FrameStart {
     queries: Tensor,
 }
 
+impl FrameStart {
+    /// All that it holds.
+    pub fn tensors(&self) -> [&Tensor; 2] {
+        [&self.x, &self.queries]
+    }
+}
+
 /// What is remembered of an object, as tokens.
 pub struct MemoryTokens {
     /// `[tokens, memory width]`.

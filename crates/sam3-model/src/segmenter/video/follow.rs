@@ -42,6 +42,15 @@ impl Following {
         self.picture
     }
 
+    /// What is remembered of all objects, in bytes of memory.
+    pub fn bytes(&self) -> u64 {
+        self.texts
+            .states()
+            .chain(&self.clicked)
+            .map(InferenceState::bytes)
+            .sum()
+    }
+
     /// Whether an object was clicked.
     pub fn has_clicked(&self) -> bool {
         !self.clicked.is_empty()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sam3_tensor::Tensor;
 
-use super::super::{Segmenter, instances::finite};
+use super::super::{Segmenter, bytes_of, instances::finite};
 use crate::{
     error::Result,
     image::Image,
@@ -54,9 +54,11 @@ impl Seen {
         self.frame.as_ref()
     }
 
-    /// Whether what is here will do: a frame that was followed to is not looked through for texts once more.
+    /// Whether it need not be encoded again: it was encoded for what is asked. A frame that was followed to is not
+    /// looked through for texts once more.
     pub fn serves(&self, for_texts: bool) -> bool {
-        !for_texts || self.image.is_some() || self.trunk.is_some() || self.features.is_some()
+        let is_for_texts = self.trunk.is_some() || self.features.is_some();
+        self.image.is_none() && (!for_texts || is_for_texts)
     }
 
     /// Encodes it, where that is not done yet: for texts, too, or for clicks alone. What was encoded for clicks is not
@@ -74,6 +76,14 @@ impl Seen {
             self.trunk = None;
         }
         Ok(())
+    }
+
+    /// What it takes of memory.
+    pub fn bytes(&self) -> u64 {
+        let image = self.image.as_ref().map_or(0, |image| image.rgb().len() as u64);
+        let trunk = self.trunk.as_ref().map_or(0, |trunk| bytes_of(&trunk.map));
+        let features = self.features.iter().flat_map(Features::tensors).map(bytes_of);
+        image + trunk + features.sum::<u64>() + self.frame.as_ref().map_or(0, Frame::bytes)
     }
 
     /// Frees what only looking through it needs.

@@ -106,8 +106,9 @@ impl Session {
         seen.encode(&self.model, !self.texts.is_empty(), observer)
     }
 
-    /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them.
-    pub(super) fn see(&mut self, frame: usize, image: &Image, for_texts: bool) -> Result<()> {
+    /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them. Returns whether it
+    /// was another one, or is to be encoded again.
+    pub(super) fn see(&mut self, frame: usize, image: &Image, for_texts: bool) -> Result<bool> {
         let found = (image.width(), image.height());
         match &self.following {
             Some(following) if following.picture() != found => {
@@ -118,10 +119,11 @@ impl Session {
             None => self.following = Some(self.begin(self.options.size.unwrap_or(found), found)?),
         }
         let serves = |seen: &Seen| seen.index() == frame && seen.serves(for_texts);
-        if !self.seen.as_ref().is_some_and(serves) {
+        let is_new = !self.seen.as_ref().is_some_and(serves);
+        if is_new {
             self.seen = Some(Seen::new(frame, image.clone()));
         }
-        Ok(())
+        Ok(is_new)
     }
 
     fn begin(&self, (width, height): (u32, u32), picture: (u32, u32)) -> Result<Following> {

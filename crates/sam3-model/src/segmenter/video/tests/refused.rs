@@ -1,6 +1,8 @@
 //! What a session refuses, and that it goes on then.
 
-use super::{model, options, picture, push, session};
+use std::ops::ControlFlow;
+
+use super::{FRAMES, Session, model, options, picture, push, session};
 use crate::{Clicks, Error, Retention, VideoError, image::Image, tracking::Direction};
 
 fn refused<T>(result: crate::Result<T>) -> VideoError {
@@ -51,6 +53,51 @@ fn a_walk_backward_ends_at_the_first_frame() {
     assert_eq!(refused(session.push(&picture(0))), VideoError::Start);
     session.walk(2, Direction::Forward).unwrap();
     assert_eq!(push(&mut session, 2).frame, 2);
+}
+
+/// Who watched a push and ended it may push another picture in its place.
+#[test]
+fn a_push_that_was_stopped_leaves_no_picture_behind() {
+    let follow = |stopped: bool| {
+        let mut session = session(options());
+        session.look(0, &picture(0)).unwrap();
+        session.click(None, &Clicks::new().point([120.0, 92.0])).unwrap();
+        push(&mut session, 0);
+        if stopped {
+            let result = session.push_watched(&picture(9), &mut |_| ControlFlow::Break(()));
+            assert!(matches!(result, Err(Error::Stopped { .. })));
+        }
+        let result = push(&mut session, 1);
+        assert_eq!(result.frame, 1);
+        (result.objects[0].object_score, result.objects[0].mask.clone())
+    };
+    assert_eq!(follow(true), follow(false));
+}
+
+#[test]
+fn memory_is_of_the_objects_and_not_of_the_frames() {
+    let point = Clicks::new().point([120.0, 92.0]);
+    let bytes = |objects: usize| {
+        let mut session = session(options());
+        assert_eq!(session.bytes(), 0);
+        session.look(0, &picture(0)).unwrap();
+        for _ in 0..objects {
+            session.click(None, &point).unwrap();
+        }
+        // Seven frames are remembered, and then one goes for each that comes.
+        let after = |session: &mut Session, frames: std::ops::Range<usize>| {
+            frames.for_each(|frame| drop(push(session, frame)));
+            session.bytes()
+        };
+        let (early, late) = (after(&mut session, 0..18), after(&mut session, 18..FRAMES));
+        assert!(early.abs_diff(late) < early / 20, "{early} {late}");
+        late
+    };
+    let (one, three) = (bytes(1), bytes(3));
+    // In this miniature a memory has 8 values a place, of which there are 16 x 16.
+    let memory = 7 * 8 * 16 * 16 * 4;
+    assert!(three - one > 2 * memory, "{one} {three}");
+    assert!(one > memory, "{one}");
 }
 
 #[test]

@@ -1,0 +1,233 @@
+//! A video under way: the session that follows it, and what its objects are called.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use sam3_model::{
+    Prompt, Segmenter, Session, VideoOptions,
+    image::Image,
+    report::{FrameRecord, FrameTiming, SeenRecord},
+    tracking::{FrameObject, FrameResult, ObjectId},
+};
+use serde::Serialize;
+
+use crate::{failure::Failure, model::Gone, request::Shown};
+
+/// A session with what the client was told.
+pub struct Followed {
+    model: Segmenter,
+    session: Session,
+    texts: Vec<String>,
+    /// What objects are called that were clicked or that a frame showed.
+    names: BTreeMap<ObjectId, String>,
+    /// Those that were clicked and are followed.
+    clicked: Vec<ObjectId>,
+    /// How many were ever clicked.
+    clicked_ever: usize,
+    /// Width and height of the frames, once there is one.
+    size: Option<(u32, u32)>,
+    /// Frames that were sent.
+    frames: usize,
+    /// What each frame took that has not come out yet, in milliseconds.
+    took: VecDeque<f64>,
+    is_whole: bool,
+}
+
+/// The answer to a frame.
+#[derive(Serialize)]
+pub struct FrameAnswer<'a> {
+    /// Its number, from 0.
+    frame: usize,
+    /// What the objects look like that were shown on it.
+    clicked: Vec<SeenRecord<'a>>,
+    /// The frames that are final with it.
+    frames: Vec<FrameRecord<'a>>,
+}
+
+/// The answer to prompts.
+#[derive(Serialize)]
+pub struct PromptsAnswer<'a> {
+    /// All texts of the video.
+    prompts: &'a [String],
+    /// The frame that objects were shown on, if there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<usize>,
+    clicked: Vec<SeenRecord<'a>>,
+}
+
+impl Followed {
+    /// Begins a video that is seen by a model.
+    pub fn new(model: Segmenter, options: VideoOptions) -> Result<Self, Failure> {
+        Ok(Self {
+            session: model.video(options)?,
+            model,
+            texts: Vec::new(),
+            names: BTreeMap::new(),
+            clicked: Vec::new(),
+            clicked_ever: 0,
+            size: None,
+            frames: 0,
+            took: VecDeque::new(),
+            is_whole: true,
+        })
+    }
+
+    /// What sees it.
+    pub fn model(&self) -> &Segmenter {
+        &self.model
+    }
+
+    /// Whether it may go on: nothing failed that it cannot go back from.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.session.bytes()
+    }
+
+    /// How many texts it follows.
+    pub fn texts(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Follows what texts mean, from the next frame on.
+    pub fn look_for(&mut self, texts: Vec<String>, gone: &Gone) -> Result<(), Failure> {
+        for text in &texts {
+            self.model
+                .encode_text_watched(&Prompt::text(text), &mut |_| gone.go_on())?;
+        }
+        for text in texts {
+            self.session.text(&text)?;
+            self.texts.push(text);
+        }
+        Ok(())
+    }
+
+    /// Shows objects on the last frame, and looks for texts from the next one on.
+    pub fn prompt(&mut self, texts: Vec<String>, shown: &[Shown], gone: &Gone) -> Result<PromptsAnswer<'_>, Failure> {
+        let Some(frame) = self.frames.checked_sub(1).filter(|_| !shown.is_empty()) else {
+            if !shown.is_empty() {
+                return Err(Failure::invalid("there is no frame yet that objects could be shown on"));
+            }
+            self.look_for(texts, gone)?;
+            return Ok(PromptsAnswer {
+                prompts: &self.texts,
+                frame: None,
+                clicked: Vec::new(),
+            });
+        };
+        self.check(shown, self.size.unwrap_or_default())?;
+        self.look_for(texts, gone)?;
+        let clicked = self.click(shown)?;
+        self.is_whole = true;
+        Ok(PromptsAnswer {
+            prompts: &self.texts,
+            frame: Some(frame),
+            clicked: self.records(&clicked),
+        })
+    }
+
+    /// Follows all to the next frame. The client may go away until it is encoded, and the frame is then not counted.
+    pub fn frame(&mut self, image: &Image, shown: &[Shown], gone: &Gone) -> Result<FrameAnswer<'_>, Failure> {
+        let size = (image.width(), image.height());
+        self.check(shown, size)?;
+        let (start, frame) = (Instant::now(), self.frames);
+        let is_asked = !(self.texts.is_empty() && shown.is_empty() && self.session.objects().is_empty());
+        if is_asked {
+            self.session.look_watched(frame, image, &mut |_| gone.go_on())?;
+        }
+        let clicked = self.click(shown)?;
+        let pushed = self.session.push(image);
+        self.is_whole = matches!(pushed, Ok(_) | Err(sam3_model::Error::Video(_)));
+        let results = pushed?;
+        self.model.synchronize()?;
+        self.size = Some(size);
+        self.frames += 1;
+        self.took.push_back(start.elapsed().as_secs_f64() * 1e3);
+        let timings = self.came_out(&results);
+        Ok(FrameAnswer {
+            frame,
+            clicked: self.records(&clicked),
+            frames: self.frame_records(&results, &timings),
+        })
+    }
+
+    /// Stops following an object; whether it was followed.
+    pub fn remove(&mut self, id: ObjectId) -> Result<bool, Failure> {
+        self.clicked.retain(|own| *own != id);
+        Ok(self.session.remove(id)?)
+    }
+
+    /// The frames that were held back.
+    pub fn finish(&mut self) -> Vec<FrameRecord<'_>> {
+        let results = self.session.finish();
+        let timings = self.came_out(&results);
+        self.frame_records(&results, &timings)
+    }
+
+    /// That objects are there and lie inside, before any is shown.
+    fn check(&self, shown: &[Shown], size: (u32, u32)) -> Result<(), Failure> {
+        for Shown { id, by } in shown {
+            by.check_inside(size)?;
+            if let Some(id) = id.filter(|id| !self.clicked.contains(id)) {
+                return Err(match self.names.contains_key(&id) {
+                    true => Failure::invalid(format!(
+                        "object {id} was found by a text, or is followed no more: show it as an object of its own, without \
+                         an id"
+                    )),
+                    false => Failure::invalid(format!("there is no object {id}: a new one is shown without an id")),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows objects on the frame that was seen last. Until the caller says otherwise, the video is then not whole.
+    fn click(&mut self, shown: &[Shown]) -> Result<Vec<FrameObject>, Failure> {
+        let mut clicked = Vec::with_capacity(shown.len());
+        for Shown { id, by } in shown {
+            self.is_whole = false;
+            let object = self.session.click(*id, &by.clicks())?;
+            if id.is_none() {
+                self.clicked.push(object.id);
+                self.clicked_ever += 1;
+                self.names.insert(object.id, format!("object {}", self.clicked_ever));
+            }
+            clicked.push(object);
+        }
+        Ok(clicked)
+    }
+
+    /// Notes what objects are called that are shown for the first time; returns when the frames were sent.
+    fn came_out(&mut self, results: &[FrameResult]) -> Vec<FrameTiming> {
+        for object in results.iter().flat_map(|result| &result.objects) {
+            if let Some(text) = object.text {
+                self.names.entry(object.id).or_insert_with(|| self.texts[text].clone());
+            }
+        }
+        let timing = |result: &FrameResult| FrameTiming {
+            number: result.frame,
+            time_ms: None,
+            compute_ms: self.took.pop_front().unwrap_or_default(),
+        };
+        results.iter().map(timing).collect()
+    }
+
+    fn frame_records(&self, results: &[FrameResult], timings: &[FrameTiming]) -> Vec<FrameRecord<'_>> {
+        let record =
+            |(result, timing): (&FrameResult, &FrameTiming)| FrameRecord::new(result, *timing, |id| self.name(id));
+        results.iter().zip(timings).map(record).collect()
+    }
+
+    fn records(&self, objects: &[FrameObject]) -> Vec<SeenRecord<'_>> {
+        let record = |object: &FrameObject| SeenRecord::of(object, self.name(object.id).unwrap_or_default());
+        objects.iter().map(record).collect()
+    }
+
+    fn name(&self, id: ObjectId) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
+    }
+}

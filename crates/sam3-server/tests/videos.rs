@@ -1,0 +1,266 @@
+//! Videos that are sent frame by frame: the library's answers, and what is refused.
+
+mod support;
+
+use std::{fs, path::Path, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sam3_model::{Clicks, VideoOptions, image::Image, tracking::FrameResult};
+use serde_json::{Value, json};
+use support::{Answer, Server, clickable, demo, form, load, picture, request};
+
+/// 160 x 120.
+fn frame(number: usize) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sam3-model/tests/goldens/tracker/video");
+    fs::read(folder.join(format!("{number:02}.png"))).unwrap()
+}
+
+fn begin(server: &Server, body: &Value) -> String {
+    let answer = server.post_json("/v1/videos", body);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let path = format!("/v1/videos/{}", answer.json()["id"].as_str().unwrap());
+    assert_eq!(answer.header("location"), path);
+    path
+}
+
+fn send(server: &Server, video: &str, number: usize, objects: &Value) -> Answer {
+    let body = json!({"image": STANDARD.encode(frame(number)), "objects": objects});
+    server.post_json(&format!("{video}/frames"), &body)
+}
+
+/// Number, object, box and area of each object of answered frames.
+fn answered(frames: &Value) -> Vec<(u64, u64, Value)> {
+    let frames = frames.as_array().unwrap().iter();
+    frames
+        .flat_map(|frame| {
+            let objects = frame["objects"].as_array().unwrap().iter();
+            objects.map(|object| {
+                (
+                    frame["frame"].as_u64().unwrap(),
+                    object["id"].as_u64().unwrap(),
+                    object["segmentation"].clone(),
+                )
+            })
+        })
+        .collect()
+}
+
+fn expected(results: &[FrameResult]) -> Vec<(u64, u64, Value)> {
+    let objects = |result: &FrameResult| {
+        let frame = result.frame as u64;
+        let object = |object: &sam3_model::tracking::FrameObject| {
+            (
+                frame,
+                u64::from(object.id),
+                serde_json::to_value(object.mask.to_rle()).unwrap(),
+            )
+        };
+        result.objects.iter().map(object).collect::<Vec<_>>()
+    };
+    results.iter().flat_map(objects).collect()
+}
+
+#[test]
+fn objects_are_shown_on_a_frame_or_behind_it_and_followed_as_by_a_session() {
+    let server = Server::new(&clickable());
+    let video = begin(&server, &json!({"frames": 24}));
+    let loaded = load(&clickable());
+    let mut session = loaded.segmenter.video(VideoOptions::new().frames(24)).unwrap();
+    let image = |number: usize| Image::decode(&frame(number)).unwrap();
+    // Nothing is asked for yet.
+    let answer = send(&server, &video, 0, &json!([])).json();
+    assert_eq!((&answer["frame"], answered(&answer["frames"])), (&json!(0), vec![]));
+    session.push(&image(0)).unwrap();
+    // On the last frame, by its name afterwards.
+    let body = json!({"objects": [{"points": [[120.016, 92.676]]}]});
+    let shown = server.post_json(&format!("{video}/prompts"), &body).json();
+    let clicked = session.click(None, &Clicks::new().point([120.016, 92.676])).unwrap();
+    assert_eq!(
+        (&shown["frame"], &shown["clicked"][0]["id"]),
+        (&json!(0), &json!(clicked.id))
+    );
+    assert_eq!(shown["clicked"][0]["prompt"], "object 1");
+    assert_eq!(
+        shown["clicked"][0]["segmentation"],
+        serde_json::to_value(clicked.mask.to_rle()).unwrap()
+    );
+    let first = send(&server, &video, 1, &json!([])).json();
+    assert_eq!(answered(&first["frames"]), expected(&session.push(&image(1)).unwrap()));
+    // On the next one, with what shows the first again.
+    let again = json!([{"id": clicked.id, "points": [[125, 95], [16.29, 103.66, 0]]}, {"box": [30, 40, 90, 100]}]);
+    let answer = send(&server, &video, 2, &again).json();
+    session.look(2, &image(2)).unwrap();
+    let points = Clicks::new().point([125.0, 95.0]).negative_point([16.29, 103.66]);
+    session.click(Some(clicked.id), &points).unwrap();
+    let boxed = session
+        .click(None, &Clicks::new().bounding_box([30.0, 40.0, 90.0, 100.0]))
+        .unwrap();
+    assert_eq!(answer["clicked"][1]["id"], boxed.id);
+    assert_eq!(answer["clicked"][1]["prompt"], "object 2");
+    assert_eq!(answered(&answer["frames"]), expected(&session.push(&image(2)).unwrap()));
+    // One goes.
+    let object = format!("{video}/objects/{}", clicked.id);
+    assert_eq!(server.send(request("DELETE", &object, &[], "")).status, 204);
+    server
+        .send(request("DELETE", &object, &[], ""))
+        .is_error(404, "not_found", "no such object");
+    assert!(session.remove(clicked.id).unwrap());
+    let answer = send(&server, &video, 3, &json!([])).json();
+    assert_eq!(answered(&answer["frames"]), expected(&session.push(&image(3)).unwrap()));
+    assert_eq!(answered(&answer["frames"]).len(), 1);
+    let info = server.get("/v1/info").json();
+    assert_eq!(
+        (&info["videos"]["videos"], &info["videos"]["limit"]),
+        (&json!(1), &json!(8))
+    );
+    assert_eq!(info["videos"]["bytes"], session.bytes());
+    assert_eq!(
+        server.post(&format!("{video}/finish"), "", "").json()["frames"],
+        json!([])
+    );
+    assert_eq!(server.get("/v1/info").json()["videos"]["bytes"], 0);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_the_video_goes_on() {
+    let server = Server::new(&clickable());
+    let video = begin(&server, &json!({}));
+    let prompts = format!("{video}/prompts");
+    let point = json!({"objects": [{"points": [[120, 92]]}]});
+    server
+        .post_json(&prompts, &point)
+        .is_error(400, "invalid_request", "no frame yet");
+    assert_eq!(send(&server, &video, 0, &json!([{"points": [[120, 92]]}])).status, 200);
+    for (objects, words) in [
+        (
+            json!([{"points": [[120, 92]]}, {"id": 9, "points": [[1, 2]]}]),
+            "no object 9",
+        ),
+        (
+            json!([{"id": 0, "points": [[1, 2]]}, {"id": 0, "box": [1, 2, 30, 40]}]),
+            "there twice",
+        ),
+        (json!([{"points": [[160, 92]]}]), "160 x 120"),
+        (json!([{"box": [30, 40, 20, 100]}]), "not inside"),
+        (json!([{"box": [0.1, 0.1, 0.9, 0.9]}]), "in pixels"),
+        (json!([{"id": 0}]), "points, a box, or both"),
+        (json!([{"points": [[1, 2, 3]]}]), "a label is 1"),
+        (json!([{"logits": "1"}]), "unknown field"),
+    ] {
+        send(&server, &video, 1, &objects).is_error(400, "invalid_request", words);
+        server
+            .post_json(&prompts, &json!({"objects": objects}))
+            .is_error(400, "invalid_request", words);
+    }
+    let many = json!(vec![json!({"points": [[1, 2]]}); 17]);
+    send(&server, &video, 1, &many).is_error(413, "too_large", "objects");
+    let frames = format!("{video}/frames");
+    server
+        .post(&frames, "image/png", picture())
+        .is_error(400, "invalid_frame", "160 x 120");
+    server
+        .post(&frames, "image/png", frame(1)[..99].to_vec())
+        .is_error(400, "invalid_image", "");
+    server
+        .post(&format!("{frames}?prompt=a"), "image/png", frame(1))
+        .is_error(400, "invalid_request", "query");
+    let (kind, two) = form(&[("objects", "{}")], Some(&frame(1)));
+    server
+        .post(&frames, &kind, two)
+        .is_error(400, "invalid_request", "objects: expected a list");
+    server
+        .post_json(&prompts, &json!({}))
+        .is_error(400, "invalid_request", "nothing is asked for");
+    server
+        .post(&prompts, "text/plain", "x")
+        .is_error(415, "unsupported_media_type", "application/json");
+    server
+        .post_json("/v1/videos", &json!({"image_size": 7}))
+        .is_error(400, "invalid_image_size", "expected");
+    server
+        .post_json("/v1/videos", &json!({"prompts": [" "]}))
+        .is_error(400, "invalid_prompt", "empty");
+    server
+        .post_json("/v1/videos", &json!({"memory_dtype": "f64"}))
+        .is_error(400, "invalid_request", "f64");
+    for (method, path) in [
+        ("POST", "/v1/videos/x/finish"),
+        ("DELETE", "/v1/videos/x"),
+        ("DELETE", "/v1/videos/x/objects/1"),
+    ] {
+        server
+            .send(request(method, path, &[], ""))
+            .is_error(404, "not_found", "no such video");
+    }
+    server
+        .send(request("DELETE", &format!("{video}/objects/-1"), &[], ""))
+        .is_error(404, "not_found", "no such object");
+    // Nothing of that changed it.
+    let answer = send(&server, &video, 1, &json!([])).json();
+    assert_eq!((&answer["frame"], answered(&answer["frames"]).len()), (&json!(1), 1));
+}
+
+#[test]
+fn models_without_a_tracker_or_without_texts_are_named() {
+    let server = Server::new(demo());
+    server
+        .post_json("/v1/videos", &json!({}))
+        .is_error(400, "no_videos", "has no tracker");
+    assert_eq!(server.get("/v1/info").json()["videos"]["videos"], 0);
+}
+
+#[test]
+fn there_are_so_many_videos_and_who_is_idle_makes_room() {
+    let mut settings = support::settings();
+    settings.videos = 2;
+    settings.video_idle = Duration::from_millis(800);
+    let server = Server::with(&clickable(), settings);
+    let [first, second] = [0, 1].map(|_| begin(&server, &json!({})));
+    let refused = server.post_json("/v1/videos", &json!({}));
+    refused.is_error(429, "too_many_videos", "2 videos");
+    assert_eq!(refused.header("retry-after"), "2");
+    assert_eq!(server.send(request("DELETE", &second, &[], "")).status, 204);
+    let third = begin(&server, &json!({}));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(send(&server, &third, 0, &json!([])).status, 200);
+    std::thread::sleep(Duration::from_millis(500));
+    send(&server, &first, 0, &json!([])).is_error(404, "not_found", "no such video");
+    assert_eq!(send(&server, &third, 1, &json!([])).status, 200, "who asks stays");
+    std::thread::sleep(Duration::from_millis(1000));
+    assert!(
+        server
+            .get("/metrics")
+            .body
+            .windows(14)
+            .any(|own| own == b"sam3_videos 0\n"),
+        "and nobody had to ask"
+    );
+}
+
+#[test]
+fn videos_and_images_share_the_memory() {
+    let mut settings = support::settings();
+    settings.cache = 3_000_000;
+    let server = Server::with(&clickable(), settings);
+    server.encode(picture());
+    assert_eq!(server.get("/v1/info").json()["cache"]["images"], 1);
+    let video = begin(&server, &json!({}));
+    let objects: Vec<Value> = (0..16).map(|number| json!({"points": [[10 * number, 92]]})).collect();
+    let mut statuses = Vec::new();
+    for number in 0..24 {
+        let shown = if number < 3 { json!(objects) } else { json!([]) };
+        statuses.push(send(&server, &video, number, &shown).status.as_u16());
+    }
+    assert!(
+        statuses.starts_with(&[200]) && statuses.ends_with(&[503]),
+        "{statuses:?}"
+    );
+    let info = server.get("/v1/info").json();
+    assert!(info["videos"]["bytes"].as_u64() > Some(3_000_000), "{info}");
+    server
+        .post("/v1/images", "image/png", picture())
+        .is_error(503, "cache_too_small", "beside its videos");
+    send(&server, &video, 0, &json!([])).is_error(503, "cache_too_small", "end one");
+    assert_eq!(server.send(request("DELETE", &video, &[], "")).status, 204);
+    server.encode(picture());
+}
