@@ -89,8 +89,8 @@ impl Mask {
         mask.trimmed()
     }
 
-    /// The mask of `logits`, `[h, w]`, at `height` × `width` pixels: resized as `torch.nn.functional.interpolate` does it (bilinear,
-    /// pixel centres aligned), then those above 0.
+    /// The mask of `logits`, `[h, w]`, at `height` × `width` pixels: resized as `torch.nn.functional.interpolate` does
+    /// it (bilinear, pixel centres aligned), then those above 0.
     ///
     /// # Errors
     /// When there is no room for it.

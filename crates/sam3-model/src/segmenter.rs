@@ -55,7 +55,8 @@ use crate::{
 /// One [`encode`](Self::encode) serves many prompts and clicks; a text is encoded once, and serves many images. Threads
 /// may share a segmenter: one that encodes an image or a text keeps no other one waiting.
 ///
-/// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says so.
+/// A call that takes a [`Watch`] tells it of every layer that is done, and ends with [`Error::Stopped`] where it says
+/// so.
 ///
 /// A clone is the same model: weights and texts are shared.
 #[derive(Clone)]
@@ -118,8 +119,8 @@ impl Segmenter {
     /// Scores above this are kept, as in the official processor.
     pub const THRESHOLD: f32 = 0.5;
 
-    /// The number of texts whose features are kept, 32 kB each at SAM 3's size. The least recently used one leaves first;
-    /// those that are baked into a package stay.
+    /// The number of texts whose features are kept, 32 kB each at SAM 3's size. The least recently used one leaves
+    /// first; those that are baked into a package stay.
     pub const TEXTS_KEPT: usize = 1024;
 
     /// Opens a checkpoint or a package, to compute in f32 on `device`.
@@ -133,8 +134,8 @@ impl Segmenter {
     /// As [`Segmenter::open`], in faster precisions, at another image size or on so many threads.
     ///
     /// # Errors
-    /// As there; where the device has no products of that precision, where the model does not take that image size, and where no
-    /// threads can be started.
+    /// As there; where the device has no products of that precision, where the model does not take that image size, and
+    /// where no threads can be started.
     pub fn open_with(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         Self::load(Arc::new(StateDict::open(path.as_ref())?), options)
     }
@@ -183,8 +184,8 @@ impl Segmenter {
     /// The same model, to see pictures as squares of so many pixels a side: one of
     /// [`image_sizes`](crate::config::VitConfig::image_sizes), or its own.
     ///
-    /// Time falls somewhat faster than the number of pixels, and so does what is found of small things: a model is best at the
-    /// size that it was trained with. What one size encoded, any other answers prompts about.
+    /// Time falls somewhat faster than the number of pixels, and so does what is found of small things: a model is best
+    /// at the size that it was trained with. What one size encoded, any other answers prompts about.
     ///
     /// # Errors
     /// When the model does not take that size.
@@ -233,7 +234,8 @@ impl Segmenter {
     /// What the model reads of a text that is too long for it; none for a text that is read whole.
     ///
     /// As with the official tokenizer, a text's tokens beyond [`CONTEXT_LENGTH`](crate::tokenizer::CONTEXT_LENGTH) are
-    /// ignored. What is returned is [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] needs no model for this.
+    /// ignored. What is returned is [`clean`](crate::tokenizer::clean)ed. [`Tokenizer::truncated`] needs no model for
+    /// this.
     pub fn truncated_prompt(&self, text: &str) -> Option<String> {
         self.shared.tokenizer.truncated(text)
     }
@@ -292,7 +294,8 @@ impl Segmenter {
         self.run(|| detections.instances(encoded, Self::THRESHOLD))
     }
 
-    /// [`encode`](Self::encode), a text of nobody's before, and [`detect`](Self::detect): once, with a clock between the stages.
+    /// [`encode`](Self::encode), a text of nobody's before, and [`detect`](Self::detect): once, with a clock between
+    /// the stages.
     ///
     /// # Errors
     /// As [`Segmenter::segment`].

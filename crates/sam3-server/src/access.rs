@@ -65,8 +65,9 @@ impl Token {
 }
 
 impl Access {
-    /// For clients that call the server by the address that it listens on, or by `localhost` where that is the machine's own. A browser
-    /// sends the name that its page came from: a page whose name leads here by trickery is turned away.
+    /// For clients that call the server by the address that it listens on, or by `localhost` where that is the
+    /// machine's own. A browser sends the name that its page came from: a page whose name leads here by trickery is
+    /// turned away.
     pub fn listening_on(address: IpAddr) -> Self {
         let mut hosts = vec![address.to_string()];
         if address.is_loopback() || address.is_unspecified() {

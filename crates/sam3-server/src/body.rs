@@ -114,8 +114,8 @@ impl Held {
 /// How long what comes behind a refusal is read.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Reads the body of a request that is refused, and throws it away: a client that still sends when the connection ends would not see
-/// why. One that asked before it sends is told no.
+/// Reads the body of a request that is refused, and throws it away: a client that still sends when the connection ends
+/// would not see why. One that asked before it sends is told no.
 pub async fn discard(headers: &HeaderMap, mut body: Body) {
     if headers.contains_key(header::EXPECT) {
         return;

@@ -113,8 +113,8 @@ impl<V> Cache<V> {
         is_there
     }
 
-    /// Keeps so many bytes from now on. Values may have grown, too: lets go of those that have no room any more, but for the
-    /// last one.
+    /// Keeps so many bytes from now on. Values may have grown, too: lets go of those that have no room any more, but
+    /// for the last one.
     pub fn shrink_to(&mut self, limit: u64) {
         self.limit = limit;
         self.shrink();

@@ -1,7 +1,8 @@
 //! SAM 3 over HTTP: one model, many clients.
 //!
-//! One thread owns the model; requests wait for it in a bounded queue, and leave it when their client goes away. Nothing that a client
-//! names is read from disk or fetched. Knows nothing of flags and of files: the program that starts it loads the model.
+//! One thread owns the model; requests wait for it in a bounded queue, and leave it when their client goes away.
+//! Nothing that a client names is read from disk or fetched. Knows nothing of flags and of files: the program that
+//! starts it loads the model.
 
 mod access;
 mod body;

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes that this process may still take: the least of what the machine has, what its control groups leave, and what its own limits
-/// leave. None where nothing of it is known.
+/// Bytes that this process may still take: the least of what the machine has, what its control groups leave, and what
+/// its own limits leave. None where nothing of it is known.
 pub fn available() -> Option<u64> {
     let machine = line(Path::new("/proc/meminfo"), "MemAvailable:").map(|kib| kib * 1024);
     [machine, left_by_groups(), left_by_limits()]

@@ -163,8 +163,8 @@ impl Model {
         (self.0.queue.len(), self.0.queue.capacity())
     }
 
-    /// Does `work` on the model's thread when its turn comes. Where the future is dropped, as when a client goes away, the work leaves the
-    /// queue, or is told.
+    /// Does `work` on the model's thread when its turn comes. Where the future is dropped, as when a client goes away,
+    /// the work leaves the queue, or is told.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Opened, &Gone) -> Result<T, Failure> + Send + 'static,
@@ -247,7 +247,8 @@ impl Model {
     }
 }
 
-/// What a picture takes at most: its pixels as they are read, then as they are encoded beside the model's own maps, then its masks.
+/// What a picture takes at most: its pixels as they are read, then as they are encoded beside the model's own maps,
+/// then its masks.
 fn bytes_for(model: &Segmenter, pixels: u64) -> u64 {
     (20 * pixels).max(7 * pixels + model.bytes_to_encode())
 }

@@ -12,7 +12,8 @@ pub struct Settings {
     pub access: Access,
     /// Requests that wait for the model while it works on one.
     pub queue: usize,
-    /// Bytes of encoded images, and of what is remembered of videos; the image that was not asked about for longest leaves first.
+    /// Bytes of encoded images, and of what is remembered of videos; the image that was not asked about for longest
+    /// leaves first.
     pub cache: u64,
     /// Videos that are followed at a time.
     pub videos: usize,
@@ -20,12 +21,14 @@ pub struct Settings {
     pub video_idle: Duration,
     /// What a request may hold.
     pub limits: Limits,
-    /// Gives freed memory back to the system: called when nobody has asked for a while, and before a request is refused for want of it.
+    /// Gives freed memory back to the system: called when nobody has asked for a while, and before a request is refused
+    /// for want of it.
     pub release: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Settings {
-    /// For these clients, with a queue of 32, a cache of 1 GB, and 8 videos of which none is idle for more than 5 minutes.
+    /// For these clients, with a queue of 32, a cache of 1 GB, and 8 videos of which none is idle for more than 5
+    /// minutes.
     pub fn new(access: Access) -> Self {
         Self {
             access,

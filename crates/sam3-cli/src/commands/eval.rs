@@ -24,7 +24,8 @@ use crate::{
     output::{Output, table},
 };
 
-/// Scores a package of the demo's model on 512 held-out scenes; with --image, compares two packages of any size on a picture.
+/// Scores a package of the demo's model on 512 held-out scenes; with --image, compares two packages of any size on a
+/// picture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Checkpoint or package to judge

@@ -36,8 +36,8 @@ struct ServerFlags {
     /// Where to listen; port 0 is any free one, which is printed
     #[arg(long, value_name = "ADDRESS:PORT", default_value = LISTEN)]
     listen: String,
-    /// What clients have to send, for addresses that other machines reach; SAM3_TOKEN in the environment does the same, and
-    /// other users of this machine do not see it there
+    /// What clients have to send, for addresses that other machines reach; SAM3_TOKEN in the environment does the same,
+    /// and other users of this machine do not see it there
     #[arg(long, value_name = "TOKEN", value_parser = parse_token, conflicts_with = "no_auth")]
     token: Option<String>,
     /// Let everyone who can connect use the server, without a token

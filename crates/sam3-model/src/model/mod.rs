@@ -1,7 +1,7 @@
 //! SAM 3's image detector and its tracker, stage by stage, under the official names.
 //!
-//! Nothing here names a device, a thread or an element type. Tokens are `[tokens, width]`, feature maps `[height, width,
-//! channels]`: the batch is one image and one prompt.
+//! Nothing here names a device, a thread or an element type. Tokens are `[tokens, width]`, feature maps `[height,
+//! width, channels]`: the batch is one image and one prompt.
 
 mod decoder;
 mod detections;
@@ -73,8 +73,8 @@ pub struct Features {
     pub size: Arc<InputSize>,
     /// The neck's maps.
     pub pyramid: Pyramid,
-    /// The coarsest map's tokens behind the first self-attention of the fusion encoder, which does not see the prompt either:
-    /// `[grid², d_model]`.
+    /// The coarsest map's tokens behind the first self-attention of the fusion encoder, which does not see the prompt
+    /// either: `[grid², d_model]`.
     pub tokens: Tensor,
 }
 
@@ -116,7 +116,8 @@ pub struct Prompt {
 }
 
 impl Sam3Image {
-    /// Loads the `detector` of an official state dict, which `config` has: the text encoder from `of_texts`, which may lie elsewhere.
+    /// Loads the `detector` of an official state dict, which `config` has: the text encoder from `of_texts`, which may
+    /// lie elsewhere.
     pub fn load(weights: &Weights, of_texts: &Weights, config: &Config, parts: &DetectorConfig) -> crate::Result<Self> {
         // The trunk alone takes int8 activations: nearly all of the work is its, and it has no coordinates in it.
         let detector = weights.pp("detector").in_floats();

@@ -182,8 +182,8 @@ impl Segmenter {
 }
 
 impl Clicks {
-    /// Where they are in a picture of these extents, which the model sees as a square of `side` pixels: the box's corners,
-    /// then the points.
+    /// Where they are in a picture of these extents, which the model sees as a square of `side` pixels: the box's
+    /// corners, then the points.
     pub(super) fn places(&self, (width, height): (u32, u32), side: usize) -> Vec<Point> {
         let (side, extents) = (side as f64, [width, height].map(f64::from));
         let place = |xy: [f32; 2], label| {

@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Segmenter {
-    /// About how many bytes [`encode`](Self::encode) and a first prompt take beside the weights, at most, with what [`Encoded`] keeps:
-    /// for who asks before whether there is room.
+    /// About how many bytes [`encode`](Self::encode) and a first prompt take beside the weights, at most, with what
+    /// [`Encoded`] keeps: for who asks before whether there is room.
     pub fn bytes_to_encode(&self) -> u64 {
         let (vit, maps) = (&self.shared.config.vit, self.shared.config.d_model);
         let tokens = (self.image_size / vit.patch_size).pow(2);

@@ -62,9 +62,10 @@ use crate::{
 ///
 /// Three things differ. Objects may be clicked when others are followed already: each of these is followed for itself,
 /// where all that were clicked before the first push of one share their conditioning frames. Frames are forgotten when
-/// nothing needs them. And where clicks correct what a text found, the frames before are not followed again. Slips of the official code around the model are not
-/// followed: films that are not divided by 255, bf16 that is switched on for a whole process, boxes that a list breaks.
-/// What has no effect there (`clear_non_cond_mem`, keep-alive, `no_mem_pos_enc`) is not here.
+/// nothing needs them. And where clicks correct what a text found, the frames before are not followed again. Slips of
+/// the official code around the model are not followed: films that are not divided by 255, bf16 that is switched on for
+/// a whole process, boxes that a list breaks. What has no effect there (`clear_non_cond_mem`, keep-alive,
+/// `no_mem_pos_enc`) is not here.
 pub struct Session {
     model: Segmenter,
     options: VideoOptions,

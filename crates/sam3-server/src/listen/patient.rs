@@ -13,7 +13,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Ends with an error where nothing could be sent for so long. How long a client may take to send is decided where it is read.
+/// Ends with an error where nothing could be sent for so long. How long a client may take to send is decided where it
+/// is read.
 pub struct Patient {
     stream: TcpStream,
     patience: Duration,

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use crate::{DType, Device, Result, Tensor, storage::reserved};
 
-/// Is this an f32 tensor in main memory, so that the fast ops take it? Any other goes to the twins for accelerators (`device`).
+/// Is this an f32 tensor in main memory, so that the fast ops take it? Any other goes to the twins for accelerators
+/// (`device`).
 pub fn is_host(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && is_main_memory(x.device())
 }
@@ -45,7 +46,8 @@ const fn is_forced() -> bool {
     false
 }
 
-/// A result of `len` values that `write` makes. They are not zeroed before: those of the image encoder's widest layer are 64 MB.
+/// A result of `len` values that `write` makes. They are not zeroed before: those of the image encoder's widest layer
+/// are 64 MB.
 ///
 /// # Safety
 /// `write` writes every one, or gives an error.
@@ -63,8 +65,8 @@ pub unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>]) ->
 /// Values that one task of [`in_blocks`] takes.
 const BLOCK: usize = 1 << 14;
 
-/// What `block` makes of an f32 tensor in main memory, one value of each: it gets some of the values, and where theirs go, on all
-/// threads.
+/// What `block` makes of an f32 tensor in main memory, one value of each: it gets some of the values, and where theirs
+/// go, on all threads.
 ///
 /// # Safety
 /// `block` writes every one.

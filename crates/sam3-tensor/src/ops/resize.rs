@@ -11,7 +11,8 @@ use crate::{
     storage::{copied, filled},
 };
 
-/// A picture, `rgb` `[height, width, 3]`, as a model wants it: `[3, size, size]` in -1 to 1, its sides stretched to `size`.
+/// A picture, `rgb` `[height, width, 3]`, as a model wants it: `[3, size, size]` in -1 to 1, its sides stretched to
+/// `size`.
 pub fn normalized(rgb: &[u8], extents: (usize, usize), size: usize) -> Result<Vec<f32>> {
     let resized = resize(rgb, extents, (size, size))?;
     let scale: Vec<f32> = (0..=255u8).map(|v| (f32::from(v) / 255.0 - 0.5) / 0.5).collect();
@@ -111,8 +112,9 @@ impl Weights {
     }
 }
 
-/// First input pixel and weights, which sum up to 1, of each output pixel of an axis that is resized bilinearly and antialiased, as
-/// `torch.nn.functional.interpolate` does: a triangle as wide as two input pixels, or as two output pixels where that is wider.
+/// First input pixel and weights, which sum up to 1, of each output pixel of an axis that is resized bilinearly and
+/// antialiased, as `torch.nn.functional.interpolate` does: a triangle as wide as two input pixels, or as two output
+/// pixels where that is wider.
 pub fn triangle_taps(input: usize, output: usize) -> Vec<(usize, Vec<f64>)> {
     taps(input, output, 1.0, |distance| (1.0 - distance.abs()).max(0.0))
 }

@@ -50,8 +50,9 @@ impl Session {
     /// back come out as they were.
     ///
     /// # Errors
-    /// When there is no frame yet, no such object, or it is a text's and was not followed to this frame; when the clicks show nothing or hold what is no
-    /// number; when memory runs out, the device fails or the model's answer is no number.
+    /// When there is no frame yet, no such object, or it is a text's and was not followed to this frame; when the
+    /// clicks show nothing or hold what is no number; when memory runs out, the device fails or the model's answer is
+    /// no number.
     pub fn click(&mut self, object: Option<ObjectId>, clicks: &Clicks) -> Result<FrameObject> {
         clicks.check()?;
         let model = self.model.clone();
@@ -74,8 +75,8 @@ impl Session {
     }
 
     /// Shows an object by its mask, of any size, on the frame that was pushed or looked at last: a new object, or one
-    /// that is followed, as [`click`](Self::click). Where it overlaps masks that others were shown by there since the last push, it is cut
-    /// out of them.
+    /// that is followed, as [`click`](Self::click). Where it overlaps masks that others were shown by there since the
+    /// last push, it is cut out of them.
     ///
     /// # Errors
     /// As [`click`](Self::click).
@@ -106,8 +107,8 @@ impl Session {
         seen.encode(&self.model, !self.texts.is_empty(), observer)
     }
 
-    /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them. Returns whether it
-    /// was another one, or is to be encoded again.
+    /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them. Returns whether
+    /// it was another one, or is to be encoded again.
     pub(super) fn see(&mut self, frame: usize, image: &Image, for_texts: bool) -> Result<bool> {
         let found = (image.width(), image.height());
         match &self.following {

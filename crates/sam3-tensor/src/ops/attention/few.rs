@@ -1,5 +1,5 @@
-//! Attention where one side is a few tokens, and the other an image's: that one is read once, where it lies. Packing it for
-//! products, as [`Flash`](super::flash::Flash) does, would be most of the work.
+//! Attention where one side is a few tokens, and the other an image's: that one is read once, where it lies. Packing it
+//! for products, as [`Flash`](super::flash::Flash) does, would be most of the work.
 
 use std::mem::MaybeUninit;
 
@@ -172,7 +172,8 @@ impl Op for FewQueries<'_> {
     }
 }
 
-/// Some queries, all heads: `keys` is `[heads][groups of keys][head_dim][LANES]`, `out` the rows of queries from `first` on.
+/// Some queries, all heads: `keys` is `[heads][groups of keys][head_dim][LANES]`, `out` the rows of queries from
+/// `first` on.
 struct FewKeys<'a> {
     of: Few<'a>,
     keys: &'a [Lanes],

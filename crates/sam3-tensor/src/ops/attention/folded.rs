@@ -1,8 +1,9 @@
-//! Attention between a few tokens and an image, neither of whose sides is projected: `q · (W x)` is `(Wᵀ q) · x`, so the
-//! tokens take both projections, one a head. To project an image's thousands of cells would be most of what a click costs.
+//! Attention between a few tokens and an image, neither of whose sides is projected: `q · (W x)` is `(Wᵀ q) · x`, so
+//! the tokens take both projections, one a head. To project an image's thousands of cells would be most of what a click
+//! costs.
 //!
-//! Tokens lie side by side by head, `[tokens][lanes]`, where `lanes` are the heads and zeros beyond them: a softmax then
-//! runs over vectors of heads.
+//! Tokens lie side by side by head, `[tokens][lanes]`, where `lanes` are the heads and zeros beyond them: a softmax
+//! then runs over vectors of heads.
 
 use rayon::prelude::*;
 
@@ -47,8 +48,8 @@ impl Side {
     }
 }
 
-/// What few queries, `[queries, inner]` behind their projection, find in the image's `k` and `v`, `[keys, width]`, before
-/// theirs: `[queries, inner]`.
+/// What few queries, `[queries, inner]` behind their projection, find in the image's `k` and `v`, `[keys, width]`,
+/// before theirs: `[queries, inner]`.
 pub fn few_queries(of: &Attention, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     let (queries, inner) = q.dims2()?;
     let (columns, width) = (queries * lanes(of), v.dim(1)?);
@@ -104,8 +105,8 @@ pub fn few_queries(of: &Attention, q: &Tensor, k: &Tensor, v: &Tensor) -> Result
     of.v.bias().map_or(Ok(found.clone()), |bias| &found + bias)
 }
 
-/// `residual` plus what the image's `q`, `[queries, width]` before its projection, finds in few keys and values, `[keys,
-/// inner]` behind theirs: `[queries, width]`, behind the last projection.
+/// `residual` plus what the image's `q`, `[queries, width]` before its projection, finds in few keys and values,
+/// `[keys, inner]` behind theirs: `[queries, width]`, behind the last projection.
 pub fn few_keys(of: &Attention, residual: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     let k = spread_scaled(of, k)?;
     let shift = match of.q.bias() {
@@ -134,8 +135,8 @@ fn transposed(layer: &Linear) -> Result<Tensor> {
     layer.weight().to_tensor()?.permute([1, 0])
 }
 
-/// `[tokens × lanes, inner]`: of each of `tokens`, `[tokens, inner]`, a row a head, which has that head's channels and else
-/// zeros.
+/// `[tokens × lanes, inner]`: of each of `tokens`, `[tokens, inner]`, a row a head, which has that head's channels and
+/// else zeros.
 fn spread(of: &Attention, tokens: &Tensor) -> Result<Tensor> {
     let (count, inner) = tokens.dims2()?;
     let dim = inner / of.heads;

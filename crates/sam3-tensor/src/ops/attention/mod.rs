@@ -31,7 +31,8 @@ use super::{Compute, Linear, Rope, cuda, device, host};
 pub enum Bias<'a> {
     /// Broadcasts to `[heads, queries, keys]`.
     Scores(&'a Tensor),
-    /// The keys are a map's cells, row by row: what each row, `[heads, height, queries]`, and each column, `[heads, width, queries]`, adds.
+    /// The keys are a map's cells, row by row: what each row, `[heads, height, queries]`, and each column, `[heads,
+    /// width, queries]`, adds.
     Cells {
         /// One value a row.
         rows: &'a Tensor,
@@ -57,7 +58,8 @@ impl Bias<'_> {
 
 /// `softmax(q kᵀ / √head_dim + bias) v`, head by head.
 ///
-/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`. Returns `[batch, queries, heads × head_dim]`, which goes into another product and nowhere else.
+/// `q` is `[batch, queries, heads × head_dim]`, `k` and `v` `[batch, keys, heads × head_dim]`. Returns `[batch,
+/// queries, heads × head_dim]`, which goes into another product and nowhere else.
 pub fn attention(
     compute: Compute,
     q: &Tensor,
@@ -174,8 +176,8 @@ impl MapAttention {
         }
     }
 
-    /// [`forward`](Self::forward) of what the layer `qkv` makes of `x`, `[height, width, input]`; tokens that fill a window up are zero
-    /// before the layer.
+    /// [`forward`](Self::forward) of what the layer `qkv` makes of `x`, `[height, width, input]`; tokens that fill a
+    /// window up are zero before the layer.
     pub fn forward_through(&self, qkv: &Linear, x: &Tensor) -> Result<Tensor> {
         if let Some(bias) = qkv.bias()
             && !host::is_host(x)
@@ -188,8 +190,8 @@ impl MapAttention {
         self.forward(&qkv.forward(x)?, qkv.bias())
     }
 
-    /// `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]`, which goes into another product and nowhere
-    /// else.
+    /// `qkv` is `[height, width, 3 × channels]`; returns `[height, width, channels]`, which goes into another product
+    /// and nowhere else.
     ///
     /// The map is padded to whole windows; `padding`, `[3 × channels]`, is what the tokens there hold.
     pub fn forward(&self, qkv: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {

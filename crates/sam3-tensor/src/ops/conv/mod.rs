@@ -40,7 +40,8 @@ impl Conv3x3 {
         })
     }
 
-    /// The same layer where what it makes goes into products and nowhere else: see [`Linear::before_products`](super::Linear).
+    /// The same layer where what it makes goes into products and nowhere else: see
+    /// [`Linear::before_products`](super::Linear).
     pub fn before_products(mut self) -> Self {
         self.before_products = true;
         self
@@ -79,7 +80,8 @@ impl Conv3x3 {
     fn run(&self, map: &impl Map) -> Result<Tensor> {
         let [height, width, _] = map.extents();
         let bias = self.bias.values::<f32>()?;
-        // In bf16 too: these are 2.25 times fewer products than patches take, which outweighs a unit of twice the rate, and f32.
+        // In bf16 too: these are 2.25 times fewer products than patches take, which outweighs a unit of twice the rate,
+        // and f32.
         let out = winograd::conv_3x3(self, bias, map)?;
         Tensor::from_vec(out, (height, width, bias.len()), self.bias.device())
     }
@@ -161,8 +163,8 @@ pub struct ConvTranspose2x2 {
 }
 
 impl ConvTranspose2x2 {
-    /// The same as `step` and then a 1 × 1 convolution, `kernel`, without an activation between the two: each corner's kernel
-    /// becomes `kernel × step`, the bias `kernel × step_bias + bias`.
+    /// The same as `step` and then a 1 × 1 convolution, `kernel`, without an activation between the two: each corner's
+    /// kernel becomes `kernel × step`, the bias `kernel × step_bias + bias`.
     ///
     /// `step` is `[input, middle, 2, 2]`, `kernel` `[output, middle]` with any axes of 1 behind them.
     pub fn fold(step: &Tensor, step_bias: &Tensor, kernel: &Tensor, bias: &Tensor, compute: Compute) -> Result<Self> {
@@ -185,7 +187,8 @@ impl ConvTranspose2x2 {
         })
     }
 
-    /// `x` is `[height, width, input]`; returns `[2 height, 2 width, output]`, which goes into another product and nowhere else.
+    /// `x` is `[height, width, input]`; returns `[2 height, 2 width, output]`, which goes into another product and
+    /// nowhere else.
     pub fn forward(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         if !host::is_host(x) {
             return device::conv_transpose_2x2(self, x, activation);

@@ -33,8 +33,8 @@ impl LayerNorm {
         }
     }
 
-    /// The same norm where what it makes goes into products of this precision and nowhere else: an accelerator hands it on
-    /// so. See `ops/device.rs`.
+    /// The same norm where what it makes goes into products of this precision and nowhere else: an accelerator hands it
+    /// on so. See `ops/device.rs`.
     pub fn before_products(mut self, compute: Compute) -> Self {
         self.out = compute.dtype();
         self
@@ -119,7 +119,8 @@ impl Op for LayerNormRows<'_> {
     }
 }
 
-/// `1 / √(variance + eps)`. NaN where the variance is beyond f32's range: 0, its reciprocal, would make finite values of any.
+/// `1 / √(variance + eps)`. NaN where the variance is beyond f32's range: 0, its reciprocal, would make finite values
+/// of any.
 #[inline(always)]
 fn inverse_deviation(variance: f32, eps: f32) -> f32 {
     if variance < f32::INFINITY {

@@ -30,8 +30,8 @@ const CONTEXT: usize = 32;
 /// Those of the miniature.
 const WORDS: usize = 64;
 
-/// The miniature, to which a token of CLIP's is the one of its own 64 that has the same last six bits. So are the two that
-/// begin and end a text. What lies behind a text is padding, of whatever length.
+/// The miniature, to which a token of CLIP's is the one of its own 64 that has the same last six bits. So are the two
+/// that begin and end a text. What lies behind a text is padding, of whatever length.
 fn speaking() -> &'static Segmenter {
     static MODEL: OnceLock<Segmenter> = OnceLock::new();
     MODEL.get_or_init(|| {
