@@ -360,7 +360,7 @@ struct Stage {
     last: bool,
 }
 
-/// How many rows of `a` go into a block: as many as [`Dot::BLOCK_LANES`] has room for, or fewer.
+/// How many rows of `a` go into a block: as many as `Blocking::BLOCK_LANES` has room for, or fewer.
 struct RowBlock {
     rows: usize,
     lanes: usize,

@@ -77,7 +77,7 @@ impl Default for Staged {
     }
 }
 
-/// Writes a strip of a left-hand side, as [`Dot::DEPTH_STEP`] has it: lane `start + l` of each row in `rows`, then
+/// Writes a strip of a left-hand side, as `Blocking::DEPTH_STEP` has it: lane `start + l` of each row in `rows`, then
 /// zeros.
 #[inline(always)]
 pub fn left_strip<D: Dot, R: Rows<D::Value>>(
@@ -135,7 +135,7 @@ fn strip<D: Dot, R: Rows<D::Value>>(
     }
 }
 
-/// Rearranges a strip that was written lane by lane, `[lanes][MR]`, as [`Dot::DEPTH_STEP`] has it.
+/// Rearranges a strip that was written lane by lane, `[lanes][MR]`, as `Blocking::DEPTH_STEP` has it.
 #[inline(always)]
 pub fn steps_of_lanes<D: Dot>(strip: &mut [u32]) {
     if D::DEPTH_STEP == 1 {

@@ -15,7 +15,7 @@ use std::arch::{asm, x86_64::__m512i};
 use super::{
     COLUMNS, Dot, DotOp, Element,
     avx512::{Avx512, Avx512Bf16, Avx512Vnni},
-    dot::{Bf16, Int8},
+    dot::{Bf16, Blocking, Int8},
 };
 
 /// Rows of a register, and lanes in one.
@@ -210,18 +210,21 @@ const DEPTH: usize = 1184;
 /// `$vectors` is the unit that packs the same lanes, and adds the same sums.
 macro_rules! dot {
     ($name:ident, $element:ty, $dot:literal, as $vectors:ident) => {
-        impl Dot for $name {
-            type Isa = Avx512;
-            type Value = <$element as Element>::Value;
-            type Element = $element;
-            type V = __m512i;
-            const LANES: usize = $vectors::LANES;
+        impl Blocking for $name {
             const MR: usize = 2 * SIDE;
             const NR: usize = 2 * SIDE;
             const DEPTH_BLOCK: usize = DEPTH;
             const BLOCK_LANES: usize = DEPTH * 288;
             const NEXT_PANEL: bool = false;
             const DEPTH_STEP: usize = SIDE;
+        }
+
+        impl Dot for $name {
+            type Isa = Avx512;
+            type Value = <$element as Element>::Value;
+            type Element = $element;
+            type V = __m512i;
+            const LANES: usize = $vectors::LANES;
 
             #[inline(always)]
             unsafe fn load(lanes: *const u32) -> __m512i {

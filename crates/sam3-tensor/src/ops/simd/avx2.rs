@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     Dot, DotOp, Element, Isa, Op,
-    dot::{ByLane, F32, WideBf16, WideInt8, tile},
+    dot::{Blocking, ByLane, F32, WideBf16, WideInt8, tile},
 };
 
 /// AVX2 and FMA.
@@ -74,17 +74,20 @@ macro_rules! dot {
             }
         }
 
+        impl Blocking for $name {
+            const MR: usize = 6;
+            const NR: usize = 16;
+            const DEPTH_BLOCK: usize = DEPTH;
+            const DEPTH_CHUNK: usize = CHUNK;
+            const BLOCK_LANES: usize = DEPTH * ROWS;
+        }
+
         impl Dot for $name {
             type Isa = Avx2;
             type Value = <$element as Element>::Value;
             type Element = $element;
             type V = __m256i;
             const LANES: usize = 8;
-            const MR: usize = 6;
-            const NR: usize = 16;
-            const DEPTH_BLOCK: usize = DEPTH;
-            const DEPTH_CHUNK: usize = CHUNK;
-            const BLOCK_LANES: usize = DEPTH * ROWS;
 
             #[inline(always)]
             unsafe fn load(lanes: *const u32) -> __m256i {

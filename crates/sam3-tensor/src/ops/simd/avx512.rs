@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     COLUMNS, Dot, DotOp, Element, Isa, Op, avx2,
-    dot::{Bf16, ByLane, F32, Int8, tile},
+    dot::{Bf16, Blocking, ByLane, F32, Int8, tile},
 };
 
 /// F, BW, DQ and VL.
@@ -78,16 +78,19 @@ macro_rules! dot {
             }
         }
 
+        impl Blocking for $name {
+            const MR: usize = $rows;
+            const NR: usize = 16 * $vectors;
+            const DEPTH_BLOCK: usize = $depth;
+            const NEXT_PANEL: bool = $ahead == 0;
+        }
+
         impl Dot for $name {
             type Isa = Avx512;
             type Value = <$element as Element>::Value;
             type Element = $element;
             type V = __m512i;
             const LANES: usize = 16;
-            const MR: usize = $rows;
-            const NR: usize = 16 * $vectors;
-            const DEPTH_BLOCK: usize = $depth;
-            const NEXT_PANEL: bool = $ahead == 0;
             const SHIFT: i32 = $shift;
 
             #[inline(always)]

@@ -180,21 +180,12 @@ impl Element for Int8 {
     integer_sums!();
 }
 
-/// One instruction set's dot product over vectors of lanes.
-pub trait Dot: Copy + Send + Sync + 'static {
-    /// For the element-wise code around the product.
-    type Isa: Isa;
-    /// What lanes are made of.
-    type Value: Copy + Default + Send + Sync;
-    /// What the lanes hold.
-    type Element: Element<Value = Self::Value>;
-    /// A vector register.
-    type V: Copy;
-    /// Lanes of a vector.
-    const LANES: usize;
+/// How a product is cut into pieces that registers and caches hold: numbers that are measured for a unit, and change no
+/// result.
+pub trait Blocking {
     /// Rows of a register tile, at most [`MAX_MR`].
     const MR: usize;
-    /// Columns of a register tile, a multiple of `LANES` and of [`COLUMNS`], at most [`MAX_NR`].
+    /// Columns of a register tile, a multiple of [`Dot::LANES`] and of [`COLUMNS`], at most [`MAX_NR`].
     const NR: usize;
     /// Lanes of depth between two visits to the output: the depth of a block of `a`, and of a panel of `b` while the
     /// block passes it.
@@ -211,6 +202,20 @@ pub trait Dot: Copy + Send + Sync + 'static {
     /// Lanes of depth that the tile takes at once: a strip of a left-hand side is `[depth /
     /// DEPTH_STEP][MR][DEPTH_STEP]`, and depths are padded with zeros to multiples of it. A power of two.
     const DEPTH_STEP: usize = 1;
+}
+
+/// One instruction set's dot product over vectors of lanes.
+pub trait Dot: Blocking + Copy + Send + Sync + 'static {
+    /// For the element-wise code around the product.
+    type Isa: Isa;
+    /// What lanes are made of.
+    type Value: Copy + Default + Send + Sync;
+    /// What the lanes hold.
+    type Element: Element<Value = Self::Value>;
+    /// A vector register.
+    type V: Copy;
+    /// Lanes of a vector.
+    const LANES: usize;
     /// Added to each value of a left-hand lane, because the instruction takes it as unsigned: flips the top bit of each
     /// byte. Sums must begin at minus this times the column of `b`.
     const SHIFT: i32 = 0;

@@ -7,7 +7,7 @@ use std::arch::{aarch64::*, asm};
 
 use super::{
     Dot, DotOp, Element, Isa,
-    dot::{Bf16, F32, Int8, WideBf16},
+    dot::{Bf16, Blocking, F32, Int8, WideBf16},
 };
 
 /// NEON, which is part of every target that this is compiled for.
@@ -74,17 +74,20 @@ macro_rules! dot {
             }
         }
 
+        impl Blocking for $name {
+            const MR: usize = ROWS;
+            const NR: usize = 16;
+            // By arithmetic, for an Orin's Cortex-A78AE: a panel of 512 lanes takes half of 64 KB of L1, and this less
+            // than half of 256 KB of L2.
+            const BLOCK_LANES: usize = 512 * 60;
+        }
+
         impl Dot for $name {
             type Isa = Neon;
             type Value = <$element as Element>::Value;
             type Element = $element;
             type V = uint32x4_t;
             const LANES: usize = 4;
-            const MR: usize = ROWS;
-            const NR: usize = 16;
-            // By arithmetic, for an Orin's Cortex-A78AE: a panel of 512 lanes takes half of 64 KB of L1, and this less
-            // than half of 256 KB of L2.
-            const BLOCK_LANES: usize = 512 * 60;
 
             #[inline(always)]
             unsafe fn load(lanes: *const u32) -> uint32x4_t {

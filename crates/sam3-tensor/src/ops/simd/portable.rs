@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::{
     Dot, Isa,
-    dot::{ByLane, PlainDot, tile},
+    dot::{Blocking, ByLane, PlainDot, tile},
 };
 
 /// Whatever the compiler makes of it.
@@ -24,14 +24,17 @@ impl Isa for Portable {
 #[derive(Clone, Copy)]
 pub struct PortableDot<E>(PhantomData<E>);
 
+impl<E: PlainDot> Blocking for PortableDot<E> {
+    const MR: usize = 6;
+    const NR: usize = 16;
+}
+
 impl<E: PlainDot> Dot for PortableDot<E> {
     type Isa = Portable;
     type Value = E::Value;
     type Element = E;
     type V = [u32; 4];
     const LANES: usize = 4;
-    const MR: usize = 6;
-    const NR: usize = 16;
 
     #[inline(always)]
     unsafe fn load(lanes: *const u32) -> Self::V {
@@ -68,11 +71,20 @@ impl<E: PlainDot> ByLane for PortableDot<E> {
     }
 }
 
-/// The same sums from strips with a [`DEPTH_STEP`](Dot::DEPTH_STEP): the plain twin of AMX, so that what is around its
+/// The same sums from strips with a [`DEPTH_STEP`](Blocking::DEPTH_STEP): the plain twin of AMX, so that what is around its
 /// tiles is tested on every CPU.
 #[cfg(test)]
 #[derive(Clone, Copy)]
 pub struct PortableSteps<E>(PhantomData<E>);
+
+#[cfg(test)]
+impl<E: PlainDot> Blocking for PortableSteps<E> {
+    const MR: usize = 32;
+    const NR: usize = 32;
+    // Of all levels only AVX2 has chunks, and not every CPU has that.
+    const DEPTH_CHUNK: usize = 128;
+    const DEPTH_STEP: usize = 16;
+}
 
 #[cfg(test)]
 impl<E: PlainDot> Dot for PortableSteps<E> {
@@ -81,11 +93,6 @@ impl<E: PlainDot> Dot for PortableSteps<E> {
     type Element = E;
     type V = [u32; 4];
     const LANES: usize = 4;
-    const MR: usize = 32;
-    const NR: usize = 32;
-    // Of all levels only AVX2 has chunks, and not every CPU has that.
-    const DEPTH_CHUNK: usize = 128;
-    const DEPTH_STEP: usize = 16;
 
     unsafe fn load(lanes: *const u32) -> Self::V {
         // SAFETY: the caller's promise.
