@@ -29,7 +29,7 @@ MAY_SURVIVE = 0.05
 # A mutant that loops for ever is ended by the processor time it used, which a busy machine does not change; only one
 # that waits for ever is ended by the clock. One that fills the memory is ended as well.
 CPU_SECONDS = 300
-CLOCK_SECONDS = 1800
+CLOCK_SECONDS = 600
 DATA_BYTES = 6 << 30
 
 

@@ -70,7 +70,7 @@ def frames(count):
 def expected(model, pictures):
     """Logits and the object score of each frame, the last one's logits without memory, and each frame's seconds."""
     video = torch.stack([torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1) for picture in pictures])
-    session = Sam3TrackerVideoInferenceSession((video / 255 - 0.5) / 0.5, SIZE, SIZE)
+    session = Sam3TrackerVideoInferenceSession((video / 255 - 0.5) / 0.5, SIZE, SIZE, dtype=torch.float32)
     place = session.obj_id_to_idx(1)
     points = dict(point_coords=torch.tensor([[[POINT]]]), point_labels=torch.ones(1, 1, 1, dtype=torch.int32))
     session.add_point_inputs(place, 0, points)

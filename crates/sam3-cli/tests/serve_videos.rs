@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use support::{
@@ -33,7 +33,7 @@ fn lines(answer: &Value) -> Vec<Value> {
 }
 
 /// What `track` says of the first frames.
-fn tracked(model: &PathBuf, frames: usize, line: &str, more: &[&str]) -> Vec<Value> {
+fn tracked(model: &Path, frames: usize, line: &str, more: &[&str]) -> Vec<Value> {
     let folder = Folder::new();
     let line = format!("{line} --max-frames {frames} --device cpu");
     said(&track_by(model, &golden("video"), &folder.path("out"), &line, more))

@@ -249,6 +249,8 @@ fn what_cannot_be_followed_is_refused_before_the_work() {
     let empty = folder.path("empty");
     fs::create_dir(&empty).unwrap();
     refused(&empty, CLICK, &[], 1, &["empty: no picture in this folder"]);
+    fs::create_dir(empty.join("frames")).unwrap();
+    refused(&empty, CLICK, &[], 1, &["name the sub-folder"]);
     refused(&folder.path("absent"), CLICK, &[], 1, &["absent", "check the spelling"]);
     for (name, bytes, words) in [
         (

@@ -357,3 +357,6 @@ pub(crate) fn list_of(words: &[String]) -> String {
 fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests;

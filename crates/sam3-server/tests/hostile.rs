@@ -15,7 +15,7 @@ use axum::{
 };
 use hyper::body::Frame;
 use serde_json::json;
-use support::{Answer, Server, demo, form, request, scene};
+use support::{Answer, Server, demo, form, png_of, request, scene};
 use tokio::time::{Sleep, sleep};
 
 #[test]
@@ -291,25 +291,6 @@ fn what_cannot_be_is_refused_in_words() {
         200,
         "and still it answers"
     );
-}
-
-/// The header of a PNG that has no pixels behind it.
-fn png_of(width: u32, height: u32) -> Vec<u8> {
-    let image = sam3_model::image::Image::new(1, 1, vec![0; 3]).unwrap();
-    let mut png = image.to_png();
-    png[16..20].copy_from_slice(&width.to_be_bytes());
-    png[20..24].copy_from_slice(&height.to_be_bytes());
-    let checksum = crc32(&png[12..29]);
-    png[29..33].copy_from_slice(&checksum.to_be_bytes());
-    png
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc: u32, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use support::{Server, clickable, demo, form, picture, request, scene};
+use support::{Server, clickable, demo, form, frame, picture, request, scene};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
 
@@ -159,8 +159,9 @@ fn answers_are_as_described() {
     let begun = clicks.post_json("/v1/videos", &json!({})).json();
     is("Video", &begun);
     let video = format!("/v1/videos/{}", begun["id"].as_str().unwrap());
-    let objects = json!([{"points": [[107, 91]]}]);
-    let frame = json!({"image": STANDARD.encode(picture()), "objects": objects});
+    // A click that finds something on this frame.
+    let objects = json!([{"points": [[120.016, 92.676]]}]);
+    let frame = json!({"image": STANDARD.encode(frame(0)), "objects": objects});
     is(
         "FrameAnswer",
         &clicks.post_json(&format!("{video}/frames"), &frame).json(),

@@ -354,7 +354,7 @@ fn a_model_without_clicks_says_so_and_tells_no_path() {
     assert!(!String::from_utf8_lossy(&answer.body).contains("model.safetensors"));
     assert_eq!(
         server.get("/v1/info").json()["tasks"],
-        json!({"segment": true, "click": false})
+        json!({"segment": true, "click": false, "track": false})
     );
 }
 

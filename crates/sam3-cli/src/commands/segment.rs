@@ -96,6 +96,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let device = args.checkpoint.device(output)?;
     let walk = Walk {
         recursive: args.recursive,
+        hint: "--recursive reads its sub-folders too",
         except: &args.results.output,
     };
     let inputs = Inputs::gather(&args.image, args.image_list.as_deref(), walk)?;

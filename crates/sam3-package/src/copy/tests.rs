@@ -314,3 +314,24 @@ fn what_only_looks_like_an_interrupted_copy_is_refused() {
     refused("a pipe");
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn room_is_asked_for_what_is_not_there_yet() {
+    let folder = scratch("room");
+    let (source, drive) = (folder.join("x.bin"), folder.join("drive"));
+    fs::write(&source, bytes(1000)).unwrap();
+    let missing = || jobs(std::slice::from_ref(&source), &drive).unwrap()[0].missing();
+    assert_eq!(missing(), 1000);
+    let partial = jobs(std::slice::from_ref(&source), &drive).unwrap()[0].partial.clone();
+    for (there, expected) in [(400, 600), (1000, 0), (1200, 0)] {
+        fs::write(&partial, bytes(there)).unwrap();
+        assert_eq!(missing(), expected, "{there} bytes are there");
+    }
+    fs::remove_file(&partial).unwrap();
+    // Another file of that name frees nothing before the new one is complete.
+    fs::write(drive.join("x.bin"), bytes(999)).unwrap();
+    assert_eq!(missing(), 1000);
+    fs::write(drive.join("x.bin"), bytes(1000)).unwrap();
+    assert_eq!(missing(), 0);
+    fs::remove_dir_all(folder).unwrap();
+}

@@ -158,3 +158,6 @@ fn fault(path: &str, expected: &str, found: &Value) -> String {
 fn whole(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|number| usize::try_from(number).ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,3 +296,6 @@ impl PackageHasher {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ struct Info<'a> {
 struct Tasks {
     segment: bool,
     click: bool,
+    /// Following through videos.
+    track: bool,
 }
 
 #[derive(Serialize)]
@@ -99,6 +101,8 @@ pub async fn info(State(app): State<App>) -> Result<Response, Failure> {
         tasks: Tasks {
             segment: loaded.segmenter.check_texts().is_ok(),
             click: loaded.segmenter.takes_clicks(),
+            // Both are of one tracker.
+            track: loaded.segmenter.takes_clicks(),
         },
         prompts: loaded.segmenter.baked_prompts(),
         threshold: Segmenter::THRESHOLD,

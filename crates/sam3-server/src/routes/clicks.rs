@@ -2,11 +2,7 @@
 
 use std::time::Instant;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use sam3_model::{
     ClickedObject, Clicks, Instance,
     report::{ClickTimings, Clicked, ClickedRecord, ClicksRecord, InstanceRecord, ObjectRecord, PointRecord},
@@ -16,7 +12,7 @@ use super::{
     App,
     answer::{self, Picture},
     images,
-    incoming::Incoming,
+    incoming::{Incoming, Named},
     json,
 };
 use crate::{
@@ -27,7 +23,7 @@ use crate::{
     settings::Limits,
 };
 
-pub async fn click(State(app): State<App>, Path(id): Path<String>, incoming: Incoming) -> Result<Response, Failure> {
+pub async fn click(State(app): State<App>, Named(id): Named<String>, incoming: Incoming) -> Result<Response, Failure> {
     let limits = app.model.settings().limits;
     let body: ClickBody = incoming.json()?;
     drop(incoming);

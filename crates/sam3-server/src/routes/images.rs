@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     App,
     answer::{self, Picture, segmented},
-    incoming::Incoming,
+    incoming::{Incoming, Named},
     json,
 };
 use crate::{access::random_hex, cache::Cached, failure::Failure, request};
@@ -79,14 +79,18 @@ pub(super) fn created(path: &str, answer: Vec<u8>) -> Response {
     response
 }
 
-pub async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub async fn remove(State(app): State<App>, Named(id): Named<String>) -> Result<Response, Failure> {
     match app.model.images().remove(&id) {
         true => Ok(StatusCode::NO_CONTENT.into_response()),
         false => Err(unknown()),
     }
 }
 
-pub async fn segment(State(app): State<App>, Path(id): Path<String>, incoming: Incoming) -> Result<Response, Failure> {
+pub async fn segment(
+    State(app): State<App>,
+    Named(id): Named<String>,
+    incoming: Incoming,
+) -> Result<Response, Failure> {
     let limits = app.model.settings().limits;
     let wanted = request::of_image(&incoming.headers, &incoming.body.bytes, &limits)?;
     drop(incoming);

@@ -2,8 +2,8 @@
 
 use axum::{
     body::Body,
-    extract::FromRequest,
-    http::{HeaderMap, Request},
+    extract::{FromRequest, FromRequestParts, Path},
+    http::{HeaderMap, Request, request::Parts},
 };
 use serde::de::DeserializeOwned;
 
@@ -15,6 +15,19 @@ pub struct Incoming {
     pub query: String,
     pub headers: HeaderMap,
     pub body: Received,
+}
+
+/// The names in a request's path; what cannot be read there is answered in JSON, too.
+pub struct Named<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Named<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let read = Path::from_request_parts(parts, app).await;
+        let Path(names) = read.map_err(|error| Failure::invalid(format!("the address: {}", error.body_text())))?;
+        Ok(Self(names))
+    }
 }
 
 impl FromRequest<App> for Incoming {

@@ -1,14 +1,19 @@
 //! `/v1/videos`: objects followed through frames that are sent one by one.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use sam3_model::report::FrameRecord;
 use serde::Serialize;
 
-use super::{App, answer, images::created, incoming::Incoming, json};
+use super::{
+    App, answer,
+    images::created,
+    incoming::{Incoming, Named},
+    json,
+};
 use crate::{
     access::random_hex,
     failure::Failure,
@@ -60,7 +65,7 @@ pub async fn begin(State(app): State<App>, incoming: Incoming) -> Result<Respons
     Ok(created(&format!("/v1/videos/{id}"), answer.await?))
 }
 
-pub async fn frame(State(app): State<App>, Path(id): Path<String>, incoming: Incoming) -> Result<Response, Failure> {
+pub async fn frame(State(app): State<App>, Named(id): Named<String>, incoming: Incoming) -> Result<Response, Failure> {
     let Incoming { query, headers, body } = incoming;
     let limits = app.model.settings().limits;
     let (picture, shown) = request::frame(&query, &headers, body.bytes.clone(), &limits).await?;
@@ -79,7 +84,7 @@ pub async fn frame(State(app): State<App>, Path(id): Path<String>, incoming: Inc
     Ok(json(StatusCode::OK, answer.await?))
 }
 
-pub async fn prompt(State(app): State<App>, Path(id): Path<String>, incoming: Incoming) -> Result<Response, Failure> {
+pub async fn prompt(State(app): State<App>, Named(id): Named<String>, incoming: Incoming) -> Result<Response, Failure> {
     let limits = app.model.settings().limits;
     let body: PromptsBody = incoming.json()?;
     drop(incoming);
@@ -107,7 +112,7 @@ pub async fn prompt(State(app): State<App>, Path(id): Path<String>, incoming: In
 
 pub async fn remove_object(
     State(app): State<App>,
-    Path((id, object)): Path<(String, String)>,
+    Named((id, object)): Named<(String, String)>,
 ) -> Result<Response, Failure> {
     let video = app.model.videos().get(&id)?;
     let unknown = || Failure::not_found("the video has no such object, or no longer");
@@ -122,7 +127,7 @@ pub async fn remove_object(
 }
 
 /// Tells the rest, and ends the video.
-pub async fn finish(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub async fn finish(State(app): State<App>, Named(id): Named<String>) -> Result<Response, Failure> {
     let video = app.model.videos().get(&id)?;
     let model = app.model.clone();
     let answer = app.model.ask(move |_, _| {
@@ -137,7 +142,7 @@ pub async fn finish(State(app): State<App>, Path(id): Path<String>) -> Result<Re
     Ok(json(StatusCode::OK, answer.await?))
 }
 
-pub async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+pub async fn remove(State(app): State<App>, Named(id): Named<String>) -> Result<Response, Failure> {
     app.model.videos().remove(&id)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -61,6 +61,12 @@ pub fn picture() -> Vec<u8> {
     fs::read(crates().join("sam3-model/tests/goldens/tracker/picture.png")).unwrap()
 }
 
+/// A frame of the tracker's video, of 160 x 120 pixels.
+pub fn frame(number: usize) -> Vec<u8> {
+    let path = format!("sam3-model/tests/goldens/tracker/video/{number:02}.png");
+    fs::read(crates().join(path)).unwrap()
+}
+
 pub fn load(checkpoint: &Path) -> Loaded {
     let dict = Arc::new(StateDict::open(checkpoint).unwrap());
     Loaded::load(dict, &Options::new(&Device::Cpu)).unwrap()
@@ -190,4 +196,23 @@ pub fn form(fields: &[(&str, &str)], picture: Option<&[u8]>) -> (String, Vec<u8>
     }
     body.extend(b"--edge--\r\n");
     ("multipart/form-data; boundary=edge".to_owned(), body)
+}
+
+/// The header of a PNG that has no pixels behind it.
+pub fn png_of(width: u32, height: u32) -> Vec<u8> {
+    let image = sam3_model::image::Image::new(1, 1, vec![0; 3]).unwrap();
+    let mut png = image.to_png();
+    png[16..20].copy_from_slice(&width.to_be_bytes());
+    png[20..24].copy_from_slice(&height.to_be_bytes());
+    let checksum = crc32(&png[12..29]);
+    png[29..33].copy_from_slice(&checksum.to_be_bytes());
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
 }

@@ -104,7 +104,7 @@ mod tests {
         gelu,
         host::as_accelerator,
         simd::at_every_level,
-        testing::{assert_close, plain_matmul_t, tensor},
+        testing::{assert_close, assert_no_number, plain_matmul_t, tensor, with_value},
     };
 
     #[test]
@@ -120,5 +120,15 @@ mod tests {
             }
         });
         assert!(masks_of_gelu(&tensor(&[2, 3], 1), &tensor(&[5, 4], 2)).is_err());
+    }
+    #[test]
+    fn of_what_is_no_number_comes_none() {
+        at_every_level(|| {
+            for (pixel, value) in [(0, f32::NAN), (514, f32::INFINITY)] {
+                let x = with_value(&[515, 5], 2, pixel * 5 + 3, value);
+                let masks = masks_of_gelu(&tensor(&[3, 5], 1), &x).unwrap();
+                assert_no_number(&masks.permute([1, 0]).unwrap().rows(pixel, 1).unwrap(), "masks");
+            }
+        });
     }
 }

@@ -49,6 +49,8 @@ pub struct Inputs {
 pub struct Walk<'a> {
     /// Sub-folders too.
     pub recursive: bool,
+    /// What to do where pictures may be in sub-folders alone, and these are left out.
+    pub hint: &'a str,
     /// A folder to leave out: the results', which would be inputs of the next run.
     pub except: &'a Path,
 }
@@ -135,7 +137,7 @@ impl Inputs {
         if self.pictures.len() == before {
             let hint = match skipped {
                 0 => "expected files such as boat.jpg or boat.png in it",
-                _ => "--recursive reads its sub-folders too",
+                _ => walk.hint,
             };
             return Err(Failure::input(
                 format!("{}: no picture in this folder", folder.display()),

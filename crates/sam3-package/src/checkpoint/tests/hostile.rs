@@ -423,3 +423,34 @@ fn other_files_are_recognised() {
     let folder = write("x.pt", b"").parent().unwrap().to_owned();
     assert!(Checkpoint::open(&folder.join("absent.pt")).unwrap_err().is_input());
 }
+
+#[test]
+fn a_zip64_directory_that_lies() {
+    // End record, its locator and the old end record, of a zip without entries.
+    let zip64 = |count: u64, at: u64, disk: u8| {
+        let mut bytes = [
+            &b"PK\x06\x06"[..],
+            &44u64.to_le_bytes(),
+            &[45, 0, 45, 0, disk, 0, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
+        for number in [count, count, 0, 0] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend([&b"PK\x06\x07"[..], &[0; 4], &at.to_le_bytes(), &[1, 0, 0, 0]].concat());
+        bytes.extend([&b"PK\x05\x06"[..], &[0; 4], &[0xff; 12], &[0, 0]].concat());
+        bytes
+    };
+    let open = |bytes: &[u8]| zip::entries(bytes).map(|entries| entries.len());
+    assert_eq!(open(&zip64(0, 0, 0)), Ok(0));
+    for (bytes, expected) in [
+        (zip64(65_537, 0, 0), "counts 65537 entries; at most 65536 are read"),
+        (zip64(u64::MAX, 0, 0), "counts 18446744073709551615 entries"),
+        (zip64(0, 1, 0), "not where the locator says"),
+        (zip64(0, u64::MAX, 0), "not where the locator says"),
+        (zip64(0, 0, 1), "one part of a multi-part zip"),
+    ] {
+        let error = open(&bytes).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -12,6 +12,7 @@ use crate::commands::segment::{Input, Inputs, Walk};
 pub fn frames(folder: &Path, except: &Path) -> anyhow::Result<Vec<Input>> {
     let walk = Walk {
         recursive: false,
+        hint: "a video's frames are in one folder: name the sub-folder that has them",
         except,
     };
     let mut inputs = Inputs::gather(&[folder.to_owned()], None, walk)?;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::{FRAMES, folder, logits};
 use crate::{
-    Clicks, Error, MemoryDtype, Progress, Segmenter, VideoError, VideoOptions,
+    Clicks, Error, MemoryDtype, Progress, Segmenter, Session, VideoError, VideoOptions,
     image::Image,
     tokenizer::Tokenizer,
     tracking::{Emission, FrameResult},
@@ -238,8 +238,9 @@ fn what_a_text_found_is_corrected_by_clicks() {
         session
     };
     let (mut session, mut other) = (begin(), begin());
-    let id = session.objects()[0];
-    let clicks = Clicks::new().point([100.0, 100.0]).negative_point([20.0, 200.0]);
+    // One that is there on the next frame, too: the first is not, whatever it is shown by.
+    let id = session.objects()[1];
+    let clicks = Clicks::new().point([40.0, 40.0]);
     let clicked = session.click(Some(id), &clicks).unwrap();
     assert_eq!((clicked.id, clicked.text, clicked.score), (id, Some(0), 1.0));
     // From the mask that it has there: once more it starts from another one.
@@ -254,6 +255,8 @@ fn what_a_text_found_is_corrected_by_clicks() {
         let expected = if *own == id { 1.0 } else { *score };
         assert_eq!(scores[0][place], (*own, expected));
     }
+    let is_there = |session: &Session| logits(session, id).iter().any(|logit| *logit > 0.0);
+    assert!(is_there(&session) && is_there(&other));
     assert_ne!(logits(&session, id), logits(&other, id));
     // Objects of other groups are followed as they were.
     let apart = *session.objects().last().unwrap();
