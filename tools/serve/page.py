@@ -182,6 +182,12 @@ def texts(browser, url, scene, shots):
     page.mouse.up()
     says(page, "found in")
     assert own.asked("/segment") == before + 1
+    if shots:
+        page.emulate_media(color_scheme="dark")
+        page.mouse.move(*at(380, 150))
+        page.screenshot(path=shots / "page-example.png")
+        page.emulate_media(color_scheme="light")
+        page.mouse.move(*at(10, 10))
     page.click("#undo")
     page.click("#undo")
     rows(page, 3)
@@ -193,7 +199,7 @@ def texts(browser, url, scene, shots):
 
 
 def clicks(browser, url, picture, shots):
-    """Clicks by mouse, by touch and by keyboard; a box; dark."""
+    """Clicks by mouse, by touch and by keyboard; a box."""
     own = Page(browser, url, color_scheme="dark", has_touch=True)
     page = own.page
     page.set_input_files("#file", picture)
