@@ -155,12 +155,30 @@ fn a_baked_package_answers_its_prompts_and_names_them() {
     let folder = Folder::new();
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages/0.1.0/baked.tar.gz");
     check(&["unpack", text(&archive), "-C", text(&folder.path(""))], 0, &[]);
-    let served = Served::of(&folder.path("baked.pth"), &[]);
+    let package = folder.path("baked.pth");
+    let served = Served::of(&package, &[]);
     let scene = std::fs::read(&trained().scene).unwrap();
     let info = served.json("GET", "/v1/info", "", 200);
     assert_eq!(info["prompts"][0], "boat", "{info}");
     let found = served.json("POST", "/v1/segment?prompt=boat", &scene, 200);
-    assert_eq!(found["prompts"][0]["instances"].as_array().unwrap().len(), 3);
+    let segment = [
+        "segment",
+        "--prompt",
+        "boat",
+        "--compute",
+        "f32",
+        "--device",
+        "cpu",
+        "--json",
+        "--quiet",
+    ];
+    let files = ["--checkpoint-path", text(&package), "--image", text(&trained().scene)];
+    let output = folder.path("out");
+    let segmented = sam3(&[&segment[..], &files, &["--output", text(&output)]].concat());
+    let segmented: Value = serde_json::from_slice(&segmented.stdout).unwrap();
+    let instances = |answer: &Value| answer["prompts"][0]["instances"].clone();
+    assert_eq!(instances(&found), instances(&segmented));
+    assert!(!instances(&found).as_array().unwrap().is_empty());
     let refused = served.json("POST", "/v1/segment?prompt=zebra", &scene, 400);
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("not baked") && message.contains("boat"), "{refused}");
