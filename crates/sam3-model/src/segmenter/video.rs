@@ -19,7 +19,7 @@ use crate::{
     image::Image,
     model::{Observer, TextFeatures, Watch, Watcher},
     predictor::Retention,
-    tracking::{Direction, EmissionBuffer, FrameResult, ObjectId, Visit},
+    tracking::{Detection, Direction, EmissionBuffer, FrameResult, ObjectId, Visit},
 };
 
 /// Follows objects through one video: those that are clicked, and those that texts mean.
@@ -242,26 +242,18 @@ impl Session {
             frame,
             direction: self.walk.direction,
         };
-        let (seen, following) = (self.seen.as_mut(), self.following.as_mut());
-        let (seen, following) = seen.zip(following).expect("there is a picture");
+        let has_clicked = self.following.as_ref().is_some_and(Following::has_clicked);
+        let mut detections = None;
+        if has_clicked || !self.texts.is_empty() {
+            let found = self.look_through(observer);
+            detections = Some(self.unless_new(is_new, found)?);
+        }
+        self.low_res.clear();
         let (mut texts, mut clicked) = (Vec::new(), Vec::new());
-        if self.texts.is_empty() && !following.has_clicked() {
-            self.low_res.clear();
-        } else {
-            let encoded = seen.encode(&self.model, !self.texts.is_empty(), observer);
-            let detections = encoded.and_then(|()| seen.detections(&self.model, &self.texts, observer));
-            let detections = match detections {
-                Ok(detections) => detections,
-                Err(error) => {
-                    if is_new {
-                        // The next push may be of another picture.
-                        self.seen = None;
-                    }
-                    return Err(error);
-                }
-            };
+        if let Some(detections) = detections {
+            let (seen, following) = (self.seen.as_mut(), self.following.as_mut());
+            let (seen, following) = seen.zip(following).expect("there is a picture");
             seen.let_go();
-            self.low_res.clear();
             let frame = seen.frame().expect("it was just encoded");
             texts = following.step_texts(frame, visit, &detections, &mut self.low_res)?;
             clicked = following.track_clicked(frame, visit, &mut self.low_res)?;
@@ -269,5 +261,19 @@ impl Session {
         self.walk.has_begun = true;
         self.walk.advance();
         Ok(self.buffer.push_with(frame, texts, clicked).into_iter().collect())
+    }
+    /// Encodes the frame that was seen last, and returns what the detector finds on it of each text.
+    fn look_through(&mut self, observer: &mut dyn Observer) -> Result<Vec<Vec<Detection>>> {
+        let seen = self.seen.as_mut().expect("it was just seen");
+        seen.encode(&self.model, !self.texts.is_empty(), observer)?;
+        seen.detections(&self.model, &self.texts, observer)
+    }
+
+    /// Forgets a new frame where something failed on it: the picture that comes in its place may be another one.
+    fn unless_new<T>(&mut self, is_new: bool, result: Result<T>) -> Result<T> {
+        if is_new && result.is_err() {
+            self.seen = None;
+        }
+        result
     }
 }

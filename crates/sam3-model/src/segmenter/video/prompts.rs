@@ -102,9 +102,10 @@ impl Session {
         if self.options.retention != Retention::All && self.walk.has_begun && !is_last && self.walk.is_behind(frame) {
             return Err(VideoError::Behind { frame }.into());
         }
-        self.see(frame, image, false)?;
+        let is_new = self.see(frame, image, false)?;
         let seen = self.seen.as_mut().expect("it was just seen");
-        seen.encode(&self.model, !self.texts.is_empty(), observer)
+        let encoded = seen.encode(&self.model, !self.texts.is_empty(), observer);
+        self.unless_new(is_new, encoded)
     }
 
     /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them. Returns whether

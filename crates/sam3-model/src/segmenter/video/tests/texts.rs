@@ -326,3 +326,27 @@ fn a_frame_that_was_stopped_leaves_the_session_as_it_was() {
     let frames: Vec<usize> = session.finish().iter().map(|result| result.frame).collect();
     assert_eq!(frames, [0, 1]);
 }
+
+/// Whoever looked at a frame, and ended that in the detector, may show another picture in its place.
+#[test]
+fn a_look_that_was_stopped_leaves_no_picture_behind() {
+    let follow = |stopped: bool| {
+        let mut session = speaking().video(options()).unwrap();
+        session.text(&text(&tokens())).unwrap();
+        if stopped {
+            let mut watch = |progress: Progress| match progress.stage {
+                "vision trunk" => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            };
+            let looked = session.look_watched(0, &resized(9), &mut watch);
+            assert!(matches!(looked, Err(Error::Stopped { .. })));
+        }
+        session.look(0, &resized(0)).unwrap();
+        session.push(&resized(0)).unwrap();
+        let logits = session.objects().into_iter().map(|id| (id, logits(&session, id)));
+        logits.collect::<Vec<_>>()
+    };
+    let expected = follow(false);
+    assert!(!expected.is_empty());
+    assert!(follow(true) == expected);
+}
