@@ -7,7 +7,14 @@ use std::{
 };
 
 const MAX_LINES: usize = 500;
-const CRATES: [&str; 5] = ["sam3-package", "sam3-tensor", "sam3-model", "sam3-server", "sam3-cli"];
+const CRATES: [&str; 6] = [
+    "sam3-package",
+    "sam3-tensor",
+    "sam3-model",
+    "sam3-video",
+    "sam3-server",
+    "sam3-cli",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

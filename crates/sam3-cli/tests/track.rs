@@ -254,13 +254,10 @@ fn what_cannot_be_followed_is_refused_before_the_work() {
     refused(&folder.path("absent"), CLICK, &[], 1, &["absent", "check the spelling"]);
     for (name, bytes, words) in [
         (
-            "a.mp4",
-            &b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"[..],
-            &["a video in a format", "ffmpeg -i", "yuv4mpegpipe"][..],
+            "a.png",
+            &b"\x89PNG\r\n\x1a\n"[..],
+            &["found one picture", "sam3 click"][..],
         ),
-        ("a.mkv", b"\x1a\x45\xdf\xa3\x93\x42\x82", &["ffmpeg -i"]),
-        ("a.png", b"\x89PNG\r\n\x1a\n", &["found one picture", "sam3 click"]),
-        ("a.txt", b"words", &["found none of these"]),
         ("a.y4m", b"", &["found nothing"]),
         (
             "b.y4m",
@@ -278,14 +275,18 @@ fn what_cannot_be_followed_is_refused_before_the_work() {
         fs::write(&path, bytes).unwrap();
         refused(&path, CLICK, &[], 1, words);
     }
-    refused(
-        "rtsp://camera/1".as_ref(),
-        CLICK,
-        &[],
-        1,
-        &["ffmpeg -i rtsp://camera/1"],
-    );
-    refused("/dev/video77".as_ref(), CLICK, &[], 1, &["-f v4l2 -i /dev/video77"]);
+    for (source, words) in [
+        ("webrtc://camera/1", "expected v4l2:///dev/video0"),
+        ("csi://left", "a camera's number"),
+        ("v4l2:///etc/passwd", "such as /dev/video0"),
+        ("rtp://@", "a port to listen at"),
+    ] {
+        refused(source.as_ref(), CLICK, &[], 2, &["--source", words]);
+    }
+    for line in ["--size 640", "--size 0x4", "--fps 0", "--fps 30/0", "--fps -1"] {
+        let flag = line.split(' ').next().unwrap();
+        refused(&video, &format!("{CLICK} {line}"), &[], 2, &[flag, "expected"]);
+    }
 }
 
 #[test]

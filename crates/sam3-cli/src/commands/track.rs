@@ -7,11 +7,16 @@ mod schedule;
 mod source;
 mod walk;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use clap::ValueEnum;
 use sam3_model::{MemoryDtype, Prompt, Retention, VideoOptions, report::Loaded, tracking::Emission};
 use sam3_package::StateDict;
+use sam3_video::{Decoder, Program, Rate, Uri, UriError, Wanted};
 
 use self::{
     results::{Results, Targets},
@@ -35,9 +40,19 @@ use crate::{
 /// their objects by themselves, in any frame; clicks show one object each.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The video: a folder of pictures, a Y4M file, or - for Y4M on stdin, as ffmpeg writes it
-    #[arg(long, short, value_name = "FOLDER|FILE.y4m|-")]
-    source: PathBuf,
+    /// The video: a file, a folder of pictures, a camera (v4l2:///dev/video0, csi://0), a stream (rtsp://…,
+    /// rtp://@:PORT, udp://@:PORT), or - for Y4M or JPEGs on stdin
+    #[arg(long, short, value_name = "FILE|FOLDER|URI|-", value_parser = parse_source)]
+    source: Uri,
+    /// The program that decodes what is no Y4M, MJPEG or picture
+    #[arg(long, value_enum, value_name = "PROGRAM", default_value_t = DecoderFlag::Auto)]
+    decoder: DecoderFlag,
+    /// Width and height that a camera is asked for, or that frames of red, green and blue bytes on stdin have
+    #[arg(long, value_name = "WxH", value_parser = parse_size, allow_hyphen_values = true)]
+    size: Option<(u32, u32)>,
+    /// Frames a second that a camera is asked for, or that frames on stdin have
+    #[arg(long, value_name = "N", value_parser = parse_rate, allow_hyphen_values = true)]
+    fps: Option<Rate>,
     /// A checkpoint or a package of it, with the tracker
     #[arg(long, value_name = "FILE")]
     checkpoint_path: PathBuf,
@@ -100,6 +115,43 @@ enum MemoryFlag {
     Bf16,
 }
 
+/// What `--decoder` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DecoderFlag {
+    /// ffmpeg; on a Jetson GStreamer, which has its decoders in hardware; the other where one is missing
+    Auto,
+    #[value(help = None)]
+    Ffmpeg,
+    #[value(help = None)]
+    Gstreamer,
+}
+
+fn parse_source(text: &str) -> Result<Uri, UriError> {
+    text.parse()
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let size = text.split_once(['x', 'X']).and_then(|(width, height)| {
+        let size: (u32, u32) = (width.parse().ok()?, height.parse().ok()?);
+        (size.0 > 0 && size.1 > 0).then_some(size)
+    });
+    size.ok_or_else(|| format!("expected WIDTHxHEIGHT in pixels, such as 1280x720, found {text:?}"))
+}
+
+/// `30`, `29.97` or `30000/1001`.
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let fraction = |(frames, seconds): (&str, &str)| Some((frames.parse().ok()?, seconds.parse().ok()?));
+    let rate = match text.split_once('/') {
+        Some(parts) => fraction(parts),
+        None => text
+            .parse()
+            .ok()
+            .map(|rate: f64| ((rate * 1000.0).round() as u64, 1000)),
+    };
+    let rate = rate.filter(|&(frames, seconds)| frames > 0 && seconds > 0 && frames <= 1_000_000 * seconds);
+    rate.ok_or_else(|| format!("expected frames a second, such as 30 or 30000/1001, found {text:?}"))
+}
+
 fn parse_count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|&count| count > 0);
     count.ok_or_else(|| format!("expected a number from 1 on, found {text:?}"))
@@ -110,7 +162,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let texts = args.texts()?;
     let device = args.model.device.open(output)?;
     args.texts.check(&device)?;
-    let source = Source::open(&args.source, &args.output)?;
+    let source = Source::open(&args.source, &args.wanted(), &args.output)?;
     let frames = Frames {
         start: args.start,
         every: args.every,
@@ -142,7 +194,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .filter_map(|(_, shown)| shown.mask.as_deref());
     let guard = Guard::of_run(args.force, dict.checkpoint(), source.files().into_iter().chain(masks));
     let targets = args.targets();
-    targets.check(&args.source, &guard)?;
+    targets.check(args.folder(), &guard)?;
 
     let options = args.texts.of(args.model.options(&dict, &device), &device);
     let start = Instant::now();
@@ -211,6 +263,26 @@ impl Args {
                 });
                 Ok(texts.collect::<anyhow::Result<Vec<_>>>()?.concat())
             }
+        }
+    }
+
+    /// The folder of `--source`, or its file.
+    fn folder(&self) -> &Path {
+        match &self.source {
+            Uri::Path(path) => path,
+            _ => Path::new(""),
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            decoder: match self.decoder {
+                DecoderFlag::Auto => Decoder::Auto,
+                DecoderFlag::Ffmpeg => Decoder::Only(Program::Ffmpeg),
+                DecoderFlag::Gstreamer => Decoder::Only(Program::Gstreamer),
+            },
+            size: self.size,
+            rate: self.fps,
         }
     }
 

@@ -12,6 +12,8 @@ use rustix::{
     io::Errno,
 };
 
+use sam3_video::Switch;
+
 use crate::{output::Output, signals};
 
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -21,11 +23,14 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// From now on the first signal is answered by the run.
-pub fn watch(output: &Output) {
+/// From now on the first signal is answered by the run; `decoder` ends the program that frames may be waited for from.
+pub fn watch(output: &Output, decoder: Option<Switch>) {
     let output = *output;
     signals::at_first(move || {
         IS_INTERRUPTED.store(true, Ordering::SeqCst);
+        if let Some(decoder) = &decoder {
+            decoder.turn_off();
+        }
         output.note("ending: what was followed until now is written; a second signal ends it at once");
     });
 }

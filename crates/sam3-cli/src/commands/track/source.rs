@@ -1,28 +1,33 @@
-//! Where the frames of a video come from: a folder of pictures, a Y4M file, Y4M on stdin or in a pipe. One frame is in
-//! memory at a time.
+//! Where the frames of a video come from: a folder of pictures, a file, a camera, a stream of the network, a pipe. One
+//! frame is in memory at a time, and two more where another program decodes them.
 
+mod failed;
 mod folder;
 mod foreign;
-mod y4m;
-mod yuv;
+mod y4m_file;
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, IsTerminal, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, IsTerminal},
     os::{fd::AsFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
 };
 
 use sam3_model::image::Image;
+use sam3_video::{Ahead, Decoded, Frames, Mjpeg, Pixels, Raw, Switch, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
 
-use self::y4m::{Y4m, Y4mError};
+use self::{
+    failed::{failed, failed_in_file},
+    y4m_file::Y4mFile,
+};
 use super::interrupt::Pipe;
 use crate::{commands::segment::Input, failure::Failure};
 
-/// Stands for stdin.
-const STDIN: &str = "-";
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 18;
+
+/// What a JPEG begins with.
+const JPEG_MAGIC: &[u8] = b"\xff\xd8\xff";
 
 /// A video.
 pub struct Source {
@@ -34,81 +39,123 @@ pub struct Source {
 enum Kind {
     Folder(Vec<Input>),
     File(Y4mFile),
-    /// With the number of the next frame.
-    Stream(Y4m<BufReader<Pipe>>, usize),
+    Stream(Stream),
 }
 
-struct Y4mFile {
-    path: PathBuf,
-    frames: Y4m<BufReader<File>>,
-    /// The number of the frame that the reader is at.
+/// Frames that only go forward.
+struct Stream {
+    frames: Box<dyn Frames>,
+    /// The number of the next frame.
     next: usize,
-    /// Whole frames.
-    count: usize,
-    /// Whether a part of a frame is behind them.
-    is_cut: bool,
+    bytes: Vec<u8>,
+    /// The file that they come from.
+    path: Option<PathBuf>,
+    /// Ends the program that decodes them.
+    switch: Option<Switch>,
 }
 
 impl Source {
     /// Opens what `--source` names. `except` is a folder to leave out of another one: the results'.
     ///
     /// # Errors
-    /// When it is not there, is none of these, or holds no frame; what else it is, is named.
-    pub fn open(path: &Path, except: &Path) -> anyhow::Result<Self> {
-        if path.as_os_str() == STDIN {
-            if io::stdin().is_terminal() {
-                return Err(Failure::usage(
-                    "--source -: stdin is a terminal, and no video comes from it",
-                    foreign::through_ffmpeg("-i VIDEO"),
-                ));
-            }
-            // Not through Rust's own buffer, in which bytes may be that nobody has to wait for.
-            let stdin = io::stdin().as_fd().try_clone_to_owned();
-            let stdin = stdin.map_err(|error| invalid("stdin", &error.into(), 0))?;
-            return Self::stream("stdin".to_owned(), stdin.into(), "-i VIDEO");
+    /// When it is not there, is none of these, or holds no frame; when no program is here that could decode it.
+    pub fn open(uri: &Uri, wanted: &Wanted, except: &Path) -> anyhow::Result<Self> {
+        match uri {
+            Uri::Stdin => Self::stdin(wanted),
+            Uri::Path(path) => Self::path(path, wanted, except),
+            _ => Self::decoded(uri, wanted, None),
         }
+    }
+
+    fn stdin(wanted: &Wanted) -> anyhow::Result<Self> {
+        if io::stdin().is_terminal() {
+            return Err(Failure::usage(
+                "--source -: stdin is a terminal, and no video comes from it",
+                foreign::through_ffmpeg("-i VIDEO"),
+            ));
+        }
+        // Not through Rust's own buffer, in which bytes may be that nobody has to wait for.
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        let stdin = stdin.map_err(|error| failed("stdin", &error.into(), 0))?;
+        Self::pipe("stdin".to_owned(), stdin.into(), wanted)
+    }
+
+    fn path(path: &Path, wanted: &Wanted, except: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
-        let failed = |source| sam3_package::Error::Io {
+        let unread = |source| sam3_package::Error::Io {
             action: "read",
             path: path.to_owned(),
             source,
         };
-        let kind = match fs::metadata(path) {
-            Ok(metadata) => metadata.file_type(),
-            Err(error) => return Err(foreign::camera(&name).unwrap_or_else(|| failed(error).into())),
-        };
+        let kind = fs::metadata(path).map_err(unread)?.file_type();
         if kind.is_dir() {
             let kind = Kind::Folder(folder::frames(path, except)?);
             return Ok(Self { name, kind });
         }
         if kind.is_fifo() {
-            let pipe = File::open(path).map_err(failed)?;
-            return Self::stream(name, pipe, "-i VIDEO");
+            return Self::pipe(name, File::open(path).map_err(unread)?, wanted);
         }
         if !kind.is_file() {
-            return Err(foreign::camera(&name).unwrap_or_else(|| foreign::device(&name)));
+            return Err(foreign::device(&name));
         }
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let file = File::open(path).map_err(unread)?;
+        let length = file.metadata().map_err(unread)?.len();
         let mut reader = BufReader::with_capacity(BUFFER, file);
-        foreign::check(&name, reader.fill_buf().map_err(failed)?, &format!("-i {name}"))?;
-        let opened = Y4mFile::open(path, reader, length);
-        let file = opened.map_err(|error| invalid(&name, &error, 0))?;
-        Ok(Self {
-            name,
-            kind: Kind::File(file),
-        })
+        let start = reader.fill_buf().map_err(unread)?;
+        if start.starts_with(Y4M_MAGIC) {
+            let file = Y4mFile::open(path, reader, length).map_err(|error| failed(&name, &error, 0))?;
+            let kind = Kind::File(file);
+            return Ok(Self { name, kind });
+        }
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        if start.starts_with(JPEG_MAGIC) && (extension == "mjpeg" || extension == "mjpg") {
+            let frames = Mjpeg::new(reader, wanted.rate);
+            return Ok(Self::stream(name, Box::new(frames), Some(path), None));
+        }
+        foreign::check(&name, start)?;
+        Self::decoded(&Uri::Path(path.to_owned()), wanted, Some(path))
     }
 
-    fn stream(name: String, pipe: File, input: &str) -> anyhow::Result<Self> {
+    /// What another program writes: Y4M, JPEGs, or with a size the bytes of pixels.
+    fn pipe(name: String, pipe: File, wanted: &Wanted) -> anyhow::Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER, Pipe(pipe));
-        let start = reader.fill_buf().map_err(|error| invalid(&name, &error.into(), 0))?;
-        foreign::check(&name, start, input)?;
-        let frames = Y4m::open(reader).map_err(|error| invalid(&name, &error, 0))?;
-        Ok(Self {
-            name,
-            kind: Kind::Stream(frames, 0),
-        })
+        let of_start = |error: VideoError| failed(&name, &error, 0);
+        let frames: Box<dyn Frames> = if let Some((width, height)) = wanted.size {
+            let raw = Raw::new(reader, width, height, Pixels::Rgb, wanted.rate);
+            Box::new(raw.map_err(of_start)?)
+        } else {
+            let start = reader.fill_buf().map_err(|error| of_start(error.into()))?;
+            if start.starts_with(JPEG_MAGIC) {
+                Box::new(Mjpeg::new(reader, wanted.rate))
+            } else {
+                foreign::check_pipe(&name, start)?;
+                Box::new(Y4m::open(reader).map_err(of_start)?)
+            }
+        };
+        Ok(Self::stream(name, frames, None, None))
+    }
+
+    fn decoded(uri: &Uri, wanted: &Wanted, path: Option<&Path>) -> anyhow::Result<Self> {
+        let name = uri.to_string();
+        let (own, wanted) = (uri.clone(), *wanted);
+        let frames = Ahead::start(move |switch| Decoded::open(&own, &wanted, switch));
+        let frames = frames.map_err(|error| match path {
+            Some(_) => failed_in_file(&name, &error, 0),
+            None => failed(&name, &error, 0),
+        })?;
+        let switch = frames.switch();
+        Ok(Self::stream(name, Box::new(frames), path, Some(switch)))
+    }
+
+    fn stream(name: String, frames: Box<dyn Frames>, path: Option<&Path>, switch: Option<Switch>) -> Self {
+        let kind = Kind::Stream(Stream {
+            frames,
+            next: 0,
+            bytes: Vec::new(),
+            path: path.map(Path::to_owned),
+            switch,
+        });
+        Self { name, kind }
     }
 
     /// What errors call it.
@@ -116,12 +163,20 @@ impl Source {
         &self.name
     }
 
+    /// What ends the program that decodes it, so that nobody waits for frames.
+    pub fn switch(&self) -> Option<Switch> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.switch.clone(),
+            _ => None,
+        }
+    }
+
     /// The number of its frames, where it can be known beforehand.
     pub fn count(&self) -> Option<usize> {
         match &self.kind {
             Kind::Folder(inputs) => Some(inputs.len()),
             Kind::File(file) => Some(file.count),
-            Kind::Stream(..) => None,
+            Kind::Stream(_) => None,
         }
     }
 
@@ -135,17 +190,18 @@ impl Source {
         match &self.kind {
             Kind::Folder(inputs) => inputs.iter().map(|input| input.path.as_path()).collect(),
             Kind::File(file) => vec![&file.path],
-            Kind::Stream(..) => Vec::new(),
+            Kind::Stream(stream) => stream.path.iter().map(PathBuf::as_path).collect(),
         }
     }
 
     /// When a frame is shown, in milliseconds from the first; a folder does not say.
     pub fn time_ms(&self, frame: usize) -> Option<f64> {
-        match &self.kind {
+        let rate = match &self.kind {
             Kind::Folder(_) => None,
-            Kind::File(file) => file.frames.header().time_ms(frame),
-            Kind::Stream(frames, _) => frames.header().time_ms(frame),
-        }
+            Kind::File(file) => file.rate(),
+            Kind::Stream(stream) => stream.frames.rate(),
+        };
+        rate.map(|(frames, seconds)| frame as f64 * 1e3 * seconds as f64 / frames as f64)
     }
 
     /// What a frame is called, in errors.
@@ -172,9 +228,12 @@ impl Source {
                 return Ok(Some(input.open()?.0));
             }
             Kind::File(file) => file.read(frame),
-            Kind::Stream(frames, next) => skip_and_read(frames, next, frame).map_err(|error| (error, *next)),
+            Kind::Stream(stream) => stream.read(frame).map_err(|error| (error, stream.next)),
         };
-        read.map_err(|(error, whole)| invalid(&self.name, &error, whole))
+        read.map_err(|(error, whole)| match &self.kind {
+            Kind::Stream(Stream { path: None, .. }) => failed(&self.name, &error, whole),
+            _ => failed_in_file(&self.name, &error, whole),
+        })
     }
 
     /// That a file has no part of a frame behind its last whole one.
@@ -184,76 +243,33 @@ impl Source {
     pub fn check_end(&self) -> anyhow::Result<()> {
         match &self.kind {
             Kind::File(file) if file.is_cut => {
-                let cut = Y4mError::Header("cut off in its last frame".to_owned());
-                Err(invalid(&self.name, &cut, file.count))
+                let cut = VideoError::Header("cut off in its last frame".to_owned());
+                Err(failed(&self.name, &cut, file.count))
             }
             _ => Ok(()),
         }
     }
 }
 
-impl Y4mFile {
-    fn open(path: &Path, reader: BufReader<File>, length: u64) -> Result<Self, Y4mError> {
-        let mut frames = Y4m::open(reader)?;
-        // The line before the first tells how long they are.
-        let next = match frames.advance() {
-            Ok(is_there) => usize::from(is_there),
-            Err(Y4mError::Cut { .. }) => 1,
-            Err(error) => return Err(error),
-        };
-        let (count, is_cut) = frames.frames_in(length);
-        Ok(Self {
-            path: path.to_owned(),
-            frames,
-            next,
-            count,
-            is_cut,
-        })
-    }
-
-    /// An error comes with the number of whole frames.
-    fn read(&mut self, frame: usize) -> Result<Option<Image>, (Y4mError, usize)> {
-        let counted = |error| (error, self.count.max(self.next));
-        if self.next != frame {
-            let offset = self.frames.offset(frame);
-            let gone = self.frames.reader().seek(SeekFrom::Start(offset));
-            gone.map_err(|error| counted(error.into()))?;
-        }
-        self.next = frame;
-        let read = skip_and_read(&mut self.frames, &mut self.next, frame);
-        read.map_err(|error| (error, self.next))
+impl Stream {
+    fn read(&mut self, frame: usize) -> Result<Option<Image>, VideoError> {
+        skip_and_read(&mut self.frames, &mut self.next, &mut self.bytes, frame)
     }
 }
 
 /// The frame of that number, of frames of which `next` is the number of the next.
-fn skip_and_read<R: BufRead>(frames: &mut Y4m<R>, next: &mut usize, frame: usize) -> Result<Option<Image>, Y4mError> {
+fn skip_and_read(
+    frames: &mut impl Frames,
+    next: &mut usize,
+    bytes: &mut Vec<u8>,
+    frame: usize,
+) -> Result<Option<Image>, VideoError> {
     assert!(*next <= frame, "a stream goes forward");
     while *next <= frame {
-        if !frames.advance()? {
+        if !frames.read(bytes)? {
             return Ok(None);
         }
         *next += 1;
     }
-    frames.image().map(Some)
-}
-
-/// `whole` frames are before what is wrong.
-fn invalid(name: &str, error: &Y4mError, whole: usize) -> anyhow::Error {
-    match error {
-        Y4mError::Io(error) => Failure::environment(
-            format!("{name}: cannot read it on behind {whole} whole frames: {error}"),
-            "connect its drive again, or look at what writes into the pipe",
-        ),
-        Y4mError::Memory(_) => Failure::environment(
-            format!("{name}: no memory for a frame"),
-            "end other programs, or scale the video down: `ffmpeg … -vf scale=1280:-2`",
-        ),
-        Y4mError::Header(reason) if whole == 0 => {
-            Failure::input(format!("{name}: {reason}"), foreign::through_ffmpeg("-i VIDEO"))
-        }
-        error => Failure::input(
-            format!("{name}: {error}; {whole} whole frames are before that"),
-            "copy it again, or look at what wrote it; the results of the whole frames stay",
-        ),
-    }
+    frames.format().image(bytes).map(Some)
 }

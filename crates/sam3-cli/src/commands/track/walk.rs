@@ -56,7 +56,7 @@ impl Walker<'_> {
     /// # Errors
     /// Of a frame that cannot be read, once the others were gone through; of all else at once. What was written stays.
     pub fn run(mut self, walks: &[Walk]) -> anyhow::Result<()> {
-        interrupt::watch(self.output);
+        interrupt::watch(self.output, self.source.switch());
         for walk in walks {
             self.session.walk(walk.from, walk.direction)?;
             self.go(*walk)?;

@@ -1,64 +1,66 @@
 //! What is given in place of frames, by its content, and the command that makes frames of it.
 
 use sam3_model::image;
+use sam3_video::Y4M_MAGIC;
 
-use super::y4m::MAGIC;
 use crate::failure::Failure;
 
-const EXPECTED: &str = "expected a folder of pictures, a Y4M file, or - for Y4M on stdin";
+const EXPECTED: &str = "expected a folder of pictures, a video, a camera, or - for Y4M on stdin";
 
 /// The pipe by which ffmpeg hands over what it reads by `input`.
 pub fn through_ffmpeg(input: &str) -> String {
     format!("let ffmpeg decode it: ffmpeg {input} -pix_fmt yuv420p -f yuv4mpegpipe - | sam3 track --source - …")
 }
 
-/// That a file or stream begins as Y4M does.
+/// That a file may be a video, for another program to decode.
 ///
 /// # Errors
-/// What it is in place of that; ffmpeg reads it by `input`.
-pub fn check(name: &str, start: &[u8], input: &str) -> anyhow::Result<()> {
-    if start.starts_with(MAGIC) {
-        return Ok(());
+/// What it is in place of that.
+pub fn check(name: &str, start: &[u8]) -> anyhow::Result<()> {
+    if start.is_empty() {
+        return Err(empty(name));
     }
-    let (found, hint) = if start.is_empty() {
-        (
-            "nothing",
-            "a video that was just copied may be empty: look at its size, or at what writes it".to_owned(),
-        )
-    } else if image::is_video(start) {
-        ("a video in a format that sam3 does not decode", through_ffmpeg(input))
-    } else if start.starts_with(b"GIF8") {
-        ("a GIF", through_ffmpeg(input))
-    } else if start.starts_with(b"\xff\xd8\xff") || start.starts_with(b"\x89PNG") {
-        (
-            "one picture",
-            "name the folder of the frames; `sam3 click` and `sam3 segment` look at one picture".to_owned(),
-        )
-    } else {
-        ("none of these", format!("if it is a video, {}", through_ffmpeg(input)))
-    };
-    Err(Failure::input(format!("{name}: {EXPECTED}, found {found}"), hint))
+    match start.starts_with(b"\xff\xd8\xff") || start.starts_with(b"\x89PNG") {
+        true => Err(Failure::input(
+            format!("{name}: {EXPECTED}, found one picture"),
+            "name the folder of the frames; `sam3 click` and `sam3 segment` look at one picture",
+        )),
+        false => Ok(()),
+    }
 }
 
-/// The error for what is named like a camera or a stream of the network; none for other names.
-pub fn camera(name: &str) -> Option<anyhow::Error> {
-    let input = if name.starts_with("/dev/video") {
-        format!("-f v4l2 -i {name}")
-    } else if name.contains("://") {
-        format!("-i {name}")
-    } else {
-        return None;
+/// That a stream begins as Y4M does.
+///
+/// # Errors
+/// What it is in place of that.
+pub fn check_pipe(name: &str, start: &[u8]) -> anyhow::Result<()> {
+    if start.starts_with(Y4M_MAGIC) {
+        return Ok(());
+    }
+    if start.is_empty() {
+        return Err(empty(name));
+    }
+    let found = match image::is_video(start) {
+        true => "a video that is to be decoded first",
+        false => "none of these",
     };
-    Some(Failure::input(
-        format!("{name}: {EXPECTED}, found the name of a camera or a stream"),
-        through_ffmpeg(&input),
+    Err(Failure::input(
+        format!("{name}: expected Y4M or JPEGs one after the other, found {found}"),
+        format!("{}; pixels without a header need --size", through_ffmpeg("-i -")),
     ))
+}
+
+fn empty(name: &str) -> anyhow::Error {
+    Failure::input(
+        format!("{name}: {EXPECTED}, found nothing"),
+        "a video that was just copied may be empty: look at its size, or at what writes it",
+    )
 }
 
 /// The error for other devices and sockets.
 pub fn device(name: &str) -> anyhow::Error {
     Failure::input(
         format!("{name}: {EXPECTED}, found a device"),
-        "copy what it gives into a file, and name that file",
+        "a camera is named v4l2:///dev/video0; copy what another device gives into a file, and name that file",
     )
 }

@@ -9,6 +9,7 @@ use std::collections::TryReserveError;
 /// How samples of colour lie among those of brightness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
+    /// Brightness alone.
     Mono,
     /// One for each square of four pixels. `420jpeg`, `420mpeg2` and `420paldv` differ in where in the square it is.
     #[default]
@@ -17,6 +18,7 @@ pub enum Layout {
     C422,
     /// One for four pixels of a row.
     C411,
+    /// One for each pixel.
     C444,
 }
 

@@ -1,13 +1,14 @@
 //! Y4M: uncompressed video, as `ffmpeg -f yuv4mpegpipe` and `mjpegtools` write it, one frame in memory at a time.
 
-use std::{
-    collections::TryReserveError,
-    io::{self, BufRead, Read},
+use std::io::{BufRead, Read};
+
+use sam3_model::image::MAX_PIXELS;
+
+use crate::{
+    Format, Frames, Rate, VideoError,
+    raw::read_whole,
+    yuv::{Layout, Range},
 };
-
-use sam3_model::image::{Image, MAX_PIXELS};
-
-use super::yuv::{Layout, Range, to_rgb};
 
 /// What every file begins with.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
@@ -16,52 +17,32 @@ const FRAME: &[u8] = b"FRAME";
 const LONGEST_LINE: u64 = 4096;
 
 /// What the first line of a file says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Header {
-    pub width: u32,
-    pub height: u32,
-    /// Frames in so many seconds, where it is said.
-    pub rate: Option<(u64, u64)>,
-    pub layout: Layout,
-    pub range: Range,
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Header {
+    width: u32,
+    height: u32,
+    rate: Option<Rate>,
+    layout: Layout,
+    range: Range,
 }
 
-/// Why there are no more frames.
-#[derive(Debug, thiserror::Error)]
-pub enum Y4mError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Header(String),
-    /// Of a frame some bytes are there.
-    #[error("cut off in its last frame: expected {expected} bytes, found {found}")]
-    Cut { expected: u64, found: u64 },
-    #[error("expected the word FRAME before a frame, found other bytes: it is damaged")]
-    NoFrame,
-    #[error(transparent)]
-    Memory(#[from] TryReserveError),
-    #[error(transparent)]
-    Image(#[from] sam3_model::image::ImageError),
-}
-
-/// Frames, one after the other.
+/// Frames of a Y4M, one after the other.
+#[derive(Debug)]
 pub struct Y4m<R> {
     reader: R,
     header: Header,
     /// Bytes of the header's line, and of the line before each frame.
     lines: [u64; 2],
-    /// The samples of a frame.
-    samples: Vec<u8>,
 }
 
 impl Header {
     /// # Errors
     /// What in it cannot be read, and what to do.
-    fn parse(line: &[u8]) -> Result<Self, Y4mError> {
+    fn parse(line: &[u8]) -> Result<Self, VideoError> {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split_ascii_whitespace();
         if words.next().map(str::as_bytes) != Some(MAGIC) {
-            return Err(Y4mError::Header(
+            return Err(VideoError::Header(
                 "expected a Y4M, which begins with YUV4MPEG2".to_owned(),
             ));
         }
@@ -74,7 +55,7 @@ impl Header {
                 "W" => sides[0] = Some(value),
                 "H" => sides[1] = Some(value),
                 "F" => rate = parse_rate(value),
-                "C" => layout = Layout::parse(value).map_err(Y4mError::Header)?,
+                "C" => layout = Layout::parse(value).map_err(VideoError::Header)?,
                 "X" if value == "COLORRANGE=FULL" => range = Range::Full,
                 // Interlacing, the shape of pixels, comments.
                 _ => {}
@@ -84,7 +65,7 @@ impl Header {
         let pixels = u64::from(width) * u64::from(height);
         if pixels == 0 || pixels > MAX_PIXELS {
             let shown = sides.map(|side| side.unwrap_or("nothing"));
-            return Err(Y4mError::Header(format!(
+            return Err(VideoError::Header(format!(
                 "the header of a Y4M: expected W and H of 1 to {MAX_PIXELS} pixels, found {} and {}",
                 shown[0], shown[1]
             )));
@@ -97,12 +78,6 @@ impl Header {
             range,
         })
     }
-
-    /// When a frame is shown, in milliseconds from the first.
-    pub fn time_ms(&self, frame: usize) -> Option<f64> {
-        let (frames, seconds) = self.rate?;
-        Some(frame as f64 * seconds as f64 * 1e3 / frames as f64)
-    }
 }
 
 /// Frames in seconds; 0 of either means that it is not known.
@@ -112,36 +87,26 @@ fn parse_rate(text: &str) -> Option<(u64, u64)> {
     (rate.0 > 0 && rate.1 > 0).then_some(rate)
 }
 
-impl<R: BufRead> Y4m<R> {
+impl<R: BufRead + Send> Y4m<R> {
     /// Reads the header.
     ///
     /// # Errors
     /// When it is not that of a Y4M, or of a kind that is not read; or the system refuses.
-    pub fn open(mut reader: R) -> Result<Self, Y4mError> {
+    pub fn open(mut reader: R) -> Result<Self, VideoError> {
         let line = match read_line(&mut reader)? {
             Line::Whole(line) => line,
-            Line::Cut(_) => return Err(Y4mError::Header("the header of a Y4M: it has no end".to_owned())),
+            Line::Cut(_) => return Err(VideoError::Header("the header of a Y4M: it has no end".to_owned())),
         };
-        let header = Header::parse(&line)?;
-        let length = header.layout.samples(header.width, header.height);
-        let mut samples = Vec::new();
-        samples.try_reserve_exact(length)?;
-        samples.resize(length, 0);
         Ok(Self {
             reader,
-            header,
+            header: Header::parse(&line)?,
             lines: [line.len() as u64 + 1, FRAME.len() as u64 + 1],
-            samples,
         })
-    }
-
-    pub fn header(&self) -> &Header {
-        &self.header
     }
 
     /// Where a frame begins, if the lines before all of them are as long as the last one that was read.
     pub fn offset(&self, frame: usize) -> u64 {
-        self.lines[0] + frame as u64 * (self.lines[1] + self.samples.len() as u64)
+        self.lines[0] + frame as u64 * (self.lines[1] + self.samples() as u64)
     }
 
     /// The number of whole frames in a file of so many bytes, on the same terms, and whether a part of one is behind
@@ -157,39 +122,13 @@ impl<R: BufRead> Y4m<R> {
         &mut self.reader
     }
 
-    /// The next frame's samples into memory; false at the end.
-    ///
-    /// # Errors
-    /// When the file ends within it, or is no Y4M there; or the system refuses.
-    pub fn advance(&mut self) -> Result<bool, Y4mError> {
-        let (frame, found) = match read_line(&mut self.reader)? {
-            Line::Whole(line) => (line, None),
-            Line::Cut(0) => return Ok(false),
-            Line::Cut(found) => (FRAME.to_vec(), Some(found)),
-        };
-        if !frame.starts_with(FRAME) || frame.get(FRAME.len()).is_some_and(|next| *next != b' ') {
-            return Err(Y4mError::NoFrame);
-        }
-        let expected = self.samples.len() as u64;
-        if let Some(found) = found {
-            return Err(Y4mError::Cut {
-                expected: expected + self.lines[1],
-                found,
-            });
-        }
-        self.lines[1] = frame.len() as u64 + 1;
-        let found = fill(&mut self.reader, &mut self.samples)?;
-        match found == expected {
-            true => Ok(true),
-            false => Err(Y4mError::Cut { expected, found }),
-        }
+    fn samples(&self) -> usize {
+        self.header.layout.samples(self.header.width, self.header.height)
     }
+}
 
-    /// The frame that [`advance`](Self::advance) read, in colours.
-    ///
-    /// # Errors
-    /// When there is no room for it.
-    pub fn image(&self) -> Result<Image, Y4mError> {
+impl<R: BufRead + Send> Frames for Y4m<R> {
+    fn format(&self) -> Format {
         let Header {
             width,
             height,
@@ -197,8 +136,39 @@ impl<R: BufRead> Y4m<R> {
             range,
             ..
         } = self.header;
-        let rgb = to_rgb(&self.samples, (width, height), layout, range)?;
-        Ok(Image::new(width, height, rgb)?)
+        Format::Yuv {
+            width,
+            height,
+            layout,
+            range,
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.header.rate
+    }
+
+    fn read(&mut self, bytes: &mut Vec<u8>) -> Result<bool, VideoError> {
+        let expected = self.samples();
+        let frame = match read_line(&mut self.reader)? {
+            Line::Whole(line) => line,
+            Line::Cut(0) => return Ok(false),
+            Line::Cut(found) => {
+                let expected = expected as u64 + self.lines[1];
+                return Err(VideoError::Cut { expected, found });
+            }
+        };
+        if !frame.starts_with(FRAME) || frame.get(FRAME.len()).is_some_and(|next| *next != b' ') {
+            return Err(VideoError::NoFrame);
+        }
+        self.lines[1] = frame.len() as u64 + 1;
+        match read_whole(&mut self.reader, bytes, expected)? {
+            true => Ok(true),
+            false => Err(VideoError::Cut {
+                expected: expected as u64,
+                found: 0,
+            }),
+        }
     }
 }
 
@@ -209,28 +179,14 @@ enum Line {
     Cut(u64),
 }
 
-fn read_line(reader: &mut impl BufRead) -> Result<Line, Y4mError> {
+fn read_line(reader: &mut impl BufRead) -> Result<Line, VideoError> {
     let mut line = Vec::new();
     let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? as u64;
     match line.pop() {
         Some(b'\n') => Ok(Line::Whole(line)),
-        _ if read == LONGEST_LINE => Err(Y4mError::NoFrame),
+        _ if read == LONGEST_LINE => Err(VideoError::NoFrame),
         _ => Ok(Line::Cut(read)),
     }
-}
-
-/// As many bytes as there are, and how many that were.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<u64> {
-    let mut found = 0;
-    while found < buffer.len() {
-        match reader.read(&mut buffer[found..]) {
-            Ok(0) => break,
-            Ok(count) => found += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found as u64)
 }
 
 #[cfg(test)]
@@ -244,18 +200,16 @@ mod tests {
     #[test]
     fn a_header_says_what_frames_are() {
         let file = open(b"YUV4MPEG2 W6 H4 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL\n").unwrap();
-        let expected = Header {
-            width: 6,
-            height: 4,
-            rate: Some((30_000, 1001)),
-            layout: Layout::parse("420").unwrap(),
-            range: Range::Full,
+        let format = |width, height, range| Format::Yuv {
+            width,
+            height,
+            layout: Layout::C420,
+            range,
         };
-        assert_eq!(*file.header(), expected);
-        assert_eq!(file.header().time_ms(30), Some(1001.0));
+        assert_eq!(file.format(), format(6, 4, Range::Full));
+        assert_eq!(file.rate(), Some((30_000, 1001)));
         let file = open(b"YUV4MPEG2 H1 W1 F0:0 XCOLORRANGE=LIMITED\n").unwrap();
-        assert_eq!((file.header().rate, file.header().range), (None, Range::Limited));
-        assert_eq!(file.header().time_ms(3), None);
+        assert_eq!((file.rate(), file.format()), (None, format(1, 1, Range::Limited)));
     }
 
     #[test]
@@ -291,16 +245,17 @@ mod tests {
         // One has words on its line.
         let bytes = b"YUV4MPEG2 W2 H1 Cmono\nFRAME\n\x10\xebFRAME Ip\n\xeb\x10";
         let mut file = open(bytes).unwrap();
+        let mut samples = Vec::new();
         assert_eq!((file.offset(0), file.offset(2)), (22, 22 + 2 * 8));
         assert_eq!(
             (file.frames_in(22 + 16), file.frames_in(22 + 17), file.frames_in(3)),
             ((2, false), (2, true), (0, false))
         );
         for expected in [[0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]] {
-            assert!(file.advance().unwrap());
-            assert_eq!(file.image().unwrap().rgb(), expected);
+            assert!(file.read(&mut samples).unwrap());
+            assert_eq!(file.format().image(&samples).unwrap().rgb(), expected);
         }
-        assert!(!file.advance().unwrap());
+        assert!(!file.read(&mut samples).unwrap());
         for (more, expected) in [
             (&b"FRAME\n\x10"[..], "expected 2 bytes, found 1"),
             (b"FRAME\n", "expected 2 bytes, found 0"),
@@ -311,8 +266,8 @@ mod tests {
         ] {
             let bytes = [&bytes[..], more].concat();
             let mut file = open(&bytes).unwrap();
-            assert!(file.advance().unwrap() && file.advance().unwrap());
-            let error = file.advance().unwrap_err().to_string();
+            assert!(file.read(&mut samples).unwrap() && file.read(&mut samples).unwrap());
+            let error = file.read(&mut samples).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -1,0 +1,29 @@
+//! Frames out of video files, cameras and streams.
+//!
+//! [`Y4m`], [`Mjpeg`] and [`Raw`] read frames from a file or a pipe. [`Decoded`] has `ffmpeg` or GStreamer read
+//! everything else, in a process that never outlives this one. [`Ahead`] reads while earlier frames are worked on.
+//! [`Live`] keeps the latest frame of a source that does not wait, and counts those that were left out.
+
+mod ahead;
+mod child;
+mod decoder;
+mod error;
+mod format;
+mod live;
+mod mjpeg;
+mod raw;
+mod uri;
+mod y4m;
+mod yuv;
+
+pub use ahead::Ahead;
+pub use child::{Decoded, Switch};
+pub use decoder::{Decoder, Program, Wanted};
+pub use error::VideoError;
+pub use format::{Format, Frames, Rate};
+pub use live::{Caught, Live};
+pub use mjpeg::Mjpeg;
+pub use raw::{Pixels, Raw};
+pub use uri::{Codec, Uri, UriError};
+pub use y4m::{MAGIC as Y4M_MAGIC, Y4m};
+pub use yuv::{Layout, Range};
