@@ -7,8 +7,9 @@ mod support;
 
 use std::{
     fs,
+    net::UdpSocket,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -78,34 +79,13 @@ fn what_is_cut_or_is_no_video_is_told() {
 #[ignore = "needs ffmpeg and GStreamer: .ci/run sources"]
 fn no_decoder_outlives_a_run() {
     let folder = Folder::new();
-    let _ = encoded(&folder, "a.mp4");
-    let mut sender = Command::new("ffmpeg")
-        .args([
-            "-loglevel",
-            "error",
-            "-re",
-            "-stream_loop",
-            "-1",
-            "-i",
-            text(&folder.path("a.mp4")),
-        ])
-        .args([
-            "-c:v",
-            "libx264",
-            "-g",
-            "5",
-            "-tune",
-            "zerolatency",
-            "-f",
-            "mpegts",
-            "udp://127.0.0.1:42577",
-        ])
-        .spawn()
-        .unwrap();
+    let port = free_port();
+    let _sender = Sender::start(&encoded(&folder, "a.mp4"), port, 600);
+    let source = format!("udp://127.0.0.1:{port}");
     for (decoder, signal) in [("ffmpeg", "-INT"), ("ffmpeg", "-KILL"), ("gstreamer", "-TERM")] {
         let out = folder.path(&format!("{decoder}{signal}"));
         let line = format!("{CLICK} --decoder {decoder}");
-        let flags = track(Path::new("udp://127.0.0.1:42577"), &out, &line, &[]);
+        let flags = track(Path::new(&source), &out, &line, &[]);
         let mut child = Command::new("env")
             .args(["--default-signal=INT", env!("CARGO_BIN_EXE_sam3")])
             .args(&flags)
@@ -138,8 +118,124 @@ fn no_decoder_outlives_a_run() {
         });
         assert!(lines(&out).len() > 3);
     }
-    sender.kill().unwrap();
-    sender.wait().unwrap();
+}
+
+/// A stream on the loopback; it ends with the test.
+struct Sender(Child);
+
+impl Sender {
+    /// Sends a video again and again, for so many seconds.
+    fn start(video: &Path, port: u16, seconds: u32) -> Self {
+        let duration = seconds.to_string();
+        let stream = ["-re", "-stream_loop", "-1", "-t", &duration, "-i", text(video)];
+        let coded = ["-c:v", "libx264", "-g", "5", "-tune", "zerolatency", "-f", "mpegts"];
+        let mut command = Command::new("ffmpeg");
+        command.args(["-loglevel", "quiet"]).args(stream).args(coded);
+        Self(command.arg(format!("udp://127.0.0.1:{port}")).spawn().unwrap())
+    }
+
+    fn wait(&mut self) {
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // One that has ended is no failure.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// A stream that is cut, and comes back: what came until then is written, and numbers go on.
+#[test]
+#[ignore = "needs ffmpeg and GStreamer: .ci/run sources"]
+fn a_stream_that_goes_away_may_come_back() {
+    let folder = Folder::new();
+    let video = encoded(&folder, "a.mp4");
+    let run = |port: u16, line: &str| {
+        let out = folder.path(&format!("out{port}"));
+        let source = format!("udp://127.0.0.1:{port}");
+        let flags = track(Path::new(&source), &out, &format!("{CLICK} {line}"), &[]);
+        let child = Command::new(env!("CARGO_BIN_EXE_sam3"))
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        (child, out)
+    };
+    // Away for good.
+    let port = free_port();
+    let (child, out) = run(port, "");
+    let mut first = Sender::start(&video, port, 4);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(3), "{said}");
+    assert!(said.contains("no frame came for 5 s"), "{said}");
+    let told = lines(&out);
+    assert!(told.len() > 2, "{said}");
+    for line in &told {
+        assert!(
+            line["latency_ms"].as_f64().unwrap() > 0.0 && line["dropped"].is_u64(),
+            "{line}"
+        );
+    }
+    let numbers: Vec<u64> = told.iter().map(|line| line["frame"].as_u64().unwrap()).collect();
+    for (pair, line) in numbers.windows(2).zip(&told[1..]) {
+        assert_eq!(pair[1] - pair[0] - 1, line["dropped"].as_u64().unwrap());
+    }
+    first.wait();
+    // And back.
+    let port = free_port();
+    let (child, out) = run(port, "--reconnect 60 --max-frames 150");
+    Sender::start(&video, port, 4).wait();
+    thread::sleep(Duration::from_secs(8));
+    let before = lines(&out).len();
+    let _second = Sender::start(&video, port, 60);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains("the source is away"), "{said}");
+    let told = lines(&out);
+    assert!(before > 2 && before < 150 && told.len() == 150, "{before}: {said}");
+    assert!(told.is_sorted_by_key(|line| line["frame"].as_u64()));
+}
+
+#[test]
+fn a_live_source_is_taken_as_it_comes() {
+    let folder = Folder::new();
+    for (source, line, words) in [
+        ("udp://@:42580", "--every 2", "leave --every"),
+        ("udp://@:42580", "--direction both", "leave --every"),
+        ("street.mp4", "--reconnect 5", "no camera and no stream"),
+        ("street.mp4", "--hold", "give --live"),
+        ("-", "--live --start 3", "--start"),
+        ("udp://@:42580", "--reconnect -1", "expected seconds"),
+    ] {
+        let flags = track(Path::new(source), &folder.path("out"), &format!("{CLICK} {line}"), &[]);
+        check(&arguments(&flags), 2, &[words]);
+    }
+    // A pipe that is read live tells of it.
+    let flags = track(
+        Path::new("-"),
+        &folder.path("out"),
+        &format!("{CLICK} --live --max-frames 1"),
+        &[],
+    );
+    let output = support::sam3_reading(&arguments(&flags), &y4m(0..FRAMES));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = lines(&folder.path("out"));
+    assert!(
+        told[0]["latency_ms"].is_number() && told[0]["dropped"].is_number(),
+        "{}",
+        told[0]
+    );
 }
 
 fn children(id: u32) -> Vec<String> {

@@ -9,7 +9,7 @@ mod segmented;
 use std::path::Path;
 
 pub use clicked::{ClickTimings, Clicked, ClickedRecord, ClicksRecord, ObjectRecord, PointRecord};
-pub use followed::{FollowedRecord, FrameRecord, FrameTiming, SeenRecord, State};
+pub use followed::{FollowedRecord, FrameRecord, FrameTiming, LiveTiming, SeenRecord, State};
 pub use instance::{BoxRecord, InstanceRecord};
 pub use loaded::{Loaded, ModelRecord};
 pub use segmented::{Found, FoundRecord, How, PromptRecord, Refined, Segmented, Timings, find, text_of};

@@ -139,7 +139,15 @@ pub fn ffmpeg(program: &Path, uri: &Uri, wanted: &Wanted) -> (Command, Option<St
     (command, stdin)
 }
 
-const LOW_DELAY: [&str; 4] = ["-fflags", "nobuffer", "-flags", "low_delay"];
+/// A second tells what is in a stream; ffmpeg would look at five.
+const LOW_DELAY: [&str; 6] = [
+    "-fflags",
+    "nobuffer",
+    "-flags",
+    "low_delay",
+    "-analyzeduration",
+    "1000000",
+];
 
 fn or_all(host: &str) -> &str {
     match host {

@@ -56,6 +56,9 @@ pub enum VideoError {
     /// A source sent nothing for so long.
     #[error("no frame came for {} s", .0.as_secs_f64())]
     Stalled(Duration),
+    /// A source that sends as long as it is there sends no more.
+    #[error("it sends no more")]
+    Gone,
     /// The frames' size changed.
     #[error("the size of its frames changed from {0} x {1} to {2} x {3}")]
     Resized(u32, u32, u32, u32),

@@ -11,6 +11,9 @@ use sam3_model::image::Image;
 
 use crate::{Format, Frames, Switch, VideoError};
 
+/// Until its first frame, a source may take so many times as long as between two.
+const OPENING: u32 = 4;
+
 /// Reads a source as fast as it sends, and keeps its latest frame alone.
 #[derive(Debug)]
 pub struct Live {
@@ -105,23 +108,33 @@ impl Live {
         })
     }
 
+    /// Ends the program that decodes, so that nobody waits for it.
+    pub fn switch(&self) -> Switch {
+        self.switch.clone()
+    }
+
     /// The latest frame that was not taken; waits for one. None at the end.
     ///
     /// # Errors
     /// When the source failed, or sent nothing for too long.
     pub fn latest(&mut self) -> Result<Option<Caught>, VideoError> {
         let latest = self.shared.lock();
+        // To connect, and to find out what is sent, takes longer than a frame.
+        let patience = match latest.read {
+            0 => self.patience.saturating_mul(OPENING),
+            _ => self.patience,
+        };
         let (mut latest, wait) = self
             .shared
             .changed
-            .wait_timeout_while(latest, self.patience, |latest| {
+            .wait_timeout_while(latest, patience, |latest| {
                 latest.read == latest.taken && !latest.has_ended
             })
             .unwrap_or_else(PoisonError::into_inner);
         if latest.read == latest.taken {
             return match latest.end.take() {
                 Some(end) => end.map(|()| None),
-                None if wait.timed_out() => Err(VideoError::Stalled(self.patience)),
+                None if wait.timed_out() => Err(VideoError::Stalled(patience)),
                 // Its end was told before.
                 None => Ok(None),
             };

@@ -10,7 +10,7 @@ mod walk;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
@@ -21,7 +21,7 @@ use sam3_video::{Decoder, Program, Rate, Uri, UriError, Wanted};
 use self::{
     results::{Results, Targets},
     schedule::{Directions, Frames},
-    source::Source,
+    source::{Asked, Source},
     walk::Walker,
 };
 use super::{
@@ -85,6 +85,16 @@ pub struct Args {
     /// Tell each frame at once, with objects that may turn out to be none, in place of 14 frames later without them
     #[arg(long)]
     at_once: bool,
+    /// Take the latest frame only, drop those that came meanwhile, and tell each at once; cameras and streams are live
+    /// anyway
+    #[arg(long, conflicts_with_all = ["every", "start", "stop", "direction", "prompt_frame"])]
+    live: bool,
+    /// Tell the frames of a live source 14 frames later, without objects that turned out to be none
+    #[arg(long, conflicts_with = "at_once")]
+    hold: bool,
+    /// Seconds for which a camera or stream may be away: it is opened again and again
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_hyphen_values = true)]
+    reconnect: Option<Duration>,
     /// Precision of what is remembered of frames: bf16 as the official code, f32 takes twice the memory
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t = MemoryFlag::Bf16)]
     memory_dtype: MemoryFlag,
@@ -138,6 +148,12 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
     size.ok_or_else(|| format!("expected WIDTHxHEIGHT in pixels, such as 1280x720, found {text:?}"))
 }
 
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds >= 0.0);
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| format!("expected seconds, such as 30, found {text:?}"))
+}
+
 /// `30`, `29.97` or `30000/1001`.
 fn parse_rate(text: &str) -> Result<Rate, String> {
     let fraction = |(frames, seconds): (&str, &str)| Some((frames.parse().ok()?, seconds.parse().ok()?));
@@ -162,7 +178,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let texts = args.texts()?;
     let device = args.model.device.open(output)?;
     args.texts.check(&device)?;
-    let source = Source::open(&args.source, &args.wanted(), &args.output)?;
+    let source = Source::open(&args.source, &args.asked()?, &args.output)?;
     let frames = Frames {
         start: args.start,
         every: args.every,
@@ -173,6 +189,18 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         return Err(nothing_to_see(source.name(), &frames));
     }
     let shown = frames.shown(&args.objects)?;
+    if let Some((place, _)) = shown
+        .last_key_value()
+        .filter(|(place, _)| source.is_live() && **place > 0)
+    {
+        return Err(Failure::usage(
+            format!(
+                "@{place}: {} is live: which of its frames that will be is not known",
+                source.name()
+            ),
+            "objects are shown on its first frame: leave @FRAME away",
+        ));
+    }
     let prompted = match args.prompt_frame {
         Some(number) => {
             let place = frames.place("--prompt-frame", number)?;
@@ -274,6 +302,41 @@ impl Args {
         }
     }
 
+    fn asked(&self) -> anyhow::Result<Asked> {
+        if self.hold && !self.is_live() {
+            return Err(Failure::usage(
+                "--hold: frames of files and pipes are held back anyway",
+                "leave it away, or give --live",
+            ));
+        }
+        if self.reconnect.is_some() && !self.source.is_live() {
+            return Err(Failure::usage(
+                format!("--reconnect: {} is no camera and no stream of the network", self.source),
+                "leave it away: a file or pipe that has ended does not come back",
+            ));
+        }
+        if self.source.is_live() && !self.is_forward() {
+            return Err(Failure::usage(
+                format!("{} is live: its frames are taken as they come", self.source),
+                "leave --every, --start, --stop, --prompt-frame and --direction away; --max-frames ends the run",
+            ));
+        }
+        Ok(Asked {
+            wanted: self.wanted(),
+            is_live: self.is_live(),
+            reconnect: self.reconnect,
+        })
+    }
+
+    fn is_live(&self) -> bool {
+        self.live || self.source.is_live()
+    }
+
+    fn is_forward(&self) -> bool {
+        let chosen = (self.every, self.start, self.stop, self.prompt_frame);
+        chosen == (1, 0, None, None) && self.direction == Directions::Forward
+    }
+
     fn wanted(&self) -> Wanted {
         Wanted {
             decoder: match self.decoder {
@@ -299,7 +362,7 @@ impl Args {
             MemoryFlag::F32 => MemoryDtype::F32,
             MemoryFlag::Bf16 => MemoryDtype::Bf16,
         });
-        let options = options.emission(match self.at_once {
+        let options = options.emission(match self.at_once || self.is_live() && !self.hold {
             true => Emission::AtOnce,
             false => Emission::Final,
         });

@@ -1,5 +1,7 @@
 //! What is told of a frame of a video.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 use super::GENERATOR;
@@ -16,6 +18,10 @@ pub struct FrameRecord<'a> {
     frame: usize,
     time_ms: Option<f64>,
     compute_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
     objects: Vec<FollowedRecord<'a>>,
 }
 
@@ -28,6 +34,24 @@ pub struct FrameTiming {
     pub time_ms: Option<f64>,
     /// Milliseconds that the model took.
     pub compute_ms: f64,
+    /// Where its source does not wait.
+    pub live: Option<LiveTiming>,
+}
+
+/// When a frame came, of a source that does not wait.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveTiming {
+    /// When its last byte came: the latency is counted from there until its line is made.
+    pub came: Instant,
+    /// Frames that came since the one before it, and that nobody looked at.
+    pub dropped: usize,
+}
+
+impl FrameTiming {
+    /// Milliseconds since the frame came, where its source does not wait.
+    pub fn latency_ms(&self) -> Option<f64> {
+        self.live.map(|live| live.came.elapsed().as_secs_f64() * 1e3)
+    }
 }
 
 /// An object's place in the JSON.
@@ -93,6 +117,8 @@ impl<'a> FrameRecord<'a> {
             frame: timing.number,
             time_ms: timing.time_ms,
             compute_ms: timing.compute_ms,
+            dropped: timing.live.map(|live| live.dropped),
+            latency_ms: timing.latency_ms(),
             objects: seen.chain(removed).collect(),
         }
     }

@@ -209,6 +209,7 @@ impl Followed {
             }
         }
         let timing = |result: &FrameResult| FrameTiming {
+            live: None,
             number: result.frame,
             time_ms: None,
             compute_ms: self.took.pop_front().unwrap_or_default(),

@@ -4,7 +4,10 @@ use std::{
     fs::File,
     io::{self, Read},
     ops::ControlFlow,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::{
@@ -23,16 +26,32 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// From now on the first signal is answered by the run; `decoder` ends the program that frames may be waited for from.
-pub fn watch(output: &Output, decoder: Option<Switch>) {
+/// The program that frames may be waited for from.
+static DECODER: Mutex<Option<Switch>> = Mutex::new(None);
+
+/// From now on the first signal is answered by the run.
+pub fn watch(output: &Output) {
     let output = *output;
     signals::at_first(move || {
         IS_INTERRUPTED.store(true, Ordering::SeqCst);
-        if let Some(decoder) = &decoder {
+        if let Some(decoder) = &*decoder() {
             decoder.turn_off();
         }
         output.note("ending: what was followed until now is written; a second signal ends it at once");
     });
+}
+
+/// Lets a signal end this program, too, so that nobody waits for its frames.
+pub fn ends(switch: Switch) {
+    let mut decoder = decoder();
+    if is_interrupted() {
+        switch.turn_off();
+    }
+    *decoder = Some(switch);
+}
+
+fn decoder() -> MutexGuard<'static, Option<Switch>> {
+    DECODER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a signal was there.

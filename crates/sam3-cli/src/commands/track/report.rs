@@ -15,6 +15,9 @@ pub struct Objects {
     seen: BTreeMap<ObjectId, Object>,
     pub frames: usize,
     compute_ms: f64,
+    /// Frames of a live source that nobody looked at, and the latencies of those that were.
+    dropped: usize,
+    latency_ms: Vec<f64>,
 }
 
 #[derive(Debug)]
@@ -30,6 +33,8 @@ impl Objects {
     pub fn count(&mut self, result: &FrameResult, timing: FrameTiming, label: impl Fn(&FrameObject) -> String) {
         self.frames += 1;
         self.compute_ms += timing.compute_ms;
+        self.dropped += timing.live.map_or(0, |live| live.dropped);
+        self.latency_ms.extend(timing.latency_ms());
         for object in &result.objects {
             let number = timing.number;
             let seen = self.seen.entry(object.id).or_insert_with(|| Object {
@@ -71,6 +76,15 @@ impl Objects {
             0 => "nothing found\n".to_owned(),
             _ => table(&rows),
         };
-        format!("{objects}{count}, {each:.0} ms each\n")
+        format!("{objects}{count}, {each:.0} ms each{}\n", self.live())
+    }
+
+    fn live(&self) -> String {
+        let mut latency = self.latency_ms.clone();
+        latency.sort_by(f64::total_cmp);
+        match latency.get(latency.len() / 2) {
+            Some(median) => format!("; {} dropped, latency {median:.0} ms in the median", self.dropped),
+            None => String::new(),
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod failed;
 mod folder;
 mod foreign;
+mod live;
 mod y4m_file;
 
 use std::{
@@ -11,16 +12,18 @@ use std::{
     io::{self, BufRead, BufReader, IsTerminal},
     os::{fd::AsFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use sam3_model::image::Image;
-use sam3_video::{Ahead, Decoded, Frames, Mjpeg, Pixels, Raw, Switch, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
+use sam3_model::{image::Image, report::LiveTiming};
+use sam3_video::{Ahead, Caught, Decoded, Frames, Mjpeg, Pixels, Raw, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
 
 use self::{
     failed::{failed, failed_in_file},
+    live::LiveSource,
     y4m_file::Y4mFile,
 };
-use super::interrupt::Pipe;
+use super::interrupt::{self, Pipe};
 use crate::{commands::segment::Input, failure::Failure};
 
 /// Bytes that are read at once.
@@ -40,6 +43,29 @@ enum Kind {
     Folder(Vec<Input>),
     File(Y4mFile),
     Stream(Stream),
+    Live(LiveSource),
+}
+
+/// What is asked of a source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Of a camera, or of who decodes.
+    pub wanted: Wanted,
+    /// Whether to take the latest frame only.
+    pub is_live: bool,
+    /// For how long a live source may be away.
+    pub reconnect: Option<Duration>,
+}
+
+/// A frame as it was read.
+pub struct Shot {
+    pub image: Image,
+    /// Its number in the source.
+    pub number: usize,
+    /// When it is shown, in milliseconds from the first; none where the source does not say.
+    pub time_ms: Option<f64>,
+    /// Where the source does not wait.
+    pub live: Option<LiveTiming>,
 }
 
 /// Frames that only go forward.
@@ -50,8 +76,6 @@ struct Stream {
     bytes: Vec<u8>,
     /// The file that they come from.
     path: Option<PathBuf>,
-    /// Ends the program that decodes them.
-    switch: Option<Switch>,
 }
 
 impl Source {
@@ -59,15 +83,15 @@ impl Source {
     ///
     /// # Errors
     /// When it is not there, is none of these, or holds no frame; when no program is here that could decode it.
-    pub fn open(uri: &Uri, wanted: &Wanted, except: &Path) -> anyhow::Result<Self> {
+    pub fn open(uri: &Uri, asked: &Asked, except: &Path) -> anyhow::Result<Self> {
         match uri {
-            Uri::Stdin => Self::stdin(wanted),
-            Uri::Path(path) => Self::path(path, wanted, except),
-            _ => Self::decoded(uri, wanted, None),
+            Uri::Stdin => Self::stdin(asked),
+            Uri::Path(path) => Self::path(path, asked, except),
+            _ => Self::decoded(uri, asked, None),
         }
     }
 
-    fn stdin(wanted: &Wanted) -> anyhow::Result<Self> {
+    fn stdin(asked: &Asked) -> anyhow::Result<Self> {
         if io::stdin().is_terminal() {
             return Err(Failure::usage(
                 "--source -: stdin is a terminal, and no video comes from it",
@@ -77,10 +101,10 @@ impl Source {
         // Not through Rust's own buffer, in which bytes may be that nobody has to wait for.
         let stdin = io::stdin().as_fd().try_clone_to_owned();
         let stdin = stdin.map_err(|error| failed("stdin", &error.into(), 0))?;
-        Self::pipe("stdin".to_owned(), stdin.into(), wanted)
+        Self::pipe("stdin".to_owned(), stdin.into(), asked)
     }
 
-    fn path(path: &Path, wanted: &Wanted, except: &Path) -> anyhow::Result<Self> {
+    fn path(path: &Path, asked: &Asked, except: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
         let unread = |source| sam3_package::Error::Io {
             action: "read",
@@ -93,7 +117,7 @@ impl Source {
             return Ok(Self { name, kind });
         }
         if kind.is_fifo() {
-            return Self::pipe(name, File::open(path).map_err(unread)?, wanted);
+            return Self::pipe(name, File::open(path).map_err(unread)?, asked);
         }
         if !kind.is_file() {
             return Err(foreign::device(&name));
@@ -109,16 +133,17 @@ impl Source {
         }
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         if start.starts_with(JPEG_MAGIC) && (extension == "mjpeg" || extension == "mjpg") {
-            let frames = Mjpeg::new(reader, wanted.rate);
-            return Ok(Self::stream(name, Box::new(frames), Some(path), None));
+            let frames = Mjpeg::new(reader, asked.wanted.rate);
+            return Ok(Self::stream(name, Box::new(frames), Some(path)));
         }
         foreign::check(&name, start)?;
-        Self::decoded(&Uri::Path(path.to_owned()), wanted, Some(path))
+        Self::decoded(&Uri::Path(path.to_owned()), asked, Some(path))
     }
 
     /// What another program writes: Y4M, JPEGs, or with a size the bytes of pixels.
-    fn pipe(name: String, pipe: File, wanted: &Wanted) -> anyhow::Result<Self> {
+    fn pipe(name: String, pipe: File, asked: &Asked) -> anyhow::Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER, Pipe(pipe));
+        let wanted = &asked.wanted;
         let of_start = |error: VideoError| failed(&name, &error, 0);
         let frames: Box<dyn Frames> = if let Some((width, height)) = wanted.size {
             let raw = Raw::new(reader, width, height, Pixels::Rgb, wanted.rate);
@@ -132,28 +157,36 @@ impl Source {
                 Box::new(Y4m::open(reader).map_err(of_start)?)
             }
         };
-        Ok(Self::stream(name, frames, None, None))
+        if asked.is_live {
+            let kind = Kind::Live(LiveSource::pipe(frames).map_err(of_start)?);
+            return Ok(Self { name, kind });
+        }
+        Ok(Self::stream(name, frames, None))
     }
 
-    fn decoded(uri: &Uri, wanted: &Wanted, path: Option<&Path>) -> anyhow::Result<Self> {
+    fn decoded(uri: &Uri, asked: &Asked, path: Option<&Path>) -> anyhow::Result<Self> {
         let name = uri.to_string();
-        let (own, wanted) = (uri.clone(), *wanted);
+        if asked.is_live {
+            let live = LiveSource::decoded(uri, &asked.wanted, asked.reconnect);
+            let kind = Kind::Live(live.map_err(|error| failed(&name, &error, 0))?);
+            return Ok(Self { name, kind });
+        }
+        let (own, wanted) = (uri.clone(), asked.wanted);
         let frames = Ahead::start(move |switch| Decoded::open(&own, &wanted, switch));
         let frames = frames.map_err(|error| match path {
             Some(_) => failed_in_file(&name, &error, 0),
             None => failed(&name, &error, 0),
         })?;
-        let switch = frames.switch();
-        Ok(Self::stream(name, Box::new(frames), path, Some(switch)))
+        interrupt::ends(frames.switch());
+        Ok(Self::stream(name, Box::new(frames), path))
     }
 
-    fn stream(name: String, frames: Box<dyn Frames>, path: Option<&Path>, switch: Option<Switch>) -> Self {
+    fn stream(name: String, frames: Box<dyn Frames>, path: Option<&Path>) -> Self {
         let kind = Kind::Stream(Stream {
             frames,
             next: 0,
             bytes: Vec::new(),
             path: path.map(Path::to_owned),
-            switch,
         });
         Self { name, kind }
     }
@@ -163,21 +196,18 @@ impl Source {
         &self.name
     }
 
-    /// What ends the program that decodes it, so that nobody waits for frames.
-    pub fn switch(&self) -> Option<Switch> {
-        match &self.kind {
-            Kind::Stream(stream) => stream.switch.clone(),
-            _ => None,
-        }
-    }
-
     /// The number of its frames, where it can be known beforehand.
     pub fn count(&self) -> Option<usize> {
         match &self.kind {
             Kind::Folder(inputs) => Some(inputs.len()),
             Kind::File(file) => Some(file.count),
-            Kind::Stream(_) => None,
+            Kind::Stream(_) | Kind::Live(_) => None,
         }
+    }
+
+    /// Whether its frames come when they please.
+    pub fn is_live(&self) -> bool {
+        matches!(self.kind, Kind::Live(_))
     }
 
     /// Whether a frame that cannot be read leaves others behind it that can: each is a file of its own.
@@ -191,13 +221,14 @@ impl Source {
             Kind::Folder(inputs) => inputs.iter().map(|input| input.path.as_path()).collect(),
             Kind::File(file) => vec![&file.path],
             Kind::Stream(stream) => stream.path.iter().map(PathBuf::as_path).collect(),
+            Kind::Live(_) => Vec::new(),
         }
     }
 
     /// When a frame is shown, in milliseconds from the first; a folder does not say.
-    pub fn time_ms(&self, frame: usize) -> Option<f64> {
+    fn time_ms(&self, frame: usize) -> Option<f64> {
         let rate = match &self.kind {
-            Kind::Folder(_) => None,
+            Kind::Folder(_) | Kind::Live(_) => None,
             Kind::File(file) => file.rate(),
             Kind::Stream(stream) => stream.frames.rate(),
         };
@@ -212,14 +243,32 @@ impl Source {
         }
     }
 
-    /// Reads a frame; none behind the last. A stream only goes forward.
+    /// Reads a frame; none behind the last. A stream only goes forward, and a live one to its latest frame, whatever
+    /// number is asked for. `lost` is told why a live one is opened again.
     ///
     /// # Errors
     /// When it cannot be read, or is not whole.
     ///
     /// # Panics
     /// When a stream is asked for a frame that has passed.
-    pub fn read(&mut self, frame: usize) -> anyhow::Result<Option<Image>> {
+    pub fn read(&mut self, frame: usize, lost: &mut dyn FnMut(&VideoError)) -> anyhow::Result<Option<Shot>> {
+        if let Kind::Live(live) = &mut self.kind {
+            let caught = live
+                .take(lost)
+                .map_err(|error| failed(&self.name, &error, live.came()))?;
+            return Ok(caught.map(|caught| Shot::caught(caught, live.first())));
+        }
+        let time_ms = self.time_ms(frame);
+        let shot = |image| Shot {
+            image,
+            number: frame,
+            time_ms,
+            live: None,
+        };
+        Ok(self.read_in_turn(frame)?.map(shot))
+    }
+
+    fn read_in_turn(&mut self, frame: usize) -> anyhow::Result<Option<Image>> {
         let read = match &mut self.kind {
             Kind::Folder(inputs) => {
                 let Some(input) = inputs.get(frame) else {
@@ -229,6 +278,7 @@ impl Source {
             }
             Kind::File(file) => file.read(frame),
             Kind::Stream(stream) => stream.read(frame).map_err(|error| (error, stream.next)),
+            Kind::Live(_) => unreachable!("it goes to its latest frame"),
         };
         read.map_err(|(error, whole)| match &self.kind {
             Kind::Stream(Stream { path: None, .. }) => failed(&self.name, &error, whole),
@@ -247,6 +297,21 @@ impl Source {
                 Err(failed(&self.name, &cut, file.count))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Shot {
+    fn caught(caught: Caught, first: Option<Instant>) -> Self {
+        let since = first.map(|first| caught.at.saturating_duration_since(first));
+        Self {
+            image: caught.image,
+            number: caught.number,
+            time_ms: since.map(|since| since.as_secs_f64() * 1e3),
+            live: Some(LiveTiming {
+                came: caught.at,
+                dropped: caught.dropped,
+            }),
         }
     }
 }

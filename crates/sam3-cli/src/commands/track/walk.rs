@@ -9,11 +9,13 @@ use sam3_model::{
     tracking::{Direction, ObjectId},
 };
 
+use sam3_video::VideoError;
+
 use super::{
     interrupt, nothing_to_see,
     results::Results,
     schedule::{Frames, Shown, Walk},
-    source::Source,
+    source::{Shot, Source},
 };
 use crate::{
     commands::{
@@ -56,7 +58,7 @@ impl Walker<'_> {
     /// # Errors
     /// Of a frame that cannot be read, once the others were gone through; of all else at once. What was written stays.
     pub fn run(mut self, walks: &[Walk]) -> anyhow::Result<()> {
-        interrupt::watch(self.output, self.source.switch());
+        interrupt::watch(self.output);
         for walk in walks {
             self.session.walk(walk.from, walk.direction)?;
             self.go(*walk)?;
@@ -104,7 +106,7 @@ impl Walker<'_> {
                 return Ok(());
             }
             match read {
-                Ok(Some(image)) => match self.follow(at, image) {
+                Ok(Some(shot)) => match self.follow(at, shot) {
                     Ok(()) => followed += 1,
                     // The frame is left out.
                     Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped { .. })) => return Ok(()),
@@ -137,15 +139,23 @@ impl Walker<'_> {
     }
 
     /// A frame that is as large as those before it.
-    fn read(&mut self, place: usize) -> anyhow::Result<Option<Image>> {
+    fn read(&mut self, place: usize) -> anyhow::Result<Option<Shot>> {
         let number = self.frames.number(place);
-        let Some(image) = self.source.read(number)? else {
+        let (spinner, output) = (&self.spinner, self.output);
+        let mut lost = |error: &VideoError| {
+            spinner.suspend(|| {
+                output.note(format!(
+                    "the source is away ({error}): it is opened again until it is back"
+                ))
+            });
+        };
+        let Some(shot) = self.source.read(number, &mut lost)? else {
             return Ok(None);
         };
-        let found = (image.width(), image.height());
+        let found = (shot.image.width(), shot.image.height());
         let (width, height) = *self.size.get_or_insert(found);
         if found == (width, height) {
-            return Ok(Some(image));
+            return Ok(Some(shot));
         }
         Err(Failure::input(
             format!(
@@ -159,9 +169,9 @@ impl Walker<'_> {
     }
 
     /// Clicks what is to be clicked on a frame, follows all objects to it and writes what came out.
-    fn follow(&mut self, place: usize, image: Image) -> anyhow::Result<()> {
+    fn follow(&mut self, place: usize, shot: Shot) -> anyhow::Result<()> {
         let start = Instant::now();
-        let number = self.frames.number(place);
+        let Shot { image, number, .. } = shot;
         if let Some(shown) = self.shown.remove(&place) {
             self.session.look_watched(place, &image, &mut |_| interrupt::go_on())?;
             for (object, flags) in shown {
@@ -172,8 +182,9 @@ impl Walker<'_> {
         self.model.synchronize()?;
         let timing = FrameTiming {
             number,
-            time_ms: self.source.time_ms(number),
+            time_ms: shot.time_ms,
             compute_ms: milliseconds(start),
+            live: shot.live,
         };
         let Self { session, results, .. } = self;
         results.pushed(place, timing, image, || session.low_res_masks(), self.model.mask_side())?;
