@@ -11,6 +11,8 @@ pub struct Entry {
     pub method: u16,
     pub flags: u16,
     pub claims: u32,
+    pub extra: Vec<u8>,
+    pub comment: Vec<u8>,
 }
 
 pub fn entry(name: &str, data: &[u8]) -> Entry {
@@ -20,6 +22,8 @@ pub fn entry(name: &str, data: &[u8]) -> Entry {
         method: 0,
         flags: 0x808,
         claims: data.len() as u32,
+        extra: Vec::new(),
+        comment: Vec::new(),
     }
 }
 
@@ -40,10 +44,14 @@ pub fn zip(entries: &[Entry]) -> Vec<u8> {
         directory.extend_from_slice(&[0; 8]);
         directory.extend_from_slice(&e.claims.to_le_bytes());
         directory.extend_from_slice(&e.claims.to_le_bytes());
-        directory.extend_from_slice(&(e.name.len() as u16).to_le_bytes());
-        directory.extend_from_slice(&[0; 12]);
+        for behind in [e.name.as_bytes(), &e.extra, &e.comment] {
+            directory.extend_from_slice(&(behind.len() as u16).to_le_bytes());
+        }
+        directory.extend_from_slice(&[0; 8]);
         directory.extend_from_slice(&header.to_le_bytes());
-        directory.extend_from_slice(e.name.as_bytes());
+        for behind in [e.name.as_bytes(), &e.extra, &e.comment] {
+            directory.extend_from_slice(behind);
+        }
     }
     let at = out.len() as u32;
     out.extend_from_slice(&directory);

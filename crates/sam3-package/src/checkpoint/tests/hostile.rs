@@ -250,6 +250,24 @@ fn zips_that_lie() {
     refused("shifted", &shifted, &["lost or added"]);
 }
 
+/// Other writers' directories have more behind a name than `torch.save`'s.
+#[test]
+fn a_directory_may_say_more_of_its_entries() {
+    let sizes = [7u64, 7].map(u64::to_le_bytes).concat();
+    let zip64 = [&[1, 0, 16, 0], &sizes[..]].concat();
+    let time = [b"UT", &[5, 0, 1, 2, 3, 4, 5][..]].concat();
+    let mut entries = ["a", "b", "c", "d", "e"].map(|name| entry(name, b"7 bytes"));
+    entries[0].extra = time.clone();
+    entries[1].comment = b"a comment".to_vec();
+    entries[2].claims = u32::MAX;
+    entries[2].extra = [time, zip64].concat();
+    entries[2].comment = b"another".to_vec();
+    let bytes = zip(&entries);
+    let found = zip::entries(&bytes).unwrap();
+    let found: Vec<_> = found.iter().map(|e| (e.name, &bytes[e.data.clone()])).collect();
+    assert_eq!(found, ["a", "b", "c", "d", "e"].map(|name| (name, &b"7 bytes"[..])));
+}
+
 #[test]
 fn files_cut_short_say_what_was_expected() {
     let pickle = dict(&[("w", tensor("FloatStorage", "0", 100_000, 0, &[100_000], &[1]))]);
