@@ -134,6 +134,14 @@ fn videos_are_gone_through_both_ways() {
     let forward = run("forward", "");
     assert_eq!(found(&forward), found(&both)[..4]);
     assert_eq!(frames(&run("back", "--direction backward --max-frames 3")), [6, 5, 4]);
+    // A click that names no frame is on the first that there is.
+    let click = |name: &str, line: &str| tracked(&film, &folder.path(name), line, &[]);
+    let back = click("last", &format!("{CLICK} --direction backward"));
+    assert_eq!(frames(&back), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(
+        found(&back),
+        found(&click("named", &format!("{CLICK}@9 --direction backward")))
+    );
     refused(
         "-".as_ref(),
         &format!("{CLICK} --direction both"),

@@ -123,8 +123,8 @@ impl clap::Args for VideoObjectsFlags {
             command,
             ["x,y[,0|1][@FRAME]", "x1,y1,x2,y2[@FRAME]", "FILE[@FRAME]"],
             [
-                "A point of an object in pixels, or with 0 one that is not of it; without @FRAME on the first frame; may be \
-                 repeated",
+                "A point of an object in pixels, or with 0 one that is not of it; without @FRAME on the first frame, with \
+                 --direction backward on the last; may be repeated",
                 "A box around the object, in pixels",
                 "The object's mask: a picture of the frame's size, 128 and above inside, or saved logits",
             ],

@@ -188,7 +188,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     if frames.len() == Some(0) {
         return Err(nothing_to_see(source.name(), &frames));
     }
-    let shown = frames.shown(&args.objects)?;
+    if args.direction != Directions::Forward && source.count().is_none() {
+        return Err(schedule::no_way_back());
+    }
+    let shown = frames.shown(&args.objects, args.direction)?;
     if let Some((place, _)) = shown
         .last_key_value()
         .filter(|(place, _)| source.is_live() && **place > 0)
@@ -208,9 +211,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         }
         None => shown.keys().next().copied().zip(shown.keys().last().copied()),
     };
-    if args.direction != Directions::Forward && source.count().is_none() {
-        return Err(schedule::no_way_back());
-    }
     let walks = frames.walks(args.direction, prompted)?;
 
     let dict = Arc::new(StateDict::open_weights(&args.checkpoint_path, args.weights.as_deref())?);

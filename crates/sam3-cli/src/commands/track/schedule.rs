@@ -93,15 +93,34 @@ impl Frames {
         Ok(behind / self.every)
     }
 
-    /// What is shown on each frame, by its place. What names no frame is on the first.
+    /// The place of the frame that a direction begins with, where nothing names another.
     ///
     /// # Errors
-    /// When a frame is not among the chosen ones, or is told both ways to have two boxes or masks of an object.
-    pub fn shown(&self, objects: &VideoObjectsFlags) -> anyhow::Result<BTreeMap<usize, Vec<Shown>>> {
+    /// When that is the last, and it is not known.
+    fn first(&self, directions: Directions) -> anyhow::Result<usize> {
+        match directions {
+            Directions::Forward | Directions::Both => Ok(0),
+            Directions::Backward => self.len().and_then(|len| len.checked_sub(1)).ok_or_else(no_way_back),
+        }
+    }
+
+    /// What is shown on each frame, by its place. What names no frame is on the first that there is in the direction.
+    ///
+    /// # Errors
+    /// When a frame is not among the chosen ones, or is told both ways to have two boxes or masks of an object; when
+    /// the last frame has to be known, and is not.
+    pub fn shown(
+        &self,
+        objects: &VideoObjectsFlags,
+        directions: Directions,
+    ) -> anyhow::Result<BTreeMap<usize, Vec<Shown>>> {
         let mut shown: BTreeMap<usize, Vec<Shown>> = BTreeMap::new();
         for (object, frames) in objects.0.iter().enumerate() {
             for (frame, flags) in frames {
-                let place = frame.map_or(Ok(0), |frame| self.place(&format!("@{frame}"), frame))?;
+                let place = match frame {
+                    Some(frame) => self.place(&format!("@{frame}"), *frame)?,
+                    None => self.first(directions)?,
+                };
                 let on_frame = shown.entry(place).or_default();
                 match on_frame.iter_mut().find(|(own, _)| *own == object) {
                     Some((_, own)) => join(own, flags, object, self.number(place))?,
@@ -119,13 +138,12 @@ impl Frames {
     /// When the last frame has to be known, and is not.
     pub fn walks(&self, directions: Directions, prompted: Option<(usize, usize)>) -> anyhow::Result<Vec<Walk>> {
         let walk = |from, direction| Walk { from, direction };
-        let (first, last) = match (prompted, directions) {
-            (Some(prompted), _) => prompted,
-            (None, Directions::Backward) => {
-                let last = self.len().and_then(|len| len.checked_sub(1)).ok_or_else(no_way_back)?;
-                (last, last)
+        let (first, last) = match prompted {
+            Some(prompted) => prompted,
+            None => {
+                let first = self.first(directions)?;
+                (first, first)
             }
-            (None, _) => (0, 0),
         };
         Ok(match directions {
             Directions::Forward => vec![walk(first, Direction::Forward)],
