@@ -88,20 +88,19 @@ def expected(model, pictures):
     return found, forgetful, seconds
 
 
-def tracked(binary, checkpoint, pictures, folder):
-    """Logits and the object score of each frame, and its seconds."""
+def tracked(binary, checkpoint, pictures, folder, prompt):
+    """Logits and the objects of each frame, and its seconds. `prompt` are the flags of what is followed."""
     source, dump, output = (folder / name for name in ("frames", "dump", "output"))
     source.mkdir()
     for index, picture in enumerate(pictures):
         picture.save(source / f"{index}.png")
-    words = [binary, "track", "--source", source, "--checkpoint-path", checkpoint, "--point", ",".join(map(str, POINT))]
+    words = [binary, "track", "--source", source, "--checkpoint-path", checkpoint, *prompt]
     words += ["--compute", "f32", "--memory-dtype", "f32", "--device", "cpu", "--threads", click.THREADS]
     words += ["--dump-tensors", dump, "--output", output, "--quiet"]
     subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (output / "track.jsonl").read_text().splitlines()]
     masks = [load_file(dump / f"{line['frame']:05}.safetensors")["low_res_masks"] for line in lines]
-    scores = [line["objects"][0]["object_score"] if line["objects"] else float("nan") for line in lines]
-    return list(zip(masks, scores)), [line["compute_ms"] / 1e3 for line in lines]
+    return list(zip(masks, (line["objects"] for line in lines))), [line["compute_ms"] / 1e3 for line in lines]
 
 
 def compare(wanted, found, forgetful):
@@ -109,9 +108,9 @@ def compare(wanted, found, forgetful):
     if len(wanted) != len(found):
         return [f"{len(found)} frames, expected {len(wanted)}"]
     complaints = []
-    for index, ((mask, score), (own, own_score)) in enumerate(zip(wanted, found)):
+    for index, ((mask, score), (own, objects)) in enumerate(zip(wanted, found)):
         apart, largest = (mask - own).abs().max().item(), mask.abs().max().item()
-        off = abs(score - own_score)
+        off = abs(score - objects[0]["object_score"]) if objects else float("nan")
         print(f"frame {index}: masks {apart:.1e} of {largest:.1f}, object score {off:.1e} of {score:.2f}")
         if not (score > 0 and apart <= TOLERANCE * largest and off <= TOLERANCE):
             complaints.append(f"frame {index}")
@@ -135,7 +134,8 @@ def main():
     pictures = frames(args.frames)
     wanted, forgetful, theirs = expected(model, pictures)
     with tempfile.TemporaryDirectory() as folder:
-        found, ours = tracked(args.binary, files["official"], pictures, Path(folder))
+        point = ["--point", ",".join(map(str, POINT))]
+        found, ours = tracked(args.binary, files["official"], pictures, Path(folder), point)
     complaints = compare(wanted, found, forgetful)
     share = ours[-1] / theirs[-1]
     print(f"the last frame: transformers {theirs[-1]:.2f} s, sam3 {ours[-1]:.2f} s, {share:.2f} of it")
