@@ -1,5 +1,6 @@
 //! `sam3 track`: follows what a text means, or what is clicked, through a video.
 
+mod formats;
 mod interrupt;
 mod report;
 mod results;
@@ -19,6 +20,7 @@ use sam3_package::StateDict;
 use sam3_video::{Decoder, Program, Rate, Uri, UriError, Wanted};
 
 use self::{
+    formats::Format,
     results::{Results, Targets},
     schedule::{Directions, Frames},
     source::{Asked, Source},
@@ -105,6 +107,9 @@ pub struct Args {
     /// Folder for track.jsonl, made if it is not there
     #[arg(long, short, value_name = "DIR", default_value = "sam3-output")]
     output: PathBuf,
+    /// Also write what was followed in these formats, at the end
+    #[arg(long, value_enum, value_name = "FORMATS", value_delimiter = ',')]
+    format: Vec<Format>,
     /// Also write each frame with its objects drawn on it as DIR/00000.png, an object in one colour throughout
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -220,8 +225,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .iter()
         .flatten()
         .filter_map(|(_, shown)| shown.mask.as_deref());
-    let guard = Guard::of_run(args.force, dict.checkpoint(), source.files().into_iter().chain(masks));
     let targets = args.targets();
+    let guard = Guard::of_run(args.force, dict.checkpoint(), source.files().into_iter().chain(masks))
+        .know(formats::of_earlier(&targets.output, &targets.lines()));
     targets.check(args.folder(), &guard)?;
 
     let options = args.texts.of(args.model.options(&dict, &device), &device);
@@ -354,6 +360,7 @@ impl Args {
             output: self.output.clone(),
             overlay: self.overlay.clone(),
             dump: self.dump_tensors.clone(),
+            formats: formats::each_once(&self.format),
         }
     }
 

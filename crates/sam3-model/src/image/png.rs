@@ -126,6 +126,8 @@ pub enum Samples<'a> {
     Rgb8(&'a [u8]),
     Grey8(&'a [u8]),
     Grey16(&'a [u16]),
+    /// Places in a palette of 256 colours.
+    Indexed8(&'a [u8], &'a [[u8; 3]; 256]),
 }
 
 /// A PNG file's bytes.
@@ -140,6 +142,7 @@ pub fn encode(width: u32, height: u32, samples: &Samples) -> Vec<u8> {
             let bytes = grey.iter().flat_map(|value| value.to_be_bytes()).collect();
             (ColorType::Grayscale, BitDepth::Sixteen, Cow::Owned(bytes))
         }
+        Samples::Indexed8(indices, _) => (ColorType::Indexed, BitDepth::Eight, Cow::Borrowed(*indices)),
     };
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -147,6 +150,11 @@ pub fn encode(width: u32, height: u32, samples: &Samples) -> Vec<u8> {
     encoder.set_depth(depth);
     encoder.set_compression(png::Compression::Fast);
     encoder.set_filter(png::Filter::Adaptive);
+    if let Samples::Indexed8(_, palette) = samples {
+        encoder.set_palette(palette.concat());
+        // Indices are no brightness: neighbours do not foretell them.
+        encoder.set_filter(png::Filter::NoFilter);
+    }
     let written = encoder.write_header().and_then(|mut writer| {
         writer.write_image_data(&data)?;
         writer.finish()

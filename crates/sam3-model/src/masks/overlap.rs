@@ -11,7 +11,7 @@ impl Mask {
     }
 
     /// Takes out the pixels that are inside `other`, too.
-    pub(crate) fn subtract(&mut self, other: &Self) {
+    pub fn subtract(&mut self, other: &Self) {
         self.subtract_where(other, |_, _| true);
     }
 

@@ -118,6 +118,8 @@ pub struct Guard {
     force: bool,
     /// Files that this run reads.
     inputs: HashSet<FileId>,
+    /// Earlier results that have no stamp.
+    known: HashSet<PathBuf>,
 }
 
 impl Guard {
@@ -126,7 +128,14 @@ impl Guard {
         Self {
             force,
             inputs: read.filter_map(FileId::of).collect(),
+            known: HashSet::new(),
         }
+    }
+
+    /// Takes these for earlier results, though they have no stamp.
+    pub fn know(mut self, files: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.known.extend(files);
+        self
     }
 
     /// Of a run of a checkpoint, which reads `others` too.
@@ -148,7 +157,12 @@ impl Guard {
 
     /// Whether the file may be replaced, where there is one.
     pub fn may_replace(&self, path: &Path) -> bool {
-        !self.is_input(path) && (self.force || stamp::is_ours(path))
+        self.is_ours(path) || self.force && !self.is_input(path)
+    }
+
+    /// Whether the file is an earlier result, and none that this run reads.
+    pub fn is_ours(&self, path: &Path) -> bool {
+        !self.is_input(path) && (self.known.contains(path) || stamp::is_ours(path))
     }
 
     /// What is in the way of this run's results, as one error.

@@ -17,7 +17,10 @@ use sam3_model::{
 };
 use sam3_package::{Error, Staged, remove_old};
 
-use super::report::Objects;
+use super::{
+    formats::{Format, Video},
+    report::Objects,
+};
 use crate::{
     commands::segment::{Folders, Guard, places, stamp},
     failure::Failure,
@@ -34,10 +37,12 @@ pub struct Targets {
     pub output: PathBuf,
     pub overlay: Option<PathBuf>,
     pub dump: Option<PathBuf>,
+    /// What the lines are converted to at the end.
+    pub formats: Vec<Format>,
 }
 
 impl Targets {
-    fn lines(&self) -> PathBuf {
+    pub fn lines(&self) -> PathBuf {
         self.output.join(LINES)
     }
 
@@ -49,6 +54,15 @@ impl Targets {
             .iter()
             .map(|folder| ("--dump-tensors", folder.as_path(), "safetensors"));
         overlay.chain(dump)
+    }
+
+    /// Where a format goes: its file, or all files of its folder that are there.
+    fn of_format(&self, format: Format) -> Vec<PathBuf> {
+        let path = format.path(&self.output);
+        match format.is_folder() {
+            true => of_frames(&path, "png"),
+            false => vec![path],
+        }
     }
 
     /// Looks at every place before the work.
@@ -65,24 +79,25 @@ impl Targets {
             return Err(Error::Output { path: lines, source }.into());
         }
         let mut targets = vec![lines];
-        for (flag, folder, ending) in self.folders() {
-            if folder.exists() && !folder.is_dir() {
-                return Err(Failure::usage(
-                    format!("{flag} {}: expected a folder, found a file", folder.display()),
-                    "name a folder, which is made if it is not there",
-                ));
+        for format in &self.formats {
+            let path = format.path(&self.output);
+            check_kind("--format", &path, format.is_folder())?;
+            if places::is_one_file(&path, source) {
+                return Err(is_source("--format", &path));
             }
+            targets.extend(self.of_format(*format));
+            targets.push(path);
+        }
+        for (flag, folder, ending) in self.folders() {
+            check_kind(flag, folder, true)?;
             if places::is_one_file(folder, source) {
-                return Err(Failure::usage(
-                    format!("{flag} {}: it is the folder of --source", folder.display()),
-                    "choose another folder for it",
-                ));
+                return Err(is_source(flag, folder));
             }
             places::check_apart(flag, folder, &targets)?;
             tried.try_out(folder)?;
             targets.extend(of_frames(folder, ending));
         }
-        guard.check(targets.iter().map(PathBuf::as_path))
+        guard.check(targets.iter().filter(|path| path.is_file()).map(PathBuf::as_path))
     }
 
     /// Removes what an earlier run left, which this one may have no successor for.
@@ -91,8 +106,41 @@ impl Targets {
         for file in files.filter(|file| guard.may_replace(file)) {
             remove_old(&file)?;
         }
+        // What was made of earlier lines contradicts these, whether it is asked for now or not.
+        for format in Format::ALL {
+            for file in self.of_format(format).iter().filter(|file| guard.is_ours(file)) {
+                remove_old(file)?;
+            }
+            if format.is_folder() {
+                // Others' files may be in it.
+                let _ = fs::remove_dir(format.path(&self.output));
+            }
+        }
         Ok(())
     }
+}
+
+/// Refuses a file in a folder's place, and a folder in a file's.
+fn check_kind(flag: &str, path: &Path, is_folder: bool) -> anyhow::Result<()> {
+    if !path.exists() || path.is_dir() == is_folder {
+        return Ok(());
+    }
+    let (expected, found) = if is_folder {
+        ("folder", "file")
+    } else {
+        ("file", "folder")
+    };
+    Err(Failure::usage(
+        format!("{flag} {}: expected a {expected}, found a {found}", path.display()),
+        format!("name a {expected}, which is made if it is not there"),
+    ))
+}
+
+fn is_source(flag: &str, path: &Path) -> anyhow::Error {
+    Failure::usage(
+        format!("{flag} {}: it is the folder of --source", path.display()),
+        "choose another folder for it",
+    )
 }
 
 /// The files of a folder that are called like a frame.
@@ -108,7 +156,7 @@ fn of_frames(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 /// The name of a frame's file.
-fn frame_name(number: usize, ending: &str) -> String {
+pub fn frame_name(number: usize, ending: &str) -> String {
     format!("{number:05}.{ending}")
 }
 
@@ -126,6 +174,7 @@ pub struct Results<'a> {
     pending: VecDeque<Pending>,
     /// Once there is a line.
     lines: Option<File>,
+    converted: Vec<PathBuf>,
 }
 
 struct Pending {
@@ -146,6 +195,7 @@ impl<'a> Results<'a> {
             objects: Objects::default(),
             pending: VecDeque::new(),
             lines: None,
+            converted: Vec::new(),
         }
     }
 
@@ -204,14 +254,34 @@ impl<'a> Results<'a> {
         Ok(())
     }
 
+    /// Converts the lines to the formats that were asked for. Each is tried; the errors come back.
+    pub fn convert(&mut self, video: &Video) -> Vec<anyhow::Error> {
+        let mut errors = Vec::new();
+        for format in &self.targets.formats {
+            let target = format.path(&self.targets.output);
+            match format.convert(&self.targets.lines(), &target, video, self.guard) {
+                Ok(()) => self.converted.push(target),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
     /// The files that were written, but for those of frames.
     pub fn written(&self) -> Vec<String> {
-        let lines = self.lines.iter().map(|_| self.targets.lines().display().to_string());
-        let folders = self
-            .targets
-            .folders()
-            .map(|(_, folder, _)| format!("{}/", folder.display()));
-        lines.chain(folders.filter(|_| self.lines.is_some())).collect()
+        if self.lines.is_none() {
+            return Vec::new();
+        }
+        let folders = self.targets.folders().map(|(_, folder, _)| folder.to_owned());
+        let all = [self.targets.lines()]
+            .into_iter()
+            .chain(self.converted.iter().cloned())
+            .chain(folders);
+        let name = |path: PathBuf| match path.is_dir() {
+            true => format!("{}/", path.display()),
+            false => path.display().to_string(),
+        };
+        all.map(name).collect()
     }
 
     fn draw(&self, image: &Image, result: &FrameResult) -> Image {

@@ -243,6 +243,22 @@ impl Source {
         }
     }
 
+    /// What a frame is called in a list of a video's frames: its file, or a number, behind the video's name.
+    pub fn file_name(&self, frame: usize) -> String {
+        let name = Path::new(&self.name);
+        let video = match name.file_stem() {
+            Some(stem) if !self.is_folder() => stem.to_string_lossy(),
+            _ => name.file_name().unwrap_or_default().to_string_lossy(),
+        };
+        match &self.kind {
+            Kind::Folder(inputs) if frame < inputs.len() => {
+                let file = inputs[frame].path.file_name().unwrap_or_default();
+                format!("{video}/{}", file.to_string_lossy())
+            }
+            _ => format!("{video}/{frame:05}.jpg"),
+        }
+    }
+
     /// Reads a frame; none behind the last. A stream only goes forward, and a live one to its latest frame, whatever
     /// number is asked for. `lost` is told why a live one is opened again.
     ///

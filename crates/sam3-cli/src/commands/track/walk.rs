@@ -12,6 +12,7 @@ use sam3_model::{
 use sam3_video::VideoError;
 
 use super::{
+    formats::Video,
     interrupt, nothing_to_see,
     results::Results,
     schedule::{Frames, Shown, Walk},
@@ -56,9 +57,44 @@ impl Walker<'_> {
     /// Goes all walks, and tells what was found. A signal ends the process once all that was followed is written.
     ///
     /// # Errors
-    /// Of a frame that cannot be read, once the others were gone through; of all else at once. What was written stays.
+    /// Of a frame that cannot be read, once the others were gone through; of all else at once. What was written stays,
+    /// and is converted.
     pub fn run(mut self, walks: &[Walk]) -> anyhow::Result<()> {
         interrupt::watch(self.output);
+        let went = self.go_all(walks);
+        let frames = self.results.objects.frames;
+        let mut errors = Vec::new();
+        if frames > 0 {
+            errors = self.convert();
+        }
+        if let Err(error) = went {
+            errors.iter().for_each(|error| self.output.complain(error));
+            return Err(error);
+        }
+        if frames > 0 {
+            self.sum_up()?;
+        }
+        if interrupt::is_interrupted() {
+            drop(self.spinner);
+            errors.iter().for_each(|error| self.output.complain(error));
+            let are = if frames == 1 { "frame is" } else { "frames are" };
+            self.output.note(format!("ended by a signal: {frames} {are} written"));
+            signals::end_as_signalled();
+            return Ok(());
+        }
+        if frames == 0 && self.failed.is_none() {
+            self.failed = Some(nothing_to_see(self.source.name(), &self.frames));
+        }
+        errors.extend(self.failed.take().or_else(|| self.not_reached()));
+        let Some(last) = errors.pop() else {
+            return Ok(());
+        };
+        self.spinner
+            .suspend(|| errors.iter().for_each(|error| self.output.complain(error)));
+        Err(last)
+    }
+
+    fn go_all(&mut self, walks: &[Walk]) -> anyhow::Result<()> {
         for walk in walks {
             self.session.walk(walk.from, walk.direction)?;
             self.go(*walk)?;
@@ -68,24 +104,19 @@ impl Walker<'_> {
                 break;
             }
         }
-        let frames = self.results.objects.frames;
-        if frames > 0 {
-            self.sum_up()?;
-        }
-        if interrupt::is_interrupted() {
-            drop(self.spinner);
-            let are = if frames == 1 { "frame is" } else { "frames are" };
-            self.output.note(format!("ended by a signal: {frames} {are} written"));
-            signals::end_as_signalled();
-            return Ok(());
-        }
-        if frames == 0 && self.failed.is_none() {
-            self.failed = Some(nothing_to_see(self.source.name(), &self.frames));
-        }
-        match self.failed.take().or_else(|| self.not_reached()) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Converts the lines that were written.
+    fn convert(&mut self) -> Vec<anyhow::Error> {
+        self.spinner.say("converting".to_owned());
+        let source = &self.source;
+        let video = Video {
+            size: self.size.expect("a frame was read"),
+            texts: self.results.texts,
+            file_name: &|frame| source.file_name(frame),
+        };
+        self.results.convert(&video)
     }
 
     /// Tells of the objects, and of the files that were written.
