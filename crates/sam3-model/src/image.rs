@@ -192,6 +192,14 @@ impl Image {
         png::encode(self.width, self.height, &png::Samples::Rgb8(&self.rgb))
     }
 
+    /// The picture as a JPEG file's bytes, of a quality from 1 to 100 as libjpeg counts it.
+    ///
+    /// # Panics
+    /// When a side is 0, or above 65,535.
+    pub fn to_jpeg(&self, quality: u8) -> Vec<u8> {
+        jpeg::encode(self.width, self.height, &self.rgb, quality)
+    }
+
     /// Writes [`Image::to_png`] to `path`.
     ///
     /// # Errors

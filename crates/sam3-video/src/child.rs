@@ -86,6 +86,15 @@ impl Switch {
     }
 }
 
+/// Lets the program end with the thread that starts it. Ctrl-C on a terminal is for us, who then end it.
+pub(crate) fn ends_with_us(command: &mut Command) {
+    command.process_group(0);
+    // SAFETY: one system call, between fork and exec, which allocates nothing.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+}
+
 fn end(child: &mut Child) {
     // One that has ended by itself is reaped all the same.
     let _ = child.kill();
@@ -123,12 +132,7 @@ impl Decoded {
             Program::Gstreamer => (decoder::gstreamer(&path, uri, wanted), None),
         };
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C on a terminal is for this program, which then ends that one.
-        command.process_group(0);
-        // SAFETY: one system call, between fork and exec, which allocates nothing.
-        unsafe {
-            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-        }
+        ends_with_us(&mut command);
         let mut frames = None;
         match (program, &stdin) {
             (Program::Gstreamer, _) => {
@@ -249,10 +253,10 @@ impl fmt::Debug for Decoded {
 
 /// What a program says on stderr, its end alone.
 #[derive(Debug, Default)]
-struct LastWords(Option<JoinHandle<VecDeque<String>>>);
+pub(crate) struct LastWords(Option<JoinHandle<VecDeque<String>>>);
 
 impl LastWords {
-    fn of(stderr: impl Read + Send + 'static, uri: &Uri) -> io::Result<Self> {
+    pub(crate) fn of(stderr: impl Read + Send + 'static, uri: &Uri) -> io::Result<Self> {
         // Programs repeat what they were given.
         let (secret, shown) = match uri {
             Uri::Server(uri_text) => (uri_text.clone(), uri.to_string()),
@@ -283,7 +287,7 @@ impl LastWords {
     }
 
     /// All of it, once the program has ended.
-    fn read(self) -> String {
+    pub(crate) fn read(self) -> String {
         let lines = self.0.and_then(|reader| reader.join().ok()).unwrap_or_default();
         Vec::from(lines).join("; ")
     }

@@ -72,7 +72,7 @@ pub fn choose(uri: &Uri, decoder: Decoder) -> Result<(Program, PathBuf), VideoEr
     })
 }
 
-fn on_path(command: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(command: &str) -> Option<PathBuf> {
     let is_program =
         |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     env::split_paths(&env::var_os("PATH")?)

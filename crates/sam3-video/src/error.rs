@@ -53,6 +53,17 @@ pub enum VideoError {
         /// Its last words, or its exit status.
         reason: String,
     },
+    /// The program that would make a video codes neither H.264 nor MPEG-4.
+    #[error("{} has no encoder of H.264 or MPEG-4", .0.command())]
+    NoCodec(Program),
+    /// The program that makes a video ended with an error.
+    #[error("{} ended: {reason}", program.command())]
+    Encoder {
+        /// Which.
+        program: Program,
+        /// Its last words, or its exit status.
+        reason: String,
+    },
     /// A source sent nothing for so long.
     #[error("no frame came for {} s", .0.as_secs_f64())]
     Stalled(Duration),

@@ -2,6 +2,7 @@
 
 mod formats;
 mod interrupt;
+mod overlay;
 mod report;
 mod results;
 mod schedule;
@@ -21,6 +22,7 @@ use sam3_video::{Decoder, Program, Rate, Uri, UriError, Wanted};
 
 use self::{
     formats::Format,
+    overlay::{Film, Overlay},
     results::{Results, Targets},
     schedule::{Directions, Frames},
     source::{Asked, Source},
@@ -46,13 +48,13 @@ pub struct Args {
     /// rtp://@:PORT, udp://@:PORT), or - for Y4M or JPEGs on stdin
     #[arg(long, short, value_name = "FILE|FOLDER|URI|-", value_parser = parse_source)]
     source: Uri,
-    /// The program that decodes what is no Y4M, MJPEG or picture
+    /// The program that decodes what is no Y4M, MJPEG or picture, and makes an overlay's video
     #[arg(long, value_enum, value_name = "PROGRAM", default_value_t = DecoderFlag::Auto)]
     decoder: DecoderFlag,
     /// Width and height that a camera is asked for, or that frames of red, green and blue bytes on stdin have
     #[arg(long, value_name = "WxH", value_parser = parse_size, allow_hyphen_values = true)]
     size: Option<(u32, u32)>,
-    /// Frames a second that a camera is asked for, or that frames on stdin have
+    /// Frames a second that a camera is asked for, that frames on stdin have, or an overlay's video
     #[arg(long, value_name = "N", value_parser = parse_rate, allow_hyphen_values = true)]
     fps: Option<Rate>,
     /// A checkpoint or a package of it, with the tracker
@@ -110,8 +112,9 @@ pub struct Args {
     /// Also write what was followed in these formats, at the end
     #[arg(long, value_enum, value_name = "FORMATS", value_delimiter = ',')]
     format: Vec<Format>,
-    /// Also write each frame with its objects drawn on it as DIR/00000.png, an object in one colour throughout
-    #[arg(long, value_name = "DIR")]
+    /// Also write each frame with its objects drawn on it as DIR/00000.png, or all as a video, .mp4, .mkv or .mjpeg; an
+    /// object in one colour throughout
+    #[arg(long, value_name = "DIR|FILE")]
     overlay: Option<PathBuf>,
     /// Also write each frame's mask logits as DIR/00000.safetensors
     #[arg(long, value_name = "DIR")]
@@ -225,7 +228,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         .iter()
         .flatten()
         .filter_map(|(_, shown)| shown.mask.as_deref());
-    let targets = args.targets();
+    let targets = args.targets()?;
+    let film = args.film(&targets, &source)?;
     let guard = Guard::of_run(args.force, dict.checkpoint(), source.files().into_iter().chain(masks))
         .know(formats::of_earlier(&targets.output, &targets.lines()));
     targets.check(args.folder(), &guard)?;
@@ -246,6 +250,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         model.encode_text_watched(&Prompt::text(text), &mut |_| signals::go_on())?;
         session.text(text)?;
     }
+    let mut results = Results::new(&targets, &guard, output, &texts);
+    results.film = film;
     let walker = Walker {
         model,
         session,
@@ -253,7 +259,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         frames,
         most: args.max_frames,
         shown,
-        results: Results::new(&targets, &guard, output, &texts),
+        results,
         ids: vec![None; args.objects.0.len()],
         size: None,
         failed: None,
@@ -355,13 +361,32 @@ impl Args {
         }
     }
 
-    fn targets(&self) -> Targets {
-        Targets {
+    fn targets(&self) -> anyhow::Result<Targets> {
+        Ok(Targets {
             output: self.output.clone(),
-            overlay: self.overlay.clone(),
+            overlay: self.overlay.as_deref().map(Overlay::of).transpose()?,
             dump: self.dump_tensors.clone(),
             formats: formats::each_once(&self.format),
+        })
+    }
+
+    /// The overlay's video, if it is one.
+    fn film(&self, targets: &Targets, source: &Source) -> anyhow::Result<Option<Film>> {
+        let Some(Overlay::Video(path, kind)) = &targets.overlay else {
+            return Ok(None);
+        };
+        if self.direction != Directions::Forward {
+            return Err(Failure::usage(
+                format!(
+                    "--overlay {}: frames come in another order than they are shown in",
+                    path.display()
+                ),
+                "name a folder, and let ffmpeg make a video of it: ffmpeg -i DIR/%05d.png out.mp4",
+            ));
         }
+        let wanted = self.wanted();
+        let rate = self.fps.or(source.rate());
+        Film::new(path, *kind, wanted.decoder, rate, self.every).map(Some)
     }
 
     fn video(&self, frames: &Frames, walks: &[schedule::Walk]) -> VideoOptions {

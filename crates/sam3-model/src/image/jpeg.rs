@@ -1,11 +1,13 @@
 //! JPEG: which files `jpeg-decoder` reads rightly, and what it needs to be told (docs/adr/0006-picture-decoders.md).
 
+mod encode;
 mod header;
 
 use std::borrow::Cow;
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
+pub use self::encode::encode;
 use self::header::Header;
 use super::{
     Image, exif,

@@ -1,4 +1,5 @@
-//! How `sam3` knows its own results again: `generator` in the JSON, `Software` in a PNG, the names in raw outputs.
+//! How `sam3` knows its own results again: `generator` in the JSON, `Software` in a PNG, a comment in a video, the names
+//! in raw outputs.
 
 use std::{
     fs::File,
@@ -16,6 +17,12 @@ const KEYWORD: &[u8] = b"Software\0";
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// The signature and the header, which has to come first: 13 bytes between a length, a name and a checksum.
 const HEADER: usize = SIGNATURE.len() + 4 + 4 + 13 + 4;
+/// What the comment of a video begins with, before the program's name.
+pub const OVERLAY: &str = "overlay by ";
+/// What a JPEG of ours begins with: its start, and 18 bytes of JFIF. A comment follows.
+const JFIF: usize = 2 + 18;
+/// Bytes at a video's start and at its end among which its comment is.
+const EDGE: u64 = 1 << 16;
 /// No text chunk of ours is longer.
 const MAX_TEXT: u32 = 100;
 
@@ -29,6 +36,14 @@ pub fn png(mut png: Vec<u8>) -> Vec<u8> {
     let framed = [&length.to_be_bytes()[..], &chunk, &checksum.to_be_bytes()].concat();
     png.splice(HEADER..HEADER, framed);
     png
+}
+
+/// A JPEG's bytes with the program's name in a comment.
+pub fn jpeg(mut jpeg: Vec<u8>) -> Vec<u8> {
+    let length = (GENERATOR.len() as u16 + 2).to_be_bytes();
+    let comment = [b"\xff\xfe", &length[..], GENERATOR.as_bytes()].concat();
+    jpeg.splice(JFIF..JFIF, comment);
+    jpeg
 }
 
 /// Whether a file may be replaced by what `sam3` writes: it is a result of some version, or empty.
@@ -51,6 +66,14 @@ pub fn is_stamped(path: &Path) -> bool {
     let mut file = BufReader::new(file);
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => holds_raw_outputs(&mut file).unwrap_or(false),
+        Some("mp4" | "m4v" | "mkv") => is_stamped_video(&mut file).unwrap_or(false),
+        Some("mjpeg" | "mjpg") => {
+            let start = file.fill_buf().unwrap_or_default().get(JFIF..);
+            start.is_some_and(|start| {
+                start.starts_with(b"\xff\xfe")
+                    && start.get(4..).is_some_and(|text| text.starts_with(PROGRAM.as_bytes()))
+            })
+        }
         _ if file.fill_buf().is_ok_and(|start| start.starts_with(SIGNATURE)) => {
             is_stamped_png(&mut file).unwrap_or(false)
         }
@@ -86,6 +109,21 @@ pub fn is_whole_png(path: &Path) -> bool {
         Ok(end)
     });
     end.is_ok_and(|end| end == END) && is_stamped(path)
+}
+
+/// MPEG-4 has its comment at the end, Matroska at the start.
+fn is_stamped_video(file: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let words = [OVERLAY, PROGRAM].concat();
+    let length = file.seek(SeekFrom::End(0))?;
+    for start in [0, length.saturating_sub(EDGE)] {
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.by_ref().take(EDGE).read_to_end(&mut bytes)?;
+        if bytes.windows(words.len()).any(|window| window == words.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Looks through the chunks before the pixels.
@@ -146,7 +184,14 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let plain = Mask::new(70, 3).to_png();
         let stamped = png(plain.clone());
-        assert_eq!(sam3_model::image::Image::decode(&stamped).unwrap().width(), 70);
+        let image = sam3_model::image::Image::decode(&stamped).unwrap();
+        assert_eq!(image.width(), 70);
+        assert_eq!(
+            sam3_model::image::Image::decode(&jpeg(image.to_jpeg(50)))
+                .unwrap()
+                .width(),
+            70
+        );
         for (name, bytes, ours) in [
             ("a.png", &stamped[..], true),
             ("a.png", &plain, false),
@@ -159,6 +204,20 @@ mod tests {
             ("a.json", b"{\"generator\": \"sam\"", false),
             ("a.json", b"[]", false),
             ("a.json", &stamped, true),
+            ("a.mjpeg", &jpeg(image.to_jpeg(50)), true),
+            ("a.mjpeg", &image.to_jpeg(50), false),
+            ("a.mjpeg", &image.to_jpeg(50)[..23], false),
+            (
+                "a.mp4",
+                &[&[0; 70_000], &b"overlay by sam3 0.1.0"[..], &[0; 90]].concat(),
+                true,
+            ),
+            (
+                "a.mkv",
+                &[&[0; 90], &b"overlay by sam3 0.1.0"[..], &[0; 70_000]].concat(),
+                true,
+            ),
+            ("a.mkv", &[0; 70_000], false),
             ("a.safetensors", b"\x02\0\0\0\0\0\0\0{}", false),
         ] {
             let path = folder.join(name);

@@ -19,6 +19,7 @@ use sam3_package::{Error, Staged, remove_old};
 
 use super::{
     formats::{Format, Video},
+    overlay::{Film, Overlay},
     report::Objects,
 };
 use crate::{
@@ -35,7 +36,7 @@ const LINES: &str = "track.jsonl";
 #[derive(Debug)]
 pub struct Targets {
     pub output: PathBuf,
-    pub overlay: Option<PathBuf>,
+    pub overlay: Option<Overlay>,
     pub dump: Option<PathBuf>,
     /// What the lines are converted to at the end.
     pub formats: Vec<Format>,
@@ -48,12 +49,15 @@ impl Targets {
 
     /// The folders of a file a frame, with their flags and what the files' names end in.
     fn folders(&self) -> impl Iterator<Item = (&'static str, &Path, &'static str)> {
-        let overlay = self.overlay.iter().map(|folder| ("--overlay", folder.as_path(), "png"));
+        let drawn = self.overlay.iter().filter_map(|overlay| match overlay {
+            Overlay::Folder(folder) => Some(("--overlay", folder.as_path(), "png")),
+            Overlay::Video(..) => None,
+        });
         let dump = self
             .dump
             .iter()
             .map(|folder| ("--dump-tensors", folder.as_path(), "safetensors"));
-        overlay.chain(dump)
+        drawn.chain(dump)
     }
 
     /// Where a format goes: its file, or all files of its folder that are there.
@@ -97,6 +101,12 @@ impl Targets {
             tried.try_out(folder)?;
             targets.extend(of_frames(folder, ending));
         }
+        if let Some(Overlay::Video(file, _)) = &self.overlay {
+            check_kind("--overlay", file, false)?;
+            places::check_apart("--overlay", file, &targets)?;
+            tried.try_out(folder_of(file))?;
+            targets.push(file.clone());
+        }
         guard.check(targets.iter().filter(|path| path.is_file()).map(PathBuf::as_path))
     }
 
@@ -118,6 +128,10 @@ impl Targets {
         }
         Ok(())
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 /// Refuses a file in a folder's place, and a folder in a file's.
@@ -172,9 +186,11 @@ pub struct Results<'a> {
     pub objects: Objects,
     /// Frames that have not come out yet.
     pending: VecDeque<Pending>,
+    /// The overlay, where it is one file.
+    pub film: Option<Film>,
     /// Once there is a line.
     lines: Option<File>,
-    converted: Vec<PathBuf>,
+    finished: Vec<PathBuf>,
 }
 
 struct Pending {
@@ -194,8 +210,9 @@ impl<'a> Results<'a> {
             clicked: Vec::new(),
             objects: Objects::default(),
             pending: VecDeque::new(),
+            film: None,
             lines: None,
-            converted: Vec::new(),
+            finished: Vec::new(),
         }
     }
 
@@ -241,11 +258,8 @@ impl<'a> Results<'a> {
             let line = self.objects.line(&result, timing)?;
             self.begin()?;
             let _uninterrupted = signals::uninterrupted();
-            if let (Some(folder), Some(image)) = (&self.targets.overlay, image) {
-                let png = stamp::png(self.draw(&image, &result).to_png());
-                self.write(folder, &frame_name(timing.number, "png"), |path| {
-                    Ok(fs::write(path, &png)?)
-                })?;
+            if let Some(image) = image {
+                self.show(self.draw(&image, &result), timing)?;
             }
             // Last, and at once: where the line is, the rest is.
             self.append(&line)?;
@@ -254,13 +268,37 @@ impl<'a> Results<'a> {
         Ok(())
     }
 
-    /// Converts the lines to the formats that were asked for. Each is tried; the errors come back.
-    pub fn convert(&mut self, video: &Video) -> Vec<anyhow::Error> {
+    fn show(&mut self, drawn: Image, timing: FrameTiming) -> anyhow::Result<()> {
+        match &self.targets.overlay {
+            Some(Overlay::Folder(folder)) => {
+                let png = stamp::png(drawn.to_png());
+                self.write(folder, &frame_name(timing.number, "png"), |path| {
+                    Ok(fs::write(path, &png)?)
+                })?;
+            }
+            Some(Overlay::Video(..)) => {
+                let dropped = timing.live.map_or(0, |live| live.dropped);
+                let film = self.film.as_mut().expect("there is one for a file");
+                film.show(drawn, dropped, self.guard, self.output);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the overlay's video, and converts the lines to the formats that were asked for. Each is tried; the errors
+    /// come back.
+    pub fn finish(&mut self, video: &Video) -> Vec<anyhow::Error> {
         let mut errors = Vec::new();
+        match self.film.as_mut().map(Film::close) {
+            Some(Ok(file)) => self.finished.extend(file.map(Path::to_owned)),
+            Some(Err(error)) => errors.push(error),
+            None => {}
+        }
         for format in &self.targets.formats {
             let target = format.path(&self.targets.output);
             match format.convert(&self.targets.lines(), &target, video, self.guard) {
-                Ok(()) => self.converted.push(target),
+                Ok(()) => self.finished.push(target),
                 Err(error) => errors.push(error),
             }
         }
@@ -275,7 +313,7 @@ impl<'a> Results<'a> {
         let folders = self.targets.folders().map(|(_, folder, _)| folder.to_owned());
         let all = [self.targets.lines()]
             .into_iter()
-            .chain(self.converted.iter().cloned())
+            .chain(self.finished.iter().cloned())
             .chain(folders);
         let name = |path: PathBuf| match path.is_dir() {
             true => format!("{}/", path.display()),
@@ -307,16 +345,18 @@ impl<'a> Results<'a> {
             return Ok(());
         }
         let _uninterrupted = signals::uninterrupted();
-        for folder in [
-            Some(&self.targets.output),
-            self.targets.overlay.as_ref(),
-            self.targets.dump.as_ref(),
-        ] {
-            let Some(folder) = folder else { continue };
-            fs::create_dir_all(folder).map_err(|source| Error::Output {
-                path: folder.clone(),
-                source,
-            })?;
+        let video = self.targets.overlay.iter().filter_map(|overlay| match overlay {
+            Overlay::Folder(_) => None,
+            Overlay::Video(file, _) => Some(folder_of(file)),
+        });
+        let folders = self.targets.folders().map(|(_, folder, _)| folder).chain(video);
+        for folder in folders.chain([self.targets.output.as_path()]) {
+            if folder != Path::new("") {
+                fs::create_dir_all(folder).map_err(|source| Error::Output {
+                    path: folder.to_owned(),
+                    source,
+                })?;
+            }
         }
         self.targets.remove_earlier(self.guard)?;
         let target = self.targets.lines();

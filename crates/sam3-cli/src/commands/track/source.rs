@@ -16,7 +16,7 @@ use std::{
 };
 
 use sam3_model::{image::Image, report::LiveTiming};
-use sam3_video::{Ahead, Caught, Decoded, Frames, Mjpeg, Pixels, Raw, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
+use sam3_video::{Ahead, Caught, Decoded, Frames, Mjpeg, Pixels, Rate, Raw, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
 
 use self::{
     failed::{failed, failed_in_file},
@@ -225,14 +225,19 @@ impl Source {
         }
     }
 
-    /// When a frame is shown, in milliseconds from the first; a folder does not say.
-    fn time_ms(&self, frame: usize) -> Option<f64> {
-        let rate = match &self.kind {
+    /// Its frames a second, if it says.
+    pub fn rate(&self) -> Option<Rate> {
+        match &self.kind {
             Kind::Folder(_) | Kind::Live(_) => None,
             Kind::File(file) => file.rate(),
             Kind::Stream(stream) => stream.frames.rate(),
-        };
-        rate.map(|(frames, seconds)| frame as f64 * 1e3 * seconds as f64 / frames as f64)
+        }
+    }
+
+    /// When a frame is shown, in milliseconds from the first; a folder does not say.
+    fn time_ms(&self, frame: usize) -> Option<f64> {
+        self.rate()
+            .map(|(frames, seconds)| frame as f64 * 1e3 * seconds as f64 / frames as f64)
     }
 
     /// What a frame is called, in errors.

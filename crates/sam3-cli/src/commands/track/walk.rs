@@ -65,7 +65,7 @@ impl Walker<'_> {
         let frames = self.results.objects.frames;
         let mut errors = Vec::new();
         if frames > 0 {
-            errors = self.convert();
+            errors = self.finish();
         }
         if let Err(error) = went {
             errors.iter().for_each(|error| self.output.complain(error));
@@ -107,16 +107,16 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Converts the lines that were written.
-    fn convert(&mut self) -> Vec<anyhow::Error> {
-        self.spinner.say("converting".to_owned());
+    /// Makes what is made at the end.
+    fn finish(&mut self) -> Vec<anyhow::Error> {
+        self.spinner.say("writing what is written at the end".to_owned());
         let source = &self.source;
         let video = Video {
             size: self.size.expect("a frame was read"),
             texts: self.results.texts,
             file_name: &|frame| source.file_name(frame),
         };
-        self.results.convert(&video)
+        self.results.finish(&video)
     }
 
     /// Tells of the objects, and of the files that were written.
