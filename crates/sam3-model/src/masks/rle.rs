@@ -106,23 +106,8 @@ impl Mask {
             return Err(RleError::TooLarge(height, width));
         }
         let mut mask = Self::new(width, height);
-        // With 60 bits a number, and a run no longer than the mask, nothing overflows.
-        let pixels = i64::from(height) * i64::from(width);
-        let mut last = [0; 2];
-        let mut start = 0;
-        for (i, number) in numbers(rle.counts.as_bytes()).enumerate() {
-            let run = number? + if i > 2 { last[i % 2] } else { 0 };
-            if run < 0 || run > pixels - start {
-                return Err(RleError::Size(height, width));
-            }
-            if i % 2 == 1 {
-                mask.insert_down(start as u64, run as u64);
-            }
-            last[i % 2] = run;
-            start += run;
-        }
-        if start != pixels {
-            return Err(RleError::Size(height, width));
+        for (start, run) in rle.inside()? {
+            mask.insert_down(start, run);
         }
         Ok(mask.trimmed())
     }
@@ -138,6 +123,55 @@ impl Mask {
                 self.insert(x as u32, y as u32);
             }
             at += bottom - top;
+        }
+    }
+}
+
+impl Rle {
+    /// How many pixels are inside, and what [`Mask::bounding_box`] gives, without the mask.
+    ///
+    /// # Errors
+    /// The counts are not numbers, or do not add up to the size.
+    pub fn extent(&self) -> Result<(u64, Option<[u32; 4]>), RleError> {
+        let height = u64::from(self.size[0]);
+        let mut area = 0;
+        let mut bounds: Option<[u32; 4]> = None;
+        for (start, run) in self.inside()? {
+            area += run;
+            let last = start + run - 1;
+            let (left, right) = ((start / height) as u32, (last / height) as u32 + 1);
+            let (top, bottom) = match right - left {
+                1 => ((start % height) as u32, (last % height) as u32 + 1),
+                _ => (0, self.size[0]),
+            };
+            let [x1, y1, x2, y2] = bounds.unwrap_or([left, top, right, bottom]);
+            bounds = Some([x1.min(left), y1.min(top), x2.max(right), y2.max(bottom)]);
+        }
+        Ok((area, bounds))
+    }
+
+    /// Where runs of pixels inside begin, down the columns, and how long they are.
+    fn inside(&self) -> Result<Vec<(u64, u64)>, RleError> {
+        let [height, width] = self.size;
+        // With 60 bits a number, and a run no longer than the mask, nothing overflows.
+        let pixels = i64::from(height) * i64::from(width);
+        let mut inside = Vec::new();
+        let mut last = [0; 2];
+        let mut start = 0;
+        for (i, number) in numbers(self.counts.as_bytes()).enumerate() {
+            let run = number? + if i > 2 { last[i % 2] } else { 0 };
+            if run < 0 || run > pixels - start {
+                return Err(RleError::Size(height, width));
+            }
+            if i % 2 == 1 && run > 0 {
+                inside.push((start as u64, run as u64));
+            }
+            last[i % 2] = run;
+            start += run;
+        }
+        match start == pixels {
+            true => Ok(inside),
+            false => Err(RleError::Size(height, width)),
         }
     }
 }
@@ -265,5 +299,28 @@ mod tests {
     fn runs_go_on_in_the_next_column() {
         let mask = Mask::from_fn(70, 5, |x, y| (12..340).contains(&(5 * x + y)) && (x, y) != (40, 2));
         assert_eq!(Mask::from_rle(&mask.to_rle()), Ok(mask));
+    }
+
+    #[test]
+    fn an_extent_is_that_of_the_mask() {
+        for spots in [
+            [0, 0, 200, 40],
+            [70, 3, 100, 9],
+            [199, 39, 200, 40],
+            [5, 0, 6, 40],
+            [5, 5, 5, 5],
+        ] {
+            let inside = super::super::tests::spots(spots);
+            let mask = Mask::from_fn(200, 40, inside);
+            let (area, bounds) = mask.to_rle().extent().unwrap();
+            assert_eq!((area, bounds), (mask.area(), mask.bounding_box()), "{spots:?}");
+        }
+        let whole = Mask::from_fn(3, 2, |_, _| true);
+        assert_eq!(whole.to_rle().extent(), Ok((6, Some([0, 0, 3, 2]))));
+        let wrong = Rle {
+            size: [2, 3],
+            counts: "5".to_owned(),
+        };
+        assert_eq!(wrong.extent(), Err(RleError::Size(2, 3)));
     }
 }

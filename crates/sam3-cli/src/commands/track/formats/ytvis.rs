@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use sam3_model::{masks::Mask, report::GENERATOR};
+use sam3_model::report::GENERATOR;
 use serde_json::{json, to_string};
 
 use super::{
@@ -62,11 +62,10 @@ fn object(lines: &Lines, video: &Video, spots: &[Spot], file: &mut impl Write) -
         let object = lines.at(spot)?;
         scores += f64::from(object.score);
         category = video.category(&object.prompt);
-        let mask = Mask::from_rle(&object.segmentation)?;
-        let Some([left, top, right, bottom]) = mask.bounding_box() else {
+        let (area, Some([left, top, right, bottom])) = object.segmentation.extent()? else {
             return Ok("null".to_owned());
         };
-        shapes[frame] = Some(([left, top, right - left, bottom - top], mask.area()));
+        shapes[frame] = Some(([left, top, right - left, bottom - top], area));
         Ok::<_, anyhow::Error>(to_string(&object.segmentation)?)
     });
     list(file, frames)?;
