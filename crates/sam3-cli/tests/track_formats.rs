@@ -137,7 +137,7 @@ fn what_turned_out_to_be_none_is_left_out() {
     let (model, words) = (speaking(&folder), words());
     let prompt = format!("{words}, a b");
     let source = folder.path("a.y4m");
-    fs::write(&source, y4m(0..20)).unwrap();
+    fs::write(&source, y4m(0..12)).unwrap();
     let run = |name: &str, line: &str| {
         let out = folder.path(name);
         let flags = track_by(&model, &source, &out, &format!("{ALL} {line}"), &["--prompt", &prompt]);
@@ -237,4 +237,25 @@ fn an_interrupted_run_is_converted() {
     assert_eq!(row[0], (last["frame"].as_u64().unwrap() + 1).to_string());
     let ytvis: Value = serde_json::from_slice(&fs::read(out.join("ytvis.json")).unwrap()).unwrap();
     assert_eq!(ytvis["videos"][0]["length"], told.len());
+}
+
+#[test]
+fn a_run_that_fails_is_converted() {
+    let folder = Folder::new();
+    let (stills, out) = (folder.path("stills"), folder.path("out"));
+    fs::create_dir(&stills).unwrap();
+    for frame in 0..5 {
+        let name = format!("{frame:02}.png");
+        fs::copy(golden(&format!("video/{name}")), stills.join(name)).unwrap();
+    }
+    fs::write(stills.join("03.png"), "damaged").unwrap();
+    let flags = track(&stills, &out, &format!("{CLICK} {ALL}"), &[]);
+    check(&arguments(&flags), 1, &["03.png", "davis/"]);
+    let ytvis: Value = serde_json::from_slice(&fs::read(out.join("ytvis.json")).unwrap()).unwrap();
+    let expected = [0, 1, 2, 4].map(|frame| format!("stills/{frame:02}.png"));
+    assert_eq!(ytvis["videos"][0]["file_names"], serde_json::json!(expected));
+    let frames: BTreeSet<String> = rows(&out, "mot.txt").into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(frames, ["1", "2", "3", "5"].map(str::to_owned).into());
+    let pictures = ["00000.png", "00001.png", "00002.png", "00004.png"];
+    assert_eq!(names(&out.join("davis")), pictures);
 }

@@ -66,8 +66,8 @@ impl Coder {
             Program::Gstreamer => {
                 let inspect = on_path("gst-inspect-1.0").unwrap_or_else(|| "gst-inspect-1.0".into());
                 let is_there = |name: &str| {
-                    let asked = Command::new(&inspect).args(["--exists", name]).status();
-                    asked.is_ok_and(|status| status.success())
+                    let asked = Command::new(&inspect).args(["--exists", name]).output();
+                    asked.is_ok_and(|asked| asked.status.success())
                 };
                 ["x264enc", "openh264enc"].into_iter().find(|name| is_there(name))
             }

@@ -115,6 +115,7 @@ impl Format {
 }
 
 fn folder(lines: &Lines, folder: &Path, video: &Video, guard: &Guard) -> anyhow::Result<()> {
+    davis::check(lines)?;
     fs::create_dir_all(folder).map_err(|source| Error::Output {
         path: folder.to_owned(),
         source,
@@ -190,6 +191,44 @@ mod tests {
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
     }
 
+    fn object(id: u32, rle: &sam3_model::masks::Rle) -> serde_json::Value {
+        serde_json::json!({"id": id, "prompt": "boat", "score": 0.5, "box": [0, 0, 3, 2], "segmentation": rle})
+    }
+
+    #[test]
+    fn davis_has_254_indices() {
+        let output = std::env::temp_dir().join(format!("sam3-davis-{}", std::process::id()));
+        fs::create_dir_all(&output).unwrap();
+        let path = output.join("track.jsonl");
+        let rle = Mask::from_fn(4, 3, |x, _| x > 1).to_rle();
+        let removed = serde_json::json!({"id": 254, "prompt": "boat", "state": "removed"});
+        let video = Video {
+            size: (4, 3),
+            texts: &[],
+            file_name: &|_| String::new(),
+        };
+        let guard = Guard::new(false, std::iter::empty());
+        let target = output.join("davis");
+        for (last, is_right) in [(object(254, &rle), false), (removed, true)] {
+            let first = serde_json::json!({"frame": 0, "objects": [object(253, &rle), object(254, &rle)]});
+            let second = serde_json::json!({"frame": 1, "objects": [last]});
+            // And a line that is cut.
+            fs::write(&path, format!("{first}\n{second}\n{{\"frame\": 2, \"obj")).unwrap();
+            let done = Format::Davis.convert(&path, &target, &video, &guard);
+            match is_right {
+                true => done.unwrap(),
+                false => assert!(
+                    done.unwrap_err()
+                        .to_string()
+                        .contains("up to 253, and there is an object 254")
+                ),
+            }
+            assert_eq!(target.exists(), is_right);
+        }
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 2);
+        fs::remove_dir_all(output).unwrap();
+    }
+
     /// Lines of 60 MB and more: of 5,000 frames, each with four masks of 3 kB.
     #[test]
     #[ignore = "long, and alone: .ci/run long_video"]
@@ -199,12 +238,7 @@ mod tests {
         let path = output.join("track.jsonl");
         let mut file = BufWriter::new(fs::File::create(&path).unwrap());
         let frayed = |by: u32| Mask::from_fn(320, 240, |x, y| y > 9 && x > 9 && (x * x + by) % 7 > (y * y + x) % 5);
-        let objects: Vec<_> = (0..4)
-            .map(|id| {
-                let rle = frayed(id).to_rle();
-                serde_json::json!({"id": id, "prompt": "boat", "score": 0.5, "box": [0, 0, 319, 239], "segmentation": rle})
-            })
-            .collect();
+        let objects: Vec<_> = (0..4).map(|id| object(id, &frayed(id).to_rle())).collect();
         for frame in (0..5000).rev() {
             writeln!(file, "{}", serde_json::json!({"frame": frame, "objects": objects})).unwrap();
         }

@@ -107,7 +107,7 @@ impl Targets {
             tried.try_out(folder_of(file))?;
             targets.push(file.clone());
         }
-        guard.check(targets.iter().filter(|path| path.is_file()).map(PathBuf::as_path))
+        guard.check(targets.iter().filter(|path| !path.is_dir()).map(PathBuf::as_path))
     }
 
     /// Removes what an earlier run left, which this one may have no successor for.

@@ -253,7 +253,8 @@ impl Source {
         let name = Path::new(&self.name);
         let video = match name.file_stem() {
             Some(stem) if !self.is_folder() => stem.to_string_lossy(),
-            _ => name.file_name().unwrap_or_default().to_string_lossy(),
+            // `.` has no name.
+            _ => name.file_name().unwrap_or("video".as_ref()).to_string_lossy(),
         };
         match &self.kind {
             Kind::Folder(inputs) if frame < inputs.len() => {

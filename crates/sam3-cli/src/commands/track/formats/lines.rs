@@ -21,7 +21,8 @@ pub struct Lines {
     file: File,
     /// By the numbers of their frames.
     places: Vec<Place>,
-    /// Objects that turned out to be none, though lines before that show them.
+    /// Objects that a line has, and of these those that turned out to be none.
+    ids: BTreeSet<ObjectId>,
     removed: BTreeSet<ObjectId>,
 }
 
@@ -77,6 +78,7 @@ impl Lines {
         let mut lines = Self {
             path: path.to_owned(),
             places: Vec::new(),
+            ids: BTreeSet::new(),
             removed: BTreeSet::new(),
             file: file.try_clone().with_context(unread)?,
         };
@@ -85,12 +87,14 @@ impl Lines {
         loop {
             line.clear();
             let length = reader.read_until(b'\n', &mut line).with_context(unread)?;
-            if length == 0 {
+            // A full disk may have cut the last one.
+            if !line.ends_with(b"\n") {
                 break;
             }
             let found: FrameLine = lines.parsed(&line)?;
             for object in &found.objects {
                 let object: ObjectLine = lines.parsed(object.get().as_bytes())?;
+                lines.ids.insert(object.id);
                 if object.segmentation.is_none() {
                     lines.removed.insert(object.id);
                 }
@@ -109,6 +113,11 @@ impl Lines {
     /// The numbers of the frames.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = usize> {
         self.places.iter().map(|place| place.frame)
+    }
+
+    /// The largest id of an object, but for those that turned out to be none.
+    pub fn largest_id(&self) -> Option<ObjectId> {
+        self.ids.difference(&self.removed).max().copied()
     }
 
     /// The objects on each frame, without those that turned out to be none.
