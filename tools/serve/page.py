@@ -14,11 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "crates/sam3-model/tests/goldens/tracker"
 TOKEN = "correct-horse-battery"
+# What the tracker's miniature finds much of.
+WORDS = "av ct j hb f"
 # Milliseconds for twenty masks at 3840 x 2160: several times what they take on two cores without a GPU.
 DRAWN, MADE = 200, 2000
 
@@ -264,6 +268,73 @@ def camera(browser, url):
     own.done()
 
 
+def speaking(folder):
+    """The tracker's miniature with a vocabulary that has its words, and a video that it finds something in."""
+    state = torch.load(GOLDENS / "mini.pt", weights_only=True)
+    state = state.get("model", state)
+    for name, tensor in state.items():
+        if name.endswith("encoder.token_embedding.weight"):
+            state[name] = tensor.repeat(49408 // len(tensor), 1)
+        elif name.endswith("encoder.positional_embedding"):
+            state[name] = torch.nn.functional.pad(tensor, (0, 0, 0, 32 - len(tensor)))
+    config = json.loads((GOLDENS / "config.json").read_text())
+    config["text_config"] |= dict(vocab_size=49408, max_position_embeddings=32, bos_token_id=49406, eos_token_id=49407)
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(state, folder / "mini.pt")
+    video = folder / "gate.mjpeg"
+    # Its first frame again and again: on the others the miniature loses what is clicked.
+    with video.open("wb") as file:
+        for _ in range(24):
+            Image.open(GOLDENS / "video/00.png").convert("RGB").save(file, "JPEG", quality=100)
+    return folder / "mini.pt", video
+
+
+def stream(browser, url, shots):
+    """A camera of the server: a text, a click, an object that is let go of, and back to pictures."""
+    own = Page(browser, url)
+    page = own.page
+    page.select_option("#stream", "gate")
+    expect(page.locator("#live")).to_have_text(re.compile(r"frame \d+: \d+ ms after it came"))
+    rows(page, 0)
+    # The prompt may be changed while it runs.
+    page.fill("#prompt", WORDS)
+    page.press("#prompt", "Enter")
+    expect(page.locator("#instances .name").first).to_have_text(re.compile(WORDS))
+    if shots:
+        page.screenshot(path=shots / "page-stream.png")
+    page.fill("#prompt", "")
+    page.press("#prompt", "Enter")
+    rows(page, 0)
+    # A click is followed, another one corrects it.
+    canvas = page.locator("#canvas")
+    box = canvas.bounding_box()
+    at = {"x": box["width"] * 0.75, "y": box["height"] * 0.77}
+    canvas.click(position=at)
+    name = page.locator("#instances .name")
+    expect(name).to_have_text(re.compile("object 1"))
+    seen = page.locator("#live").text_content()
+    expect(page.locator("#live")).not_to_have_text(seen)
+    expect(name).to_have_count(1)
+    canvas.click(position=at)
+    page.click("#next")
+    page.check("input[value=object]")
+    scale = box["width"] / 160
+    page.mouse.move(box["x"] + 10 * scale, box["y"] + 60 * scale)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 70 * scale, box["y"] + 119 * scale, steps=4)
+    page.mouse.up()
+    rows(page, 2)
+    page.locator("#instances button").first.click()
+    rows(page, 1)
+    expect(name).to_have_text(re.compile("object 2"))
+    page.select_option("#stream", "")
+    expect(page.locator("#hint")).to_be_visible()
+    # A stream that sends nothing says so.
+    page.select_option("#stream", "yard")
+    says(page, "away: ")
+    own.done()
+
+
 def token(browser, url):
     """The page asks for the token once, and scripts do not see the cookie."""
     context = browser.new_context()
@@ -291,14 +362,17 @@ def main():
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
             args=["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
         )
-        servers = [serve(binary, model), serve(binary, str(GOLDENS / "mini.pt")), serve(binary, model, "--token", TOKEN)]
+        spoken, video = speaking(Path(folder))
+        sources = ["--source", f"gate={video}", "--source", "yard=udp://@:42591", "--decoder", "ffmpeg"]
+        servers = [serve(binary, model), serve(binary, spoken, *sources), serve(binary, str(GOLDENS / "mini.pt")), serve(binary, model, "--token", TOKEN)]
         try:
-            (_, demo), (_, clickable), (_, guarded) = servers
+            (_, demo), (_, streams), (_, clickable), (_, guarded) = servers
             for name, check in [
                 ("texts", lambda: texts(browser, demo, scene, shots)),
                 ("clicks", lambda: clicks(browser, clickable, str(GOLDENS / "picture.png"), shots)),
                 ("drops", lambda: drops(browser, demo, scene)),
                 ("camera", lambda: camera(browser, demo)),
+                ("stream", lambda: stream(browser, streams, shots)),
                 ("token", lambda: token(browser, guarded)),
                 ("large", lambda: large(browser, demo)),
             ]:

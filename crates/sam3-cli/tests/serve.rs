@@ -78,6 +78,18 @@ fn the_default_listens_on_this_machine_alone_and_a_token_opens_it() {
         (&["--allow-origin", "labels.example"], "https://labels.example"),
         (&["--queue", "0"], "--queue"),
         (&["--listen", "nonsense"], "an address of this machine"),
+        (&["--source", "/dev/video0"], "expected NAME=URI"),
+        (&["--source", "gate=-"], "does not read its stdin"),
+        (&["--source", "gate=webrtc://x"], "expected v4l2://"),
+        (
+            &["--source", "gate=nothing.mp4"],
+            "expected a video file, found nothing",
+        ),
+        (&["--source", "../gate=csi://0"], "of the characters a-z"),
+        (
+            &["--source", "gate=csi://0", "--source", "gate=csi://1"],
+            "another source is named \"gate\"",
+        ),
     ] {
         check(&[&fixed[..], more].concat(), 2, &[words]);
     }
@@ -111,6 +123,46 @@ fn a_file_that_is_no_model_and_a_port_that_is_taken_are_errors() {
         &served.address,
     ];
     check(&arguments, 3, &["--listen 127.0.0.1", "ss -ltnp"]);
+}
+
+/// A file that is served as a camera begins again at its end; who watches is told when the server ends.
+#[test]
+fn a_video_file_is_a_camera() {
+    let folder = Folder::new();
+    let film = folder.path("gate.y4m");
+    std::fs::write(&film, support::videos::y4m(0..3)).unwrap();
+    let source = format!("gate={}", text(&film));
+    let served = Served::of(&support::clicks::golden("mini.pt"), &["--source", &source]);
+    let mut events = served.send("GET", "/v1/streams/gate/events", "", b"");
+    let mut told = String::new();
+    // Any frame behind the second time that the film is shown: some may be left out.
+    let is_shown_again = |told: &str| {
+        let numbers = told
+            .split("\"frame\":")
+            .skip(1)
+            .filter_map(|rest| rest.split(',').next());
+        numbers
+            .filter_map(|number| number.parse().ok())
+            .any(|number: usize| number > 6)
+    };
+    while !is_shown_again(&told) {
+        let mut part = [0; 4096];
+        let count = events.read(&mut part).unwrap();
+        assert!(count > 0, "{told}");
+        told += &String::from_utf8_lossy(&part[..count]);
+    }
+    assert!(told.contains("text/event-stream"), "{told}");
+    let one = served.ask("GET", "/v1/streams/gate", "", b"");
+    assert!(
+        one.contains("\"state\":\"open\"") && one.contains("\"width\":160"),
+        "{one}"
+    );
+    served.signal("-TERM");
+    let (code, said) = served.end();
+    assert_eq!(code, Some(0), "{said}");
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the answer is whole: {rest}");
 }
 
 /// A client that sends all of a body before it reads sees why it was refused.

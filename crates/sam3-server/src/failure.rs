@@ -84,6 +84,14 @@ impl Failure {
         )
     }
 
+    pub fn too_many_watchers(most: usize) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_watchers",
+            format!("{most} clients watch this stream, which is as many as may; ask again later"),
+        )
+    }
+
     pub fn out_of_memory(detail: impl Into<String>) -> Self {
         let failure = Self::unavailable(
             "out_of_memory",
@@ -100,6 +108,11 @@ impl Failure {
             "the server failed; its log tells why",
         );
         failure.with_detail(detail)
+    }
+
+    /// What clients are told.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     fn with_detail(mut self, detail: impl Into<String>) -> Self {

@@ -137,6 +137,7 @@ async fn connection(stream: TcpStream, app: Router, mut ending: watch::Receiver<
         .max_buf_size(HEAD)
         .max_headers(HEADERS);
     let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service);
+    let connection = connection.with_upgrades();
     tokio::pin!(connection);
     let is_ending = async {
         // An error means that whoever tells is gone, which is the same.

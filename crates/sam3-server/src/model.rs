@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     queue::{Next, Place, Queue, Refused},
     settings::Settings,
+    streams::{self, Stream},
     videos::Videos,
 };
 
@@ -34,6 +35,7 @@ struct Shared {
     opened: OnceLock<Opened>,
     images: Mutex<Cache<Cached>>,
     videos: Mutex<Videos>,
+    streams: Vec<Arc<Stream>>,
     metrics: Metrics,
     /// Told when the thread ends.
     ended: Notify,
@@ -63,6 +65,15 @@ impl Gone {
     }
 }
 
+/// How a thread of ours fares that asks the model.
+pub enum Asked<T> {
+    Done(Result<T, Failure>),
+    /// As many wait as may.
+    Full,
+    /// The server is being stopped.
+    Closed,
+}
+
 /// How long nobody asks before freed memory goes back to the system.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -77,16 +88,21 @@ impl Model {
             opened: OnceLock::new(),
             images: Mutex::new(Cache::new(settings.cache, Cached::bytes)),
             videos: Mutex::new(Videos::new(settings.videos, settings.video_idle)),
+            streams: settings.streams.iter().cloned().map(Stream::new).collect(),
             metrics: Metrics::default(),
             ended: Notify::new(),
             settings,
         });
         let model = Self(shared.clone());
+        let own = model.clone();
         let thread = thread::spawn(move || {
             let start = Instant::now();
             let worked = load().map(|loaded| {
                 let load_ms = start.elapsed().as_secs_f64() * 1e3;
-                work(&shared, shared.opened.get_or_init(|| Opened { loaded, load_ms }));
+                let opened = shared.opened.get_or_init(|| Opened { loaded, load_ms });
+                let readers = own.look_at_streams();
+                work(&shared, opened);
+                own.end_streams(readers);
             });
             shared.queue.close();
             shared.ended.notify_one();
@@ -98,6 +114,24 @@ impl Model {
     /// Refuses what waits and what comes; what runs is finished, then the thread ends.
     pub fn stop(&self) {
         self.0.queue.close();
+        self.streams().iter().for_each(|stream| stream.end());
+    }
+
+    /// Begins to look at the streams, each on a thread of its own.
+    fn look_at_streams(&self) -> Vec<JoinHandle<()>> {
+        let read = |stream: &Arc<Stream>| {
+            let (stream, model) = (stream.clone(), self.clone());
+            thread::spawn(move || streams::read(&stream, &model))
+        };
+        self.streams().iter().map(read).collect()
+    }
+
+    fn end_streams(&self, readers: Vec<JoinHandle<()>>) {
+        self.stop();
+        for reader in readers {
+            // One that panicked has ended, too.
+            let _ = reader.join();
+        }
     }
 
     /// Waits until the thread has ended.
@@ -130,6 +164,16 @@ impl Model {
         self.0.videos()
     }
 
+    pub(crate) fn streams(&self) -> &[Arc<Stream>] {
+        &self.0.streams
+    }
+
+    /// What is remembered of videos and streams.
+    fn followed_bytes(&self) -> u64 {
+        let streams = self.streams().iter().map(|stream| stream.bytes());
+        self.videos().bytes() + streams.sum::<u64>()
+    }
+
     /// Keeps an image beside the videos; false where it has no room.
     pub(crate) fn keep_image(&self, name: String, image: Arc<Cached>) -> bool {
         self.shrink();
@@ -138,19 +182,19 @@ impl Model {
 
     /// Images and videos may have grown: lets go of images that have no room any more.
     pub(crate) fn shrink(&self) {
-        let videos = self.videos().bytes();
+        let videos = self.followed_bytes();
         self.images().shrink_to(self.settings().cache.saturating_sub(videos));
     }
 
     /// That the videos have room to grow: images leave for them, and they for nobody.
     pub(crate) fn check_videos(&self) -> Result<(), Failure> {
         self.shrink();
-        let (bytes, limit) = (self.videos().bytes(), self.settings().cache);
+        let (bytes, limit) = (self.followed_bytes(), self.settings().cache);
         if bytes > limit {
             return Err(Failure::unavailable(
                 "cache_too_small",
                 format!(
-                    "the videos take {bytes} bytes, which is more than the server may keep (--cache-mb): end one, or stop \
+                    "the videos and streams take {bytes} bytes, which is more than the server may keep (--cache-mb): end one, or stop \
                      following some of its objects"
                 ),
             ));
@@ -176,16 +220,8 @@ impl Model {
                 Failure::loading()
             });
         }
-        let (tell, told) = oneshot::channel();
         let gone = Gone::default();
-        let of_job = gone.clone();
-        let job: Job = Box::new(move |opened| {
-            let worked = catch_unwind(AssertUnwindSafe(|| work(opened, &of_job)));
-            let worked = worked.unwrap_or_else(|_| Err(Failure::internal("the model's thread panicked")));
-            // Nobody is told where the client has gone.
-            let _ = tell.send(worked);
-        });
-        let place = self.0.queue.push(job).map_err(|refused| match refused {
+        let (place, told) = self.push(work, gone.clone()).map_err(|refused| match refused {
             Refused::Full => Failure::queue_full(),
             Refused::Closed => Failure::stopping(),
         })?;
@@ -196,6 +232,38 @@ impl Model {
         };
         // A job that is dropped unheard was in the queue when that was closed.
         told.await.unwrap_or_else(|_| Err(Failure::stopping()))
+    }
+
+    /// The same for a thread of ours, which waits. Requests and streams take turns: each has one place in the queue.
+    pub(crate) fn ask_and_wait<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Opened, &Gone) -> Result<T, Failure> + Send + 'static,
+    ) -> Asked<T> {
+        match self.push(work, Gone::default()) {
+            Ok((_, told)) => told.blocking_recv().map_or(Asked::Closed, Asked::Done),
+            Err(Refused::Full) => Asked::Full,
+            Err(Refused::Closed) => Asked::Closed,
+        }
+    }
+
+    fn push<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Opened, &Gone) -> Result<T, Failure> + Send + 'static,
+        gone: Gone,
+    ) -> Result<(Place, oneshot::Receiver<Result<T, Failure>>), Refused> {
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |opened| {
+            let worked = catch_unwind(AssertUnwindSafe(|| work(opened, &gone)));
+            let worked = worked.unwrap_or_else(|_| Err(Failure::internal("the model's thread panicked")));
+            // Nobody is told where the client has gone.
+            let _ = tell.send(worked);
+        });
+        Ok((self.0.queue.push(job)?, told))
+    }
+
+    /// That a stream's frame may be had beside what encoding it takes.
+    pub(crate) fn check_frame(&self, model: &Segmenter, (width, height): (u32, u32)) -> Result<(), Failure> {
+        self.make_room(bytes_for(model, u64::from(width) * u64::from(height)))
     }
 
     /// Encodes a picture at an image size, where there is memory for that.

@@ -14,7 +14,7 @@ use base64::{
 pub use clicks::{ClickBody, ObjectBody, Pointed, VideoObjectBody};
 use sam3_model::{ExemplarBox, Prompt, Segmenter};
 use serde::{Deserialize, de::DeserializeOwned};
-pub use videos::{PromptsBody, Shown, VideoBody, frame};
+pub use videos::{PromptsBody, Shown, StreamPromptsBody, VideoBody, frame, live_video};
 
 use crate::{
     body::{Form, Kind, form},

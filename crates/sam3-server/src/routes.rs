@@ -1,7 +1,7 @@
 //! The routes: what each takes and answers is in `openapi.json`, which a test holds to them.
 
 mod about;
-mod answer;
+pub(crate) mod answer;
 mod clicks;
 mod images;
 mod incoming;
@@ -9,6 +9,7 @@ mod log;
 mod page;
 mod segment;
 mod session;
+mod streams;
 mod videos;
 
 use axum::{
@@ -65,6 +66,13 @@ pub fn app(model: Model) -> Router {
         .route("/v1/videos/{id}/prompts", post(videos::prompt))
         .route("/v1/videos/{id}/objects/{object}", delete(videos::remove_object))
         .route("/v1/videos/{id}/finish", post(videos::finish))
+        .route("/v1/streams", get(streams::all))
+        .route("/v1/streams/{name}", get(streams::one))
+        .route("/v1/streams/{name}/prompts", post(streams::prompt))
+        .route("/v1/streams/{name}/objects/{object}", delete(streams::remove_object))
+        .route("/v1/streams/{name}/events", get(streams::events))
+        .route("/v1/streams/{name}/live.mjpeg", get(streams::mjpeg))
+        .route("/v1/streams/{name}/socket", get(streams::socket))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         // Bodies are received by `body`, which has limits of its own.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::access::Access;
+use crate::{access::Access, streams::StreamSource};
 
 /// How the server runs.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub videos: usize,
     /// How long nobody sends anything before a video is dropped.
     pub video_idle: Duration,
+    /// What the server looks at by itself. Clients cannot name others.
+    pub streams: Vec<StreamSource>,
     /// What a request may hold.
     pub limits: Limits,
     /// Gives freed memory back to the system: called when nobody has asked for a while, and before a request is refused
@@ -36,6 +38,7 @@ impl Settings {
             cache: 1 << 30,
             videos: 8,
             video_idle: Duration::from_secs(300),
+            streams: Vec::new(),
             limits: Limits::default(),
             release: Arc::new(|| ()),
         }
@@ -62,6 +65,8 @@ pub struct Limits {
     pub objects: usize,
     /// Points of an object.
     pub points: usize,
+    /// Clients that watch a stream at a time.
+    pub watchers: usize,
     /// Connections at a time; more wait until one ends.
     pub connections: usize,
     /// For a request's head, and for the next request on an open connection.
@@ -83,6 +88,7 @@ impl Default for Limits {
             boxes: 256,
             objects: 16,
             points: 256,
+            watchers: 32,
             connections: 256,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(10),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use followed::Followed;
+pub use followed::{Followed, PromptsAnswer};
 
 use crate::failure::Failure;
 

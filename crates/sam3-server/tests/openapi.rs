@@ -32,7 +32,10 @@ fn every_route_and_method_is_described_and_none_that_is_not_there() {
     let document = document(&server);
     let paths = document["paths"].as_object().unwrap();
     for (path, described) in paths {
-        let real = path.replace("{id}", "x").replace("{object}", "1");
+        let real = path
+            .replace("{id}", "x")
+            .replace("{name}", "x")
+            .replace("{object}", "1");
         for method in METHODS {
             let answer = server.send(request(&method.to_uppercase(), &real, &[], ""));
             let is_taken = answer.status != 405

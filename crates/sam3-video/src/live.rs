@@ -108,6 +108,11 @@ impl Live {
         })
     }
 
+    /// Frames that were read until now.
+    pub fn came(&self) -> usize {
+        self.shared.lock().read
+    }
+
     /// Ends the program that decodes, so that nobody waits for it.
     pub fn switch(&self) -> Switch {
         self.switch.clone()

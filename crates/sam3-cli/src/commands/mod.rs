@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod click;
 pub mod copy;
+mod decoding;
 pub mod demo;
 pub mod eval;
 mod hub;

@@ -1,6 +1,7 @@
 //! `sam3 serve`: one model over HTTP, for many clients.
 
 mod log;
+mod sources;
 
 use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs},
@@ -9,10 +10,11 @@ use std::{
 };
 
 use sam3_model::report::Loaded;
-use sam3_server::{Access, RunError, Settings, Stop, Token};
+use sam3_server::{Access, RunError, Settings, Stop, StreamSource, Token};
 use serde_json::json;
 
-use super::segment::announce;
+use self::sources::NamedSource;
+use super::{decoding::DecodingFlags, segment::announce};
 use crate::{args::CheckpointFlags, failure::Failure, memory, output::Output, signals};
 
 /// Nothing that a client names is read from disk, and other machines may ask only where a token is set.
@@ -22,6 +24,12 @@ pub struct Args {
     checkpoint: CheckpointFlags,
     #[command(flatten)]
     server: ServerFlags,
+    /// What the server looks at by itself, and what clients call it: a camera (gate=v4l2:///dev/video0, roof=csi://0), a
+    /// stream (yard=rtsp://…), or a video file, which is shown again and again; may be repeated
+    #[arg(long, value_name = "NAME=URI", value_parser = sources::parse)]
+    source: Vec<NamedSource>,
+    #[command(flatten)]
+    decoding: DecodingFlags,
 }
 
 const LISTEN: &str = "127.0.0.1:7860";
@@ -86,12 +94,14 @@ fn parse_origin(text: &str) -> Result<String, String> {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let loading = args.clone();
     let say = *output;
-    serve(&args.server, output, move || load(&loading, &say))
+    let streams = sources::streams(&args.source, &args.decoding)?;
+    serve(&args.server, streams, output, move || load(&loading, &say))
 }
 
 /// Serves what `load` loads.
 fn serve(
     flags: &ServerFlags,
+    streams: Vec<StreamSource>,
     output: &Output,
     load: impl FnOnce() -> anyhow::Result<Loaded> + Send + 'static,
 ) -> anyhow::Result<()> {
@@ -101,6 +111,7 @@ fn serve(
     settings.cache = u64::from(flags.cache_mb) * 1_000_000;
     settings.videos = flags.videos.into();
     settings.video_idle = Duration::from_secs(flags.video_idle.into());
+    settings.streams = streams;
     settings.release = Arc::new(memory::release_buffers);
     let listener = TcpListener::bind(address).map_err(|error| flags.cannot_listen(&error))?;
     let address = listener.local_addr()?;
@@ -135,7 +146,7 @@ pub fn serve_here(
         videos: VIDEOS,
         video_idle: VIDEO_IDLE,
     };
-    serve(&flags, output, load)
+    serve(&flags, Vec::new(), output, load)
 }
 
 fn load(args: &Args, output: &Output) -> anyhow::Result<Loaded> {

@@ -18,7 +18,7 @@ use std::{
 use clap::ValueEnum;
 use sam3_model::{MemoryDtype, Prompt, Retention, VideoOptions, report::Loaded, tracking::Emission};
 use sam3_package::StateDict;
-use sam3_video::{Decoder, Program, Rate, Uri, UriError, Wanted};
+use sam3_video::{Uri, UriError};
 
 use self::{
     formats::Format,
@@ -29,6 +29,7 @@ use self::{
     walk::Walker,
 };
 use super::{
+    decoding::DecodingFlags,
     objects::VideoObjectsFlags,
     prompts,
     segment::{Guard, announce, milliseconds},
@@ -45,18 +46,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The video: a file, a folder of pictures, a camera (v4l2:///dev/video0, csi://0), a stream (rtsp://…,
-    /// rtp://@:PORT, udp://@:PORT), or - for Y4M or JPEGs on stdin
+    /// rtp://@:PORT, udp://@:PORT), or - for Y4M or JPEGs on stdin, with --size for red, green and blue bytes
     #[arg(long, short, value_name = "FILE|FOLDER|URI|-", value_parser = parse_source)]
     source: Uri,
-    /// The program that decodes what is no Y4M, MJPEG or picture, and makes an overlay's video
-    #[arg(long, value_enum, value_name = "PROGRAM", default_value_t = DecoderFlag::Auto)]
-    decoder: DecoderFlag,
-    /// Width and height that a camera is asked for, or that frames of red, green and blue bytes on stdin have
-    #[arg(long, value_name = "WxH", value_parser = parse_size, allow_hyphen_values = true)]
-    size: Option<(u32, u32)>,
-    /// Frames a second that a camera is asked for, that frames on stdin have, or an overlay's video
-    #[arg(long, value_name = "N", value_parser = parse_rate, allow_hyphen_values = true)]
-    fps: Option<Rate>,
+    #[command(flatten)]
+    decoding: DecodingFlags,
     /// A checkpoint or a package of it, with the tracker
     #[arg(long, value_name = "FILE")]
     checkpoint_path: PathBuf,
@@ -133,47 +127,14 @@ enum MemoryFlag {
     Bf16,
 }
 
-/// What `--decoder` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum DecoderFlag {
-    /// ffmpeg; on a Jetson GStreamer, which has its decoders in hardware; the other where one is missing
-    Auto,
-    #[value(help = None)]
-    Ffmpeg,
-    #[value(help = None)]
-    Gstreamer,
-}
-
 fn parse_source(text: &str) -> Result<Uri, UriError> {
     text.parse()
-}
-
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
-    let size = text.split_once(['x', 'X']).and_then(|(width, height)| {
-        let size: (u32, u32) = (width.parse().ok()?, height.parse().ok()?);
-        (size.0 > 0 && size.1 > 0).then_some(size)
-    });
-    size.ok_or_else(|| format!("expected WIDTHxHEIGHT in pixels, such as 1280x720, found {text:?}"))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|&seconds: &f64| seconds >= 0.0);
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| format!("expected seconds, such as 30, found {text:?}"))
-}
-
-/// `30`, `29.97` or `30000/1001`.
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    let fraction = |(frames, seconds): (&str, &str)| Some((frames.parse().ok()?, seconds.parse().ok()?));
-    let rate = match text.split_once('/') {
-        Some(parts) => fraction(parts),
-        None => text
-            .parse()
-            .ok()
-            .map(|rate: f64| ((rate * 1000.0).round() as u64, 1000)),
-    };
-    let rate = rate.filter(|&(frames, seconds)| frames > 0 && seconds > 0 && frames <= 1_000_000 * seconds);
-    rate.ok_or_else(|| format!("expected frames a second, such as 30 or 30000/1001, found {text:?}"))
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -334,7 +295,7 @@ impl Args {
             ));
         }
         Ok(Asked {
-            wanted: self.wanted(),
+            wanted: self.decoding.wanted(),
             is_live: self.is_live(),
             reconnect: self.reconnect,
         })
@@ -347,18 +308,6 @@ impl Args {
     fn is_forward(&self) -> bool {
         let chosen = (self.every, self.start, self.stop, self.prompt_frame);
         chosen == (1, 0, None, None) && self.direction == Directions::Forward
-    }
-
-    fn wanted(&self) -> Wanted {
-        Wanted {
-            decoder: match self.decoder {
-                DecoderFlag::Auto => Decoder::Auto,
-                DecoderFlag::Ffmpeg => Decoder::Only(Program::Ffmpeg),
-                DecoderFlag::Gstreamer => Decoder::Only(Program::Gstreamer),
-            },
-            size: self.size,
-            rate: self.fps,
-        }
     }
 
     fn targets(&self) -> anyhow::Result<Targets> {
@@ -384,8 +333,8 @@ impl Args {
                 "name a folder, and let ffmpeg make a video of it: ffmpeg -i DIR/%05d.png out.mp4",
             ));
         }
-        let wanted = self.wanted();
-        let rate = self.fps.or(source.rate());
+        let wanted = self.decoding.wanted();
+        let rate = wanted.rate.or(source.rate());
         Film::new(path, *kind, wanted.decoder, rate, self.every).map(Some)
     }
 

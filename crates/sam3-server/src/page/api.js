@@ -27,4 +27,9 @@ export const login = (token) => ask("POST", "/v1/session", { headers: { Authoriz
 export const encode = (blob, signal) => ask("POST", "/v1/images", { body: blob, headers: { "Content-Type": "application/octet-stream" }, signal });
 export const segment = (id, body, signal) => ask("POST", `/v1/images/${id}/segment`, json(body, signal));
 export const click = (id, body, signal) => ask("POST", `/v1/images/${id}/click`, json(body, signal));
+export const streams = () => ask("GET", "/v1/streams");
+export const stream = (name) => ask("GET", `/v1/streams/${name}`);
+export const tellStream = (name, body) => ask("POST", `/v1/streams/${name}/prompts`, json(body));
+export const stopObject = (name, id) => ask("DELETE", `/v1/streams/${name}/objects/${id}`);
+export const socket = (name) => new URL(`/v1/streams/${name}/socket`, location.href.replace(/^http/, "ws"));
 export const forget = (id) => fetch(`/v1/images/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});

@@ -6,9 +6,11 @@ import { View, colourOf, corners, rgb } from "./view.js";
 import { saveCoco, saveMasks, saveOverlay } from "./files.js";
 import { inputs } from "./inputs.js";
 import { camera } from "./camera.js";
+import { Streams } from "./streams.js";
 
 const $ = (id) => document.getElementById(id);
 const view = new View($("canvas"));
+const streams = new Streams({ view, say, shown: render, left: leave });
 
 // Found below this score nothing is asked for; the slider shows less of it without asking again.
 const LEAST = 0.05;
@@ -39,7 +41,7 @@ function step(change) {
 }
 
 function go(by) {
-  if (!history[at + by]) return;
+  if (streams.isOn || !history[at + by]) return;
   asked?.abort();
   at += by;
   $("prompt").value = now().prompt;
@@ -82,6 +84,7 @@ async function open(blob, name) {
   } catch {
     return say("this browser cannot read that picture", true);
   }
+  if (streams.isOn) streams.close();
   if (picture?.id) api.forget(picture.id);
   picture = { blob, name: name || "picture.png", width: bitmap.width, height: bitmap.height, id: null };
   [history, at, lit] = [[NOTHING], 0, null];
@@ -92,6 +95,17 @@ async function open(blob, name) {
   await ask("encoding …", identity);
 }
 
+// From a stream back to pictures: there is none yet.
+function leave() {
+  if (picture?.id) api.forget(picture.id);
+  picture = null;
+  [history, at, lit] = [[NOTHING], 0, null];
+  $("hint").hidden = false;
+  view.clear();
+  say("");
+  render();
+}
+
 function instance(found, label, kind) {
   const mask = decode(found.segmentation);
   const { score, area, segmentation } = found;
@@ -100,6 +114,7 @@ function instance(found, label, kind) {
 
 async function find() {
   const prompt = $("prompt").value.trim();
+  if (streams.isOn) return streams.look(prompt);
   const { examples } = now();
   if (!picture || (!prompt && !examples.length)) return;
   const body = { prompts: prompt ? [prompt] : [], threshold: LEAST };
@@ -131,6 +146,7 @@ async function clicked(change) {
 }
 
 function next() {
+  if (streams.isOn) return streams.next();
   const { current, objects } = now();
   if (current) step({ current: null, objects: [...objects, current.shown] });
 }
@@ -138,12 +154,14 @@ function next() {
 // A point or a box of the picture, by pointer or keys.
 function onPoint({ x, y }, event) {
   if (tool() !== "point") return;
+  if (streams.isOn) return streams.point({ points: [[x, y, Number(!negative(event))]] });
   clicked({ points: [...(now().current?.points ?? []), { x, y, positive: !negative(event) }] });
 }
 
 function onBox(from, to, event) {
   const xyxy = corners(from, to);
   if (xyxy[2] - xyxy[0] < 1 || xyxy[3] - xyxy[1] < 1) return;
+  if (streams.isOn) return tool() === "object" ? streams.point({ box: xyxy }) : say("a stream takes no examples", true);
   if (tool() === "object") return clicked({ box: xyxy, points: [], logits: null });
   step({ examples: [...now().examples, { xyxy, positive: !negative(event) }] });
   find();
@@ -151,16 +169,17 @@ function onBox(from, to, event) {
 
 // Every instance of this step, in the order of the list.
 function all() {
+  if (streams.isOn) return streams.objects;
   const { found, objects, current } = now();
   return [...found, ...objects, ...(current ? [current.shown] : [])];
 }
 
-const isAbove = ({ kind, score }) => kind === "click" || score > Number($("threshold").value);
+const isAbove = ({ kind, score }) => kind !== "text" || score > Number($("threshold").value);
 const listed = () => all().filter(isAbove);
 const visible = () => listed().filter(({ key }) => !hidden.has(key));
 
 function render() {
-  const { examples, current } = now();
+  const { examples, current } = streams.isOn ? NOTHING : now();
   const line = picture ? Math.max(1, Math.round(Math.max(picture.width, picture.height) / 700)) : 1;
   all().forEach((own, index) => {
     own.colour ??= colourOf(index);
@@ -172,11 +191,12 @@ function render() {
   if (current?.box) view.scene.boxes.push({ xyxy: current.box, positive: true });
   view.draw();
   renderList();
-  $("undo").disabled = at === 0;
-  $("redo").disabled = at === history.length - 1;
-  $("find").disabled = !picture;
-  $("next").disabled = !current;
-  for (const id of ["coco", "masks", "overlay"]) $(id).disabled = !visible().length;
+  $("hint").hidden = Boolean(picture) || streams.isOn;
+  $("undo").disabled = streams.isOn || at === 0;
+  $("redo").disabled = streams.isOn || at === history.length - 1;
+  $("find").disabled = !picture && !streams.isOn;
+  $("next").disabled = streams.isOn ? streams.current === null : !current;
+  for (const id of ["coco", "masks", "overlay"]) $(id).disabled = streams.isOn || !visible().length;
 }
 
 function light(key) {
@@ -194,6 +214,13 @@ function onHover(instance) {
 }
 
 function renderList() {
+  const shown = [...$("instances").children];
+  const isAsBefore = (own, place) => shown[place]?.dataset.key === own.key;
+  if (streams.isOn && listed().length === shown.length && listed().every(isAsBefore)) {
+    // The next frame of a stream: whoever is at a row with the keys stays there.
+    listed().forEach(({ score }, place) => (shown[place].querySelector(".score").textContent = score.toFixed(2)));
+    return;
+  }
   const rows = listed().map((own) => {
     const row = document.createElement("li");
     row.dataset.key = own.key;
@@ -211,6 +238,12 @@ function renderList() {
     Object.assign(score, { className: "score", textContent: own.score.toFixed(2) });
     label.append(box, swatch, name, score);
     row.append(label);
+    if (own.kind === "stream") {
+      const stop = document.createElement("button");
+      Object.assign(stop, { type: "button", textContent: "×", title: `Stop following ${own.label}` });
+      stop.addEventListener("click", () => streams.stop(own.id));
+      row.append(stop);
+    }
     for (const [event, key] of [["pointerenter", own.key], ["pointerleave", null], ["focusin", own.key], ["focusout", null]]) {
       row.addEventListener(event, () => light(key));
     }
@@ -238,6 +271,7 @@ async function start() {
     if (!tasks.click) example.checked = true;
     $("next").hidden = !tasks.click;
     if (prompts.length) $("prompt").placeholder = prompts.join(", ");
+    await streams.list();
   } catch (error) {
     if (error.status === 401) return login();
     say(error.message, true);

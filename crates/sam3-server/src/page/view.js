@@ -18,12 +18,24 @@ export class View {
   }
 
   show(bitmap) {
+    const { width, height } = this.bitmap ?? {};
     this.bitmap?.close();
     this.bitmap = bitmap;
+    // The next frame of a stream: the cross, and a box that is being drawn, stay where they are.
+    if (bitmap.width === width && bitmap.height === height) return this.draw();
     this.cross = { x: bitmap.width / 2, y: bitmap.height / 2 };
     this.draft = null;
     this.canvas.setAttribute("aria-label", `Picture of ${bitmap.width} by ${bitmap.height} pixels`);
     this.fit();
+  }
+
+  // Nothing is shown.
+  clear() {
+    this.bitmap?.close();
+    this.bitmap = null;
+    this.scene = { instances: [], points: [], boxes: [] };
+    this.canvas.width = this.canvas.height = 0;
+    this.canvas.setAttribute("aria-label", "No picture yet");
   }
 
   // Device pixels of the canvas for a pixel of the picture.

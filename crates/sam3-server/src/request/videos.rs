@@ -54,6 +54,11 @@ impl VideoBody {
     }
 }
 
+/// How streams are followed: each frame is told at once.
+pub fn live_video() -> VideoOptions {
+    VideoOptions::new().memory(MemoryDtype::Bf16).emission(Emission::AtOnce)
+}
+
 /// The JSON of a video's `frames`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +88,30 @@ impl PromptsBody {
             return Err(Failure::invalid("nothing is asked for: give prompts, objects, or both"));
         }
         shown(&self.objects, limits)
+    }
+}
+
+/// The JSON of a stream's `prompts`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamPromptsBody {
+    /// In place of those before them; none leaves them as they are.
+    pub prompts: Option<Vec<String>>,
+    objects: Vec<VideoObjectBody>,
+}
+
+impl StreamPromptsBody {
+    /// What is shown on the latest frame.
+    pub fn check(&self, limits: &Limits) -> Result<Vec<Shown>, Failure> {
+        check_prompts(self.prompts.as_deref().unwrap_or_default(), limits)?;
+        match (&self.prompts, self.objects.is_empty()) {
+            (None, true) => Err(Failure::invalid("nothing is asked for: give prompts or objects")),
+            // Who is new is followed from the next frame on, and that has no clicks yet.
+            (Some(_), false) => Err(Failure::invalid(
+                "other prompts begin anew, with the next frame: give prompts first, then show objects",
+            )),
+            _ => shown(&self.objects, limits),
+        }
     }
 }
 

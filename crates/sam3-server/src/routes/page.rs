@@ -13,7 +13,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Name, kind and text of each file beside the page itself.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("style.css", CSS, include_str!("../page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
     ("app.js", JS, include_str!("../page/app.js")),
@@ -22,6 +22,7 @@ const FILES: [(&str, &str, &str); 9] = [
     ("files.js", JS, include_str!("../page/files.js")),
     ("inputs.js", JS, include_str!("../page/inputs.js")),
     ("mask.js", JS, include_str!("../page/mask.js")),
+    ("streams.js", JS, include_str!("../page/streams.js")),
     ("view.js", JS, include_str!("../page/view.js")),
 ];
 

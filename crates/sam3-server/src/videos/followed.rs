@@ -13,7 +13,7 @@ use sam3_model::{
 };
 use serde::Serialize;
 
-use crate::{failure::Failure, model::Gone, request::Shown};
+use crate::{failure::Failure, model::Gone, request::Shown, routes::answer};
 
 /// A session with what the client was told.
 pub struct Followed {
@@ -30,8 +30,10 @@ pub struct Followed {
     size: Option<(u32, u32)>,
     /// Frames that were sent.
     frames: usize,
-    /// What each frame took that has not come out yet, in milliseconds.
-    took: VecDeque<f64>,
+    /// The number of the last one.
+    last: usize,
+    /// Of each frame that has not come out yet, when it was sent and what it took.
+    took: VecDeque<FrameTiming>,
     is_whole: bool,
 }
 
@@ -44,6 +46,15 @@ pub struct FrameAnswer<'a> {
     clicked: Vec<SeenRecord<'a>>,
     /// The frames that are final with it.
     frames: Vec<FrameRecord<'a>>,
+}
+
+/// What is told of a frame of a stream.
+pub struct LiveFrame {
+    /// In JSON.
+    pub record: Vec<u8>,
+    /// The objects on it, and what they are called.
+    pub objects: Vec<(FrameObject, String)>,
+    pub compute_ms: f64,
 }
 
 /// The answer to prompts.
@@ -69,6 +80,7 @@ impl Followed {
             clicked_ever: 0,
             size: None,
             frames: 0,
+            last: 0,
             took: VecDeque::new(),
             is_whole: true,
         })
@@ -108,24 +120,24 @@ impl Followed {
 
     /// Shows objects on the last frame, and looks for texts from the next one on.
     pub fn prompt(&mut self, texts: Vec<String>, shown: &[Shown], gone: &Gone) -> Result<PromptsAnswer<'_>, Failure> {
-        let Some(frame) = self.frames.checked_sub(1).filter(|_| !shown.is_empty()) else {
-            if !shown.is_empty() {
-                return Err(Failure::invalid("there is no frame yet that objects could be shown on"));
-            }
+        if self.frames == 0 && !shown.is_empty() {
+            return Err(Failure::invalid("there is no frame yet that objects could be shown on"));
+        }
+        if shown.is_empty() {
             self.look_for(texts, gone)?;
             return Ok(PromptsAnswer {
                 prompts: &self.texts,
                 frame: None,
                 clicked: Vec::new(),
             });
-        };
+        }
         self.check(shown, self.size.unwrap_or_default())?;
         self.look_for(texts, gone)?;
         let clicked = self.click(shown)?;
         self.is_whole = true;
         Ok(PromptsAnswer {
             prompts: &self.texts,
-            frame: Some(frame),
+            frame: Some(self.last),
             clicked: self.records(&clicked),
         })
     }
@@ -134,25 +146,81 @@ impl Followed {
     pub fn frame(&mut self, image: &Image, shown: &[Shown], gone: &Gone) -> Result<FrameAnswer<'_>, Failure> {
         let size = (image.width(), image.height());
         self.check(shown, size)?;
-        let (start, frame) = (Instant::now(), self.frames);
-        let is_asked = !(self.texts.is_empty() && shown.is_empty() && self.session.objects().is_empty());
-        if is_asked {
-            self.session.look_watched(frame, image, &mut |_| gone.go_on())?;
-        }
-        let clicked = self.click(shown)?;
-        let pushed = self.session.push(image);
-        self.is_whole = matches!(pushed, Ok(_) | Err(sam3_model::Error::Video(_)));
-        let results = pushed?;
-        self.model.synchronize()?;
-        self.size = Some(size);
-        self.frames += 1;
-        self.took.push_back(start.elapsed().as_secs_f64() * 1e3);
+        let frame = self.frames;
+        let timing = FrameTiming {
+            number: frame,
+            time_ms: None,
+            compute_ms: 0.0,
+            live: None,
+        };
+        let (clicked, results) = self.follow(image, shown, timing, gone)?;
         let timings = self.came_out(&results);
         Ok(FrameAnswer {
             frame,
             clicked: self.records(&clicked),
             frames: self.frame_records(&results, &timings),
         })
+    }
+
+    /// Whether frames of this width and height may follow those before them.
+    pub fn takes(&self, size: (u32, u32)) -> bool {
+        self.size.is_none_or(|own| own == size)
+    }
+
+    /// Follows all to the next frame of a stream, which is told at once.
+    pub fn live_frame(&mut self, image: &Image, timing: FrameTiming, gone: &Gone) -> Result<LiveFrame, Failure> {
+        let (_, results) = self.follow(image, &[], timing, gone)?;
+        let timings = self.came_out(&results);
+        let (record, compute_ms) = match self.frame_records(&results, &timings).as_slice() {
+            [record] => (answer::bytes(record)?, timings[0].compute_ms),
+            records => {
+                let told = records.len();
+                return Err(Failure::internal(format!(
+                    "{told} frames were told at once, expected one"
+                )));
+            }
+        };
+        let named = |object: FrameObject| {
+            let name = self.name(object.id).unwrap_or_default().to_owned();
+            (object, name)
+        };
+        Ok(LiveFrame {
+            record,
+            objects: results
+                .into_iter()
+                .flat_map(|result| result.objects)
+                .map(named)
+                .collect(),
+            compute_ms,
+        })
+    }
+
+    /// Shows objects on the next frame, and follows all to it.
+    fn follow(
+        &mut self,
+        image: &Image,
+        shown: &[Shown],
+        timing: FrameTiming,
+        gone: &Gone,
+    ) -> Result<(Vec<FrameObject>, Vec<FrameResult>), Failure> {
+        let start = Instant::now();
+        let is_asked = !(self.texts.is_empty() && shown.is_empty() && self.session.objects().is_empty());
+        if is_asked {
+            self.session.look_watched(self.frames, image, &mut |_| gone.go_on())?;
+        }
+        let clicked = self.click(shown)?;
+        let pushed = self.session.push(image);
+        self.is_whole = matches!(pushed, Ok(_) | Err(sam3_model::Error::Video(_)));
+        let results = pushed?;
+        self.model.synchronize()?;
+        self.size = Some((image.width(), image.height()));
+        self.frames += 1;
+        self.last = timing.number;
+        self.took.push_back(FrameTiming {
+            compute_ms: start.elapsed().as_secs_f64() * 1e3,
+            ..timing
+        });
+        Ok((clicked, results))
     }
 
     /// Stops following an object; whether it was followed.
@@ -208,13 +276,8 @@ impl Followed {
                 self.names.entry(object.id).or_insert_with(|| self.texts[text].clone());
             }
         }
-        let timing = |result: &FrameResult| FrameTiming {
-            live: None,
-            number: result.frame,
-            time_ms: None,
-            compute_ms: self.took.pop_front().unwrap_or_default(),
-        };
-        results.iter().map(timing).collect()
+        // They come out in the order in which they were sent.
+        self.took.drain(..results.len().min(self.took.len())).collect()
     }
 
     fn frame_records(&self, results: &[FrameResult], timings: &[FrameTiming]) -> Vec<FrameRecord<'_>> {

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use sam3_video::Switch;
+use sam3_video::{Owner, Switch};
 
 use crate::{output::Output, signals};
 
@@ -48,6 +48,19 @@ pub fn ends(switch: Switch) {
         switch.turn_off();
     }
     *decoder = Some(switch);
+}
+
+/// Signals end a live source.
+pub struct Signals;
+
+impl Owner for Signals {
+    fn opened(&self, switch: Switch) {
+        ends(switch);
+    }
+
+    fn is_over(&self) -> bool {
+        is_interrupted()
+    }
 }
 
 fn decoder() -> MutexGuard<'static, Option<Switch>> {

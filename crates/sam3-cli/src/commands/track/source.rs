@@ -4,7 +4,6 @@
 mod failed;
 mod folder;
 mod foreign;
-mod live;
 mod y4m_file;
 
 use std::{
@@ -16,11 +15,12 @@ use std::{
 };
 
 use sam3_model::{image::Image, report::LiveTiming};
-use sam3_video::{Ahead, Caught, Decoded, Frames, Mjpeg, Pixels, Rate, Raw, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
+use sam3_video::{
+    Ahead, Caught, Decoded, Frames, LiveSource, Mjpeg, Pixels, Rate, Raw, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m,
+};
 
 use self::{
     failed::{failed, failed_in_file},
-    live::LiveSource,
     y4m_file::Y4mFile,
 };
 use super::interrupt::{self, Pipe};
@@ -158,7 +158,7 @@ impl Source {
             }
         };
         if asked.is_live {
-            let kind = Kind::Live(LiveSource::pipe(frames).map_err(of_start)?);
+            let kind = Kind::Live(LiveSource::pipe(frames, Box::new(interrupt::Signals)).map_err(of_start)?);
             return Ok(Self { name, kind });
         }
         Ok(Self::stream(name, frames, None))
@@ -167,7 +167,7 @@ impl Source {
     fn decoded(uri: &Uri, asked: &Asked, path: Option<&Path>) -> anyhow::Result<Self> {
         let name = uri.to_string();
         if asked.is_live {
-            let live = LiveSource::decoded(uri, &asked.wanted, asked.reconnect);
+            let live = LiveSource::decoded(uri, &asked.wanted, asked.reconnect, Box::new(interrupt::Signals));
             let kind = Kind::Live(live.map_err(|error| failed(&name, &error, 0))?);
             return Ok(Self { name, kind });
         }
