@@ -286,6 +286,16 @@ fn what_cannot_be_is_refused_in_words() {
         answer.is_error(405, "method_not_allowed", "");
         assert_eq!(answer.header("allow"), "POST", "{method}");
     }
+    for (method, path, status, kind) in [
+        ("GET", "/page/%ff", 400, "invalid_request"),
+        ("GET", "/page/..%2f..%2fetc%2fpasswd", 404, "not_found"),
+        ("DELETE", "/v1/images/%ff", 400, "invalid_request"),
+        ("GET", "/%ff", 404, "not_found"),
+    ] {
+        let answer = server.send(request(method, path, &[], ""));
+        answer.is_error(status, kind, "");
+        assert_eq!(answer.header("content-type"), "application/json", "{path}");
+    }
     assert_eq!(
         server.post("/v1/segment?prompt=boat", image, scene()).status,
         200,

@@ -5,54 +5,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use sam3_model::{Clicks, VideoOptions, image::Image, tracking::FrameResult};
+use sam3_model::{Clicks, VideoOptions, image::Image};
 use serde_json::{Value, json};
-use support::{Answer, Server, clickable, demo, form, frame, load, picture, png_of, request};
-
-fn begin(server: &Server, body: &Value) -> String {
-    let answer = server.post_json("/v1/videos", body);
-    assert_eq!(answer.status, 201, "{answer:?}");
-    let path = format!("/v1/videos/{}", answer.json()["id"].as_str().unwrap());
-    assert_eq!(answer.header("location"), path);
-    path
-}
-
-fn send(server: &Server, video: &str, number: usize, objects: &Value) -> Answer {
-    let body = json!({"image": STANDARD.encode(frame(number)), "objects": objects});
-    server.post_json(&format!("{video}/frames"), &body)
-}
-
-/// Number, object, box and area of each object of answered frames.
-fn answered(frames: &Value) -> Vec<(u64, u64, Value)> {
-    let frames = frames.as_array().unwrap().iter();
-    frames
-        .flat_map(|frame| {
-            let objects = frame["objects"].as_array().unwrap().iter();
-            objects.map(|object| {
-                (
-                    frame["frame"].as_u64().unwrap(),
-                    object["id"].as_u64().unwrap(),
-                    object["segmentation"].clone(),
-                )
-            })
-        })
-        .collect()
-}
-
-fn expected(results: &[FrameResult]) -> Vec<(u64, u64, Value)> {
-    let objects = |result: &FrameResult| {
-        let frame = result.frame as u64;
-        let object = |object: &sam3_model::tracking::FrameObject| {
-            (
-                frame,
-                u64::from(object.id),
-                serde_json::to_value(object.mask.to_rle()).unwrap(),
-            )
-        };
-        result.objects.iter().map(object).collect::<Vec<_>>()
-    };
-    results.iter().flat_map(objects).collect()
-}
+use support::{
+    Server, clickable, demo, form, frame, load, picture, png_of, request,
+    videos::{answered, begin, expected, send},
+};
 
 #[test]
 fn objects_are_shown_on_a_frame_or_behind_it_and_followed_as_by_a_session() {

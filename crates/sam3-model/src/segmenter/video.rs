@@ -237,7 +237,7 @@ impl Session {
         let Some(frame) = self.walk.next else {
             return Err(VideoError::Start.into());
         };
-        let is_new = self.see(frame, image, !self.texts.is_empty())?;
+        let before = self.see(frame, image, !self.texts.is_empty())?;
         let visit = Visit {
             frame,
             direction: self.walk.direction,
@@ -246,7 +246,7 @@ impl Session {
         let mut detections = None;
         if has_clicked || !self.texts.is_empty() {
             let found = self.look_through(observer);
-            detections = Some(self.unless_new(is_new, found)?);
+            detections = Some(self.or_back(before, found)?);
         }
         self.low_res.clear();
         let (mut texts, mut clicked) = (Vec::new(), Vec::new());
@@ -262,18 +262,11 @@ impl Session {
         self.walk.advance();
         Ok(self.buffer.push_with(frame, texts, clicked).into_iter().collect())
     }
+
     /// Encodes the frame that was seen last, and returns what the detector finds on it of each text.
     fn look_through(&mut self, observer: &mut dyn Observer) -> Result<Vec<Vec<Detection>>> {
         let seen = self.seen.as_mut().expect("it was just seen");
         seen.encode(&self.model, !self.texts.is_empty(), observer)?;
         seen.detections(&self.model, &self.texts, observer)
-    }
-
-    /// Forgets a new frame where something failed on it: the picture that comes in its place may be another one.
-    fn unless_new<T>(&mut self, is_new: bool, result: Result<T>) -> Result<T> {
-        if is_new && result.is_err() {
-            self.seen = None;
-        }
-        result
     }
 }

@@ -1,11 +1,11 @@
 //! The page, whose files are part of the program.
 
 use axum::{
-    extract::Path,
     http::header,
     response::{IntoResponse, Response},
 };
 
+use super::incoming::Named;
 use crate::failure::Failure;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -30,7 +30,7 @@ pub async fn index() -> Response {
     file(HTML, include_str!("../page/index.html"))
 }
 
-pub async fn part(Path(name): Path<String>) -> Result<Response, Failure> {
+pub async fn part(Named(name): Named<String>) -> Result<Response, Failure> {
     let found = FILES.iter().find(|(own, ..)| *own == name);
     let (_, kind, text) = found.ok_or_else(|| Failure::not_found("the page has no such file"))?;
     Ok(file(kind, text))

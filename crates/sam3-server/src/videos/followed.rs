@@ -6,7 +6,7 @@ use std::{
 };
 
 use sam3_model::{
-    Prompt, Segmenter, Session, VideoOptions,
+    Error, Prompt, Segmenter, Session, VideoOptions,
     image::Image,
     report::{FrameRecord, FrameTiming, SeenRecord},
     tracking::{FrameObject, FrameResult, ObjectId},
@@ -22,7 +22,7 @@ pub struct Followed {
     texts: Vec<String>,
     /// What objects are called that were clicked or that a frame showed.
     names: BTreeMap<ObjectId, String>,
-    /// Those that were clicked and are followed.
+    /// Those that were shown as new ones, and were not removed.
     clicked: Vec<ObjectId>,
     /// How many were ever clicked.
     clicked_ever: usize,
@@ -131,7 +131,8 @@ impl Followed {
                 clicked: Vec::new(),
             });
         }
-        self.check(shown, self.size.unwrap_or_default())?;
+        Self::check_inside(shown, self.size.unwrap_or_default())?;
+        self.check_followed(shown, false)?;
         self.look_for(texts, gone)?;
         let clicked = self.click(shown)?;
         self.is_whole = true;
@@ -142,10 +143,12 @@ impl Followed {
         })
     }
 
-    /// Follows all to the next frame. The client may go away until it is encoded, and the frame is then not counted.
+    /// Follows all to the next frame. The client may go away until it is looked through, or where objects are
+    /// shown, encoded; the frame is then not counted.
     pub fn frame(&mut self, image: &Image, shown: &[Shown], gone: &Gone) -> Result<FrameAnswer<'_>, Failure> {
         let size = (image.width(), image.height());
-        self.check(shown, size)?;
+        Self::check_inside(shown, size)?;
+        self.check_followed(shown, true)?;
         let frame = self.frames;
         let timing = FrameTiming {
             number: frame,
@@ -204,13 +207,16 @@ impl Followed {
         gone: &Gone,
     ) -> Result<(Vec<FrameObject>, Vec<FrameResult>), Failure> {
         let start = Instant::now();
-        let is_asked = !(self.texts.is_empty() && shown.is_empty() && self.session.objects().is_empty());
-        if is_asked {
-            self.session.look_watched(self.frames, image, &mut |_| gone.go_on())?;
-        }
-        let clicked = self.click(shown)?;
-        let pushed = self.session.push(image);
-        self.is_whole = matches!(pushed, Ok(_) | Err(sam3_model::Error::Video(_)));
+        let mut watch = |_| gone.go_on();
+        let (clicked, pushed) = match shown.is_empty() {
+            true => (Vec::new(), self.session.push_watched(image, &mut watch)),
+            false => {
+                self.session.look_watched(self.frames, image, &mut watch)?;
+                // Who was clicked cannot be taken back.
+                (self.click(shown)?, self.session.push(image))
+            }
+        };
+        self.is_whole = matches!(pushed, Ok(_) | Err(Error::Video(_) | Error::Stopped { .. }));
         let results = pushed?;
         self.model.synchronize()?;
         self.size = Some((image.width(), image.height()));
@@ -236,18 +242,27 @@ impl Followed {
         self.frame_records(&results, &timings)
     }
 
-    /// That objects are there and lie inside, before any is shown.
-    fn check(&self, shown: &[Shown], size: (u32, u32)) -> Result<(), Failure> {
-        for Shown { id, by } in shown {
-            by.check_inside(size)?;
-            if let Some(id) = id.filter(|id| !self.clicked.contains(id)) {
-                return Err(match self.names.contains_key(&id) {
-                    true => Failure::invalid(format!(
-                        "object {id} was found by a text, or is followed no more: show it as an object of its own, without \
-                         an id"
-                    )),
-                    false => Failure::invalid(format!("there is no object {id}: a new one is shown without an id")),
-                });
+    /// That what shows objects lies inside, before any is shown.
+    fn check_inside(shown: &[Shown], size: (u32, u32)) -> Result<(), Failure> {
+        shown.iter().try_for_each(|shown| shown.by.check_inside(size))
+    }
+
+    /// That objects are there that are shown again, before any is shown. What a text found is corrected where it was
+    /// followed to, which a frame that `is_new` is not.
+    fn check_followed(&self, shown: &[Shown], is_new: bool) -> Result<(), Failure> {
+        let followed = self.session.objects();
+        for id in shown.iter().filter_map(|shown| shown.id) {
+            if !followed.contains(&id) {
+                return Err(Failure::invalid(match self.names.contains_key(&id) {
+                    true => format!("object {id} is followed no more: show it as a new one, without an id"),
+                    false => format!("there is no object {id}: a new one is shown without an id"),
+                }));
+            }
+            if is_new && !self.clicked.contains(&id) {
+                return Err(Failure::invalid(format!(
+                    "object {id} was found by a text, and cannot be shown before it is followed to this frame: send the \
+                     frame without it, then show it by the video's prompts"
+                )));
             }
         }
         Ok(())
@@ -264,6 +279,7 @@ impl Followed {
                 self.clicked_ever += 1;
                 self.names.insert(object.id, format!("object {}", self.clicked_ever));
             }
+            self.name_by_text(&object);
             clicked.push(object);
         }
         Ok(clicked)
@@ -272,12 +288,17 @@ impl Followed {
     /// Notes what objects are called that are shown for the first time; returns when the frames were sent.
     fn came_out(&mut self, results: &[FrameResult]) -> Vec<FrameTiming> {
         for object in results.iter().flat_map(|result| &result.objects) {
-            if let Some(text) = object.text {
-                self.names.entry(object.id).or_insert_with(|| self.texts[text].clone());
-            }
+            self.name_by_text(object);
         }
         // They come out in the order in which they were sent.
         self.took.drain(..results.len().min(self.took.len())).collect()
+    }
+
+    /// What a text found is called as the text.
+    fn name_by_text(&mut self, object: &FrameObject) {
+        if let Some(text) = object.text {
+            self.names.entry(object.id).or_insert_with(|| self.texts[text].clone());
+        }
     }
 
     fn frame_records(&self, results: &[FrameResult], timings: &[FrameTiming]) -> Vec<FrameRecord<'_>> {

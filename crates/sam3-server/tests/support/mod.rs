@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod videos;
+
 use std::{
     fs,
     io::Read,

@@ -102,16 +102,17 @@ impl Session {
         if self.options.retention != Retention::All && self.walk.has_begun && !is_last && self.walk.is_behind(frame) {
             return Err(VideoError::Behind { frame }.into());
         }
-        let is_new = self.see(frame, image, false)?;
+        let before = self.see(frame, image, false)?;
         let seen = self.seen.as_mut().expect("it was just seen");
         let encoded = seen.encode(&self.model, !self.texts.is_empty(), observer);
-        self.unless_new(is_new, encoded)
+        self.or_back(before, encoded)
     }
 
-    /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them. Returns whether
-    /// it was another one, or is to be encoded again.
-    pub(super) fn see(&mut self, frame: usize, image: &Image, for_texts: bool) -> Result<bool> {
+    /// Makes a frame the one that was seen last; `for_texts`, if it is to be looked through for them. Returns what was
+    /// before, if this is another one, or is to be encoded again.
+    pub(super) fn see(&mut self, frame: usize, image: &Image, for_texts: bool) -> Result<Option<Before>> {
         let found = (image.width(), image.height());
+        let is_first = self.following.is_none();
         match &self.following {
             Some(following) if following.picture() != found => {
                 let expected = following.picture();
@@ -121,11 +122,25 @@ impl Session {
             None => self.following = Some(self.begin(self.options.size.unwrap_or(found), found)?),
         }
         let serves = |seen: &Seen| seen.index() == frame && seen.serves(for_texts);
-        let is_new = !self.seen.as_ref().is_some_and(serves);
-        if is_new {
-            self.seen = Some(Seen::new(frame, image.clone()));
+        if self.seen.as_ref().is_some_and(serves) {
+            return Ok(None);
         }
-        Ok(is_new)
+        let mut seen = self.seen.replace(Seen::new(frame, image.clone()));
+        // What only its push would need is large, and can be had again.
+        seen.iter_mut().for_each(Seen::let_go);
+        Ok(Some(Before { seen, is_first }))
+    }
+
+    /// Goes back to the frame that was seen before, where something failed on a new one: the picture that comes in its
+    /// place may be another one, and until then the one before can be clicked.
+    pub(super) fn or_back<T>(&mut self, before: Option<Before>, result: Result<T>) -> Result<T> {
+        if let (Some(before), Err(_)) = (before, &result) {
+            self.seen = before.seen;
+            if before.is_first {
+                self.following = None;
+            }
+        }
+        result
     }
 
     fn begin(&self, (width, height): (u32, u32), picture: (u32, u32)) -> Result<Following> {
@@ -169,6 +184,13 @@ impl Session {
         let frame = seen.frame().expect("it was just encoded");
         following.show(object, frame, by)
     }
+}
+
+/// What a session saw before a new frame.
+pub(super) struct Before {
+    seen: Option<Seen>,
+    /// Whether there was no picture yet, so that the next may have another size.
+    is_first: bool,
 }
 
 /// Where logits are above 0.

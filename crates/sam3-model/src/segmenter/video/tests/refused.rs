@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{FRAMES, Session, model, options, picture, push, session};
+use super::{FRAMES, Session, logits, model, options, picture, push, session};
 use crate::{Clicks, Error, Retention, VideoError, image::Image, tracking::Direction};
 
 fn refused<T>(result: crate::Result<T>) -> VideoError {
@@ -72,6 +72,32 @@ fn a_push_that_was_stopped_leaves_no_picture_behind() {
         (result.objects[0].object_score, result.objects[0].mask.clone())
     };
     assert_eq!(follow(true), follow(false));
+}
+
+/// Whoever goes away while a frame is encoded finds the session at the frame before, of whatever size the stopped one was.
+#[test]
+fn what_was_stopped_leaves_the_frame_before() {
+    let point = Clicks::new().point([120.0, 92.0]);
+    let other = Image::new(120, 160, vec![0; 3 * 160 * 120]).unwrap();
+    let follow = |stopped: bool| {
+        let mut session = session(options());
+        let stop = |session: &mut Session, frame: usize, image: &Image| {
+            if stopped {
+                let looked = session.look_watched(frame, image, &mut |_| ControlFlow::Break(()));
+                assert!(matches!(looked, Err(Error::Stopped { .. })));
+            }
+        };
+        stop(&mut session, 0, &other);
+        assert_eq!(refused(session.click(None, &point)), VideoError::NoFrame);
+        push(&mut session, 0);
+        let id = session.click(None, &point).unwrap().id;
+        push(&mut session, 1);
+        stop(&mut session, 2, &picture(9));
+        let again = session.click(Some(id), &Clicks::new().point([40.0, 60.0])).unwrap();
+        push(&mut session, 2);
+        (again.mask, logits(&session, id))
+    };
+    assert!(follow(true) == follow(false));
 }
 
 #[test]
