@@ -4,6 +4,11 @@
     python tools/serve/load.py target/release/sam3 [SECONDS] [CLIENTS]
 
 Fails on a wrong answer, on a status of 500 and above but 503, and where memory does not come back.
+
+    python tools/serve/load.py target/release/sam3 --overhead
+
+is one client with one connection that is kept: what a request takes beside the times that its answer tells of the model,
+in which the picture's decoding is.
 """
 
 import collections
@@ -47,9 +52,63 @@ class Server:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
+    def wait(self):
+        """Until the model is loaded."""
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+            connection.request("GET", "/ready")
+            status = connection.getresponse().status
+            connection.close()
+            if status == 200:
+                return
+            time.sleep(0.05)
+
     def end(self):
         self.process.terminate()
         return self.process.wait(30)
+
+
+def kept_connection(port, path, picture, seconds):
+    """Times of requests on one connection that is kept, in milliseconds, each with its answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    asked, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        start = time.perf_counter()
+        if picture:
+            connection.request("POST", path, picture, {"Content-Type": "image/png"})
+        else:
+            connection.request("GET", path)
+        answer = connection.getresponse()
+        content = answer.read()
+        asked.append(((time.perf_counter() - start) * 1e3, content))
+        if answer.status != 200:
+            sys.exit(f"{path}: {answer.status} {content[:200]}")
+    connection.close()
+    return asked
+
+
+def summary(times):
+    times = sorted(times)
+    return f"median {statistics.median(times):6.2f} ms, p99 {times[int(len(times) * 0.99)]:6.2f} ms"
+
+
+def overhead(binary, folder):
+    server = Server(binary, f"{folder}/desktop/model.safetensors")
+    try:
+        server.wait()
+        scene = Path(f"{folder}/scene.png").read_bytes()
+        path = "/v1/segment?prompt=boat"
+        kept_connection(server.port, path, scene, 2)
+        asked = kept_connection(server.port, path, scene, 15)
+        signs = kept_connection(server.port, "/health", None, 2)
+    finally:
+        server.end()
+    told = [json.loads(content)["timings"] for _, content in asked]
+    told = [sum(timings[name] for name in ("encode_ms", "text_ms", "detect_ms", "masks_ms")) for timings in told]
+    print(f"{len(asked)} requests      {summary([took for took, _ in asked])}")
+    print(f"told of the model {summary(told)}")
+    print(f"beside it         {summary([took - own for (took, _), own in zip(asked, told)])}")
+    print(f"GET /health       {summary([took for took, _ in signs])}")
 
 
 class Expected:
@@ -208,6 +267,10 @@ class Load:
 
 def main():
     binary = sys.argv[1]
+    if "--overhead" in sys.argv:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([binary, "demo", "--quiet", "--output", folder], check=True, stdout=subprocess.DEVNULL)
+            return overhead(binary, folder)
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 15
     clients = int(sys.argv[3]) if len(sys.argv) > 3 else 64
     with tempfile.TemporaryDirectory() as folder:
@@ -217,8 +280,7 @@ def main():
         try:
             load = Load(texts, clicks, expected, seconds)
             for server in servers:
-                while load.ask(server, "GET", "/ready")[0] != 200:
-                    time.sleep(0.05)
+                server.wait()
             alone = Load(texts, clicks, expected, 3)
             alone.one_client([alone.polite, alone.encoded, alone.clicking, alone.following])
             time.sleep(IDLE + 3)

@@ -3,6 +3,7 @@
 use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sam3_model::{Encoded, Segmenter, image::Image, report::Loaded};
+use sam3_model::{
+    Encoded, Segmenter,
+    image::Image,
+    report::{Loaded, ModelRecord},
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -49,6 +54,15 @@ pub struct Opened {
     pub loaded: Loaded,
     /// What loading it took, in milliseconds.
     pub load_ms: f64,
+}
+
+impl Opened {
+    /// The model as answers name it: where its file lies concerns this machine alone.
+    pub(crate) fn record(&self, image_size: usize) -> ModelRecord<'_> {
+        let mut record = self.loaded.record_at(image_size);
+        record.file = record.file.file_name().map_or(record.file, Path::new);
+        record
+    }
 }
 
 /// Set when the client of a request is gone.

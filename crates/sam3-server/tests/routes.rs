@@ -378,6 +378,8 @@ fn the_server_tells_of_itself() {
         assert!(metrics.contains(line), "expected {line} in\n{metrics}");
     }
     assert!(!metrics.contains("secret"));
+    let model = &server.get("/v1/info").json()["model"];
+    assert_eq!(model["file"], "model.safetensors", "and no folder of this machine");
     server.model.stop();
     server.get("/ready").is_error(503, "stopping", "stopped");
     assert_eq!(server.get("/health").status, 200);

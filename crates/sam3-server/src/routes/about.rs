@@ -92,12 +92,13 @@ struct Videos {
 /// The model, what it can do, and how much may be asked of it.
 pub async fn info(State(app): State<App>) -> Result<Response, Failure> {
     let model = &app.model;
-    let loaded = &model.opened().ok_or_else(Failure::loading)?.loaded;
+    let opened = model.opened().ok_or_else(Failure::loading)?;
+    let loaded = &opened.loaded;
     let limits = model.settings().limits;
     let (waiting, capacity) = model.waiting();
     let info = Info {
         generator: GENERATOR,
-        model: loaded.record(),
+        model: opened.record(loaded.segmenter.image_size()),
         tasks: Tasks {
             segment: loaded.segmenter.check_texts().is_ok(),
             click: loaded.segmenter.takes_clicks(),

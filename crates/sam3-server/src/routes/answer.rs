@@ -49,7 +49,7 @@ pub fn segmented(
     let model = &opened.loaded.segmenter;
     let watch = &mut |_| gone.go_on();
     let (found, _) = report::find(model, picture.encoded, &prompts, how, &mut timings, watch)?;
-    let record = opened.loaded.record_at(picture.image_size);
+    let record = opened.record(picture.image_size);
     let polygons = wanted.masks == Masks::Polygons;
     let mut answer = Segmented::new(picture.record(), record, how, &timings, &found, polygons);
     if wanted.masks == Masks::Png {

@@ -135,6 +135,6 @@ fn clicked(
         sha256: &cached.sha256,
         image_size: cached.image_size,
     };
-    let record = opened.loaded.record_at(cached.image_size);
+    let record = opened.record(cached.image_size);
     answer::bytes(&Clicked::new(picture.record(), record, &timings, objects))
 }
