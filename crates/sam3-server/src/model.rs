@@ -88,6 +88,9 @@ pub enum Asked<T> {
     Closed,
 }
 
+/// Pixels in a side of a picture: as many as a JPEG, a GIF or a BMP has at most. A few bytes of PNG could say 50 million
+/// rows of one, which take gigabytes and a minute to resize.
+const LONGEST_SIDE: u32 = 65_535;
 /// How long nobody asks before freed memory goes back to the system.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -295,11 +298,16 @@ impl Model {
         let refused_by = std::cell::RefCell::new(&mut refused);
         let image = Image::decode_if(picture, |width, height| {
             let pixels = u64::from(width) * u64::from(height);
-            let admitted = match pixels > limit {
-                true => Err(Failure::too_large(format!(
+            let admitted = if pixels > limit {
+                Err(Failure::too_large(format!(
                     "a picture of {width}x{height} has more than {limit} pixels; make it smaller"
-                ))),
-                false => self.make_room(bytes_for(model, pixels)),
+                )))
+            } else if width.max(height) > LONGEST_SIDE {
+                Err(Failure::too_large(format!(
+                    "a picture of {width}x{height} has more than {LONGEST_SIDE} pixels in a side; cut it into parts"
+                )))
+            } else {
+                self.make_room(bytes_for(model, pixels, u64::from(height)))
             };
             admitted.map_err(|failure| {
                 **refused_by.borrow_mut() = Some(failure);
@@ -330,9 +338,10 @@ impl Model {
 }
 
 /// What a picture takes at most: its pixels as they are read, then as they are encoded beside the model's own maps,
-/// then its masks.
-fn bytes_for(model: &Segmenter, pixels: u64) -> u64 {
-    (20 * pixels).max(7 * pixels + model.bytes_to_encode())
+/// then its masks. Its rows are resized before its columns: between the two are `rows` as wide as the model's picture.
+fn bytes_for(model: &Segmenter, pixels: u64, rows: u64) -> u64 {
+    let resized = 3 * rows * model.image_size() as u64;
+    (20 * pixels).max(7 * pixels + resized.max(model.bytes_to_encode()))
 }
 
 /// Leaves the queue, or tells who works, when it is dropped.

@@ -313,6 +313,15 @@ fn a_picture_that_says_it_is_huge_takes_no_memory() {
     server
         .post("/v1/images", "image/png", png_of(10_000, 5_001))
         .is_error(413, "too_large", "50000000 pixels");
+    // Few pixels, but rows that are each resized.
+    for (width, height) in [(1, 40_000_000), (1, 65_536), (65_536, 1)] {
+        server
+            .post("/v1/segment?prompt=boat", "image/png", png_of(width, height))
+            .is_error(413, "too_large", "more than 65535 pixels in a side");
+    }
+    server
+        .post("/v1/images", "image/png", png_of(1, 65_535))
+        .is_error(400, "invalid_image", "damaged PNG");
 }
 
 #[test]
