@@ -280,7 +280,8 @@ impl Model {
 
     /// That a stream's frame may be had beside what encoding it takes.
     pub(crate) fn check_frame(&self, model: &Segmenter, (width, height): (u32, u32)) -> Result<(), Failure> {
-        self.make_room(bytes_for(model, u64::from(width) * u64::from(height)))
+        let (width, rows) = (u64::from(width), u64::from(height));
+        self.make_room(bytes_for(model, width * rows, rows))
     }
 
     /// Encodes a picture at an image size, where there is memory for that.
