@@ -88,6 +88,11 @@ pub(crate) mod tests {
     /// ext4 keeps one block in twenty for root.
     #[cfg(unix)]
     #[test]
+    fn the_folder_of_temporary_files_is_no_fat_drive() {
+        assert!(!is_fat(&std::env::temp_dir()));
+    }
+
+    #[test]
     fn what_is_kept_for_root_is_not_free() {
         let mut stat = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
         (stat.f_frsize, stat.f_blocks, stat.f_bfree, stat.f_bavail) = (4096, 100, 50, 45);

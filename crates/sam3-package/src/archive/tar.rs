@@ -322,6 +322,20 @@ mod tests {
         assert!(matches!(next_entry(&mut &damaged[..]), Err(Stop::Refused(_))));
     }
 
+    /// What lies where POSIX has the rest of a long name is something else to GNU.
+    #[test]
+    fn only_ustar_has_a_prefix() {
+        for (magic, expected) in [(b"ustar\x0000", "folder/x.pth"), (b"ustar  \0", "x.pth")] {
+            let mut head = block("x.pth", b'0', FILE, 0, 0);
+            head[257..265].copy_from_slice(magic);
+            head[345..351].copy_from_slice(b"folder");
+            head[148..156].fill(b' ');
+            let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+            head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            assert_eq!(next_entry(&mut &head[..]).unwrap().unwrap().name, expected);
+        }
+    }
+
     #[test]
     fn pax_paths_and_sizes_are_read() {
         let records = b"16 path=a/b.pth\n14 size=12345\n11 mtime=1\n";

@@ -131,3 +131,15 @@ fn stream(data: &[u8], codes: &[Code; 256], out: &mut Vec<u8>) {
     out[at..at + 8].copy_from_slice(&bits.to_le_bytes());
     out.truncate(at + count.div_ceil(8) as usize);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_block_that_is_coded() {
+        let letters: Vec<u8> = (0..SHORTEST).map(|place| b"ab"[place % 2]).collect();
+        assert!(compress(&letters, &mut Vec::new()));
+        assert!(!compress(&letters[1..], &mut Vec::new()));
+    }
+}
