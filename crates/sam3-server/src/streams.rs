@@ -201,6 +201,7 @@ impl Stream {
     /// # Errors
     /// When one cannot be looked for; those before them stay.
     pub fn replace_prompts(&self, model: &Segmenter, prompts: Vec<String>, gone: &Gone) -> Result<(), Failure> {
+        self.check_goes_on()?;
         let followed = begin(model, prompts.clone(), gone)?;
         let mut kept = self.followed();
         self.bytes.store(followed.bytes(), Ordering::Relaxed);
@@ -229,6 +230,7 @@ impl Stream {
 
     /// Works on what is followed; what fails in the middle begins anew.
     fn work<T>(&self, work: impl FnOnce(&mut Followed) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.check_goes_on()?;
         let mut kept = self.followed();
         // While it is being worked on, it may panic.
         let mut followed = kept.take().ok_or_else(|| {
@@ -240,6 +242,13 @@ impl Stream {
             *kept = Some(followed);
         }
         worked
+    }
+
+    fn check_goes_on(&self) -> Result<(), Failure> {
+        match self.state().flow {
+            Flow::Ended => Err(Failure::unavailable("stream_ended", "the stream has ended")),
+            _ => Ok(()),
+        }
     }
 
     fn followed(&self) -> MutexGuard<'_, Option<Followed>> {

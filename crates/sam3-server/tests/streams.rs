@@ -206,6 +206,9 @@ fn a_stream_is_followed_as_by_a_session() {
     server.model.stop();
     while events.next(&server).is_some() {}
     assert_eq!(server.get("/v1/streams/gate").json()["state"], "ended");
+    server
+        .post_json("/v1/streams/gate/prompts", &json!({"prompts": ["a"]}))
+        .is_error(503, "stopping", "stopped");
 }
 
 #[test]
@@ -293,7 +296,11 @@ fn frames_are_shown_as_jpegs() {
         (head[0], data)
     };
     let (text, binary, close) = (0x81, 0x82, 0x88);
-    let (kind, record) = message();
+    let (mut kind, mut record) = message();
+    if (kind, record.is_empty()) == (0x89, true) {
+        // A sign of life.
+        (kind, record) = message();
+    }
     assert_eq!(kind, text);
     assert_eq!(serde_json::from_slice::<Value>(&record).unwrap()["frame"], 0);
     let (kind, jpeg) = message();

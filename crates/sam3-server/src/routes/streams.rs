@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::{Stream as Futures, StreamExt, stream};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::interval};
 
 use super::{
     App, answer,
@@ -29,7 +29,7 @@ use crate::{
     streams::{Seen, Stream, StreamRecord, Watcher},
 };
 
-/// Between two lines that say nothing but that the connection is there.
+/// Between two signs that say nothing but that the connection is there.
 const ALIVE: Duration = Duration::from_secs(10);
 /// Clients say nothing on a socket but that they go.
 const LONGEST_MESSAGE: usize = 1 << 10;
@@ -138,9 +138,15 @@ pub async fn socket(
 
 async fn send(mut socket: WebSocket, watcher: Watcher) {
     let mut frames = std::pin::pin!(frames(watcher));
+    let mut alive = interval(ALIVE);
     loop {
         let seen = tokio::select! {
             seen = frames.next() => seen,
+            // Who is gone without a word is noticed, though no frame comes.
+            _ = alive.tick() => match socket.send(Message::Ping(Bytes::new())).await {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
             // What it says is not listened to; its end is.
             said = socket.recv() => match said {
                 Some(Ok(_)) => continue,

@@ -21,12 +21,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Looks at a stream until its source, or the model, has ended.
 pub fn read(stream: &Arc<Stream>, model: &Model) {
     let ended = follow(stream, model);
-    // Errors name the source as its URI does, without a password.
-    let reason = ended.err().map(|error| error.to_string());
-    if let Some(reason) = &reason {
-        tracing::warn!("stream {}: {reason}", stream.name());
+    if let Err(error) = &ended {
+        tracing::warn!("stream {}: {error}", stream.name());
     }
-    stream.flows(Flow::Ended, reason);
+    stream.flows(Flow::Ended, ended.err().as_ref().map(public));
     *stream.followed() = None;
     stream.bytes.store(0, Ordering::Relaxed);
     // Who watches learns that there is no more.
@@ -37,7 +35,7 @@ fn follow(stream: &Arc<Stream>, model: &Model) -> Result<(), VideoError> {
     let mut source = (stream.source.open)(Box::new(stream.end.clone()))?;
     let mut lost = |error: &VideoError| {
         tracing::warn!("stream {}: {error}: it is opened again until it is back", stream.name());
-        stream.flows(Flow::Away, Some(error.to_string()));
+        stream.flows(Flow::Away, Some(public(error)));
     };
     while let Some(caught) = source.take(&mut lost)? {
         stream.state().dropped += caught.dropped;
@@ -60,6 +58,17 @@ fn follow(stream: &Arc<Stream>, model: &Model) -> Result<(), VideoError> {
         }
     }
     Ok(())
+}
+
+/// What clients are told of an error: nothing of this machine's files and network, which the log has.
+fn public(error: &VideoError) -> String {
+    match error {
+        VideoError::Decoder { program, .. } => format!("{} ended; the server's log tells why", program.command()),
+        VideoError::Io(_) | VideoError::NoDecoder | VideoError::NotInstalled(_) | VideoError::NotRead(_) => {
+            "it cannot be opened; the server's log tells why".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// On the model's thread: follows everything to a frame, and shows it.

@@ -66,7 +66,12 @@ pub fn streams(sources: &[NamedSource], decoding: &DecodingFlags) -> anyhow::Res
                 uri => LiveSource::decoded(uri, &wanted, forever, owner),
             }
         };
-        let stream = StreamSource::new(name, uri.to_string(), open);
+        // Clients need not know where the server's files are.
+        let shown = match uri {
+            Uri::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            uri => uri.to_string(),
+        };
+        let stream = StreamSource::new(name, shown, open);
         streams.push(stream.map_err(|error| refused(error.to_string(), "clients name it in addresses"))?);
     }
     Ok(streams)
