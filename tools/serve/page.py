@@ -329,7 +329,7 @@ def stream(browser, url, shots):
     expect(name).to_have_text(re.compile("object 2"))
     page.select_option("#stream", "")
     expect(page.locator("#hint")).to_be_visible()
-    # A stream that sends nothing says so.
+    # A source that cannot be read says so.
     page.select_option("#stream", "yard")
     says(page, "away: ")
     own.done()
@@ -363,7 +363,9 @@ def main():
             args=["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
         )
         spoken, video = speaking(Path(folder))
-        sources = ["--source", f"gate={video}", "--source", "yard=udp://@:42591", "--decoder", "ffmpeg"]
+        words = Path(folder) / "words.mp4"
+        words.write_text("no video")
+        sources = ["--source", f"gate={video}", "--source", f"yard={words}"]
         servers = [serve(binary, model), serve(binary, spoken, *sources), serve(binary, str(GOLDENS / "mini.pt")), serve(binary, model, "--token", TOKEN)]
         try:
             (_, demo), (_, streams), (_, clickable), (_, guarded) = servers
