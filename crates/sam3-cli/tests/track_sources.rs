@@ -58,6 +58,30 @@ fn a_file_has_the_same_frames_whoever_decodes_it() {
     }
 }
 
+/// As a phone writes it: the frames lie, and the file says by how much to turn them.
+#[test]
+#[ignore = "needs ffmpeg and GStreamer: .ci/run sources"]
+fn a_turned_video_is_upright_whoever_decodes_it() {
+    let folder = Folder::new();
+    let (lying, turned) = (encoded(&folder, "lying.mp4"), folder.path("turned.mp4"));
+    let rotation = ["-c", "copy", "-metadata:s:v", "rotate=90", text(&turned)];
+    let mut command = Command::new("ffmpeg");
+    command.args(["-loglevel", "error", "-i", text(&lying)]).args(rotation);
+    assert!(command.status().unwrap().success());
+    let of = |decoder: &str| {
+        let line = format!("--point 60,60 --decoder {decoder}");
+        tracked(&turned, &folder.path(decoder), &line, &[])
+    };
+    let (lines, others) = (of("ffmpeg"), of("gstreamer"));
+    assert_eq!((lines.len(), found(&lines)), (FRAMES, found(&others)));
+    let size = |lines: &[serde_json::Value]| lines[0]["objects"][0]["segmentation"]["size"].clone();
+    assert!(
+        size(&lines).is_null() || size(&lines) == serde_json::json!([160, 120]),
+        "{}",
+        size(&lines)
+    );
+}
+
 #[test]
 #[ignore = "needs ffmpeg and GStreamer: .ci/run sources"]
 fn what_is_cut_or_is_no_video_is_told() {

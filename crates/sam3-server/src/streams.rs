@@ -202,7 +202,13 @@ impl Stream {
     /// When one cannot be looked for; those before them stay.
     pub fn replace_prompts(&self, model: &Segmenter, prompts: Vec<String>, gone: &Gone) -> Result<(), Failure> {
         self.check_goes_on()?;
-        let followed = begin(model, prompts.clone(), gone)?;
+        let mut followed = begin(model, Vec::new(), gone)?;
+        if let Some(seen) = &*self.latest.borrow() {
+            // Clicks are on the latest frame, also before the next one comes; without texts it is not even encoded.
+            followed.live_frame(seen.image(), seen.timing(), gone)?;
+        }
+        check_texts(model, &prompts)?;
+        followed.look_for(prompts.clone(), gone)?;
         let mut kept = self.followed();
         self.bytes.store(followed.bytes(), Ordering::Relaxed);
         *kept = Some(followed);
@@ -286,12 +292,17 @@ impl Watcher {
 
 /// Begins to follow what texts mean.
 fn begin(model: &Segmenter, prompts: Vec<String>, gone: &Gone) -> Result<Followed, Failure> {
-    if !prompts.is_empty() {
-        model.check_texts()?;
-    }
+    check_texts(model, &prompts)?;
     let mut followed = Followed::new(model.clone(), live_video())?;
     followed.look_for(prompts, gone)?;
     Ok(followed)
+}
+
+fn check_texts(model: &Segmenter, prompts: &[String]) -> Result<(), Failure> {
+    match prompts.is_empty() {
+        true => Ok(()),
+        false => Ok(model.check_texts()?),
+    }
 }
 
 /// Ends a stream's source from any thread.

@@ -146,6 +146,9 @@ fn a_stream_is_followed_as_by_a_session() {
 
     let mut events = Events::open(&server, "/v1/streams/gate/events");
     assert_eq!(events.next(&server).unwrap()["objects"], json!([]));
+    // Other prompts begin anew, and the latest frame can be clicked at once.
+    let anew = server.post_json("/v1/streams/gate/prompts", &json!({"prompts": []}));
+    assert_eq!(anew.json()["prompts"], json!([]));
     let clicked = server.post_json("/v1/streams/gate/prompts", &json!({"objects": [{"points": [POINT]}]}));
     let clicked = clicked.json();
     assert_eq!(

@@ -14,7 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Signal, set_parent_process_death_signal},
+};
 
 use crate::{
     Format, Frames, Program, Rate, Uri, VideoError, Wanted, Y4m,
@@ -25,6 +29,8 @@ use crate::{
 
 /// How long a program that closed its output may take to end.
 const TO_END: Duration = Duration::from_secs(2);
+/// A size is told before the frames that have it, through another pipe.
+const TO_TELL: Duration = Duration::from_millis(20);
 /// Of a program's last words, so many lines are kept.
 const LINES: usize = 3;
 const LONGEST_LINE: usize = 300;
@@ -228,6 +234,8 @@ impl Frames for Decoded {
         };
         match read {
             Ok(true) => Ok(true),
+            // It goes on, with frames of another size.
+            Err(error @ VideoError::Resized(..)) => Err(error),
             // What it said tells more than that its frames end.
             end => match ended(self.program, std::mem::take(&mut self.words), &self.switch) {
                 Some(error) => Err(error),
@@ -330,11 +338,22 @@ impl I420 {
         })
     }
 
-    /// Waits for a size; false where the program ends without one.
+    /// Waits for the first frame's size; false where the program ends without one.
     fn begin(&mut self) -> Result<bool, VideoError> {
-        let Ok(size) = self.sizes.recv() else {
+        let Ok(mut size) = self.sizes.recv() else {
             return Ok(false);
         };
+        // A video that is turned upright has two sizes before its first frame, of which the last is right.
+        loop {
+            match poll(&mut [PollFd::new(&self.frames, PollFlags::IN)], None) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+                Ok(_) => break,
+            }
+        }
+        while let Ok(last) = self.sizes.recv_timeout(TO_TELL) {
+            size = last;
+        }
         check_size(size.width, size.height)?;
         self.size = size;
         self.rate = (size.rate.0 > 0 && size.rate.1 > 0).then_some(size.rate);

@@ -107,9 +107,9 @@ pub fn ffmpeg(program: &Path, uri: &Uri, wanted: &Wanted) -> (Command, Option<St
             command.arg("-i").arg(device);
         }
         Uri::Server(uri) => {
-            command.args(LOW_DELAY);
+            // Over HTTP a file may come, whose beginning a low delay would throw away.
             if uri.starts_with("rtsp") {
-                command.args(["-rtsp_transport", "tcp"]);
+                command.args(LOW_DELAY).args(["-rtsp_transport", "tcp"]);
             }
             command.args(["-i", uri]);
         }
@@ -131,10 +131,8 @@ pub fn ffmpeg(program: &Path, uri: &Uri, wanted: &Wanted) -> (Command, Option<St
         "-vf",
         "scale=out_color_matrix=bt601:out_range=tv,format=pix_fmts=yuv420p|yuv422p|yuv444p|gray",
     ]);
-    if uri.is_live() {
-        // Each frame once, when it comes.
-        command.args(["-vsync", "passthrough"]);
-    }
+    // Each frame once: none is repeated or left out for the sake of an even rate, as GStreamer has it.
+    command.args(["-vsync", "passthrough"]);
     command.args(["-f", "yuv4mpegpipe", "pipe:1"]);
     (command, stdin)
 }

@@ -145,7 +145,12 @@ impl fmt::Display for Uri {
     }
 }
 
+/// A query may hold one, too.
 fn without_password(uri: &str) -> String {
+    let uri = match uri.split_once('?') {
+        Some((uri, _)) => &format!("{uri}?…"),
+        None => uri,
+    };
     let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
@@ -229,7 +234,8 @@ mod tests {
     fn passwords_are_not_shown() {
         for (text, shown) in [
             ("rtsp://me:secret@cam/x", "rtsp://me:…@cam/x"),
-            ("rtsp://me:se@cret@cam:1/x?y@z", "rtsp://me:…@cam:1/x?y@z"),
+            ("rtsp://me:se@cret@cam:1/x?y@z", "rtsp://me:…@cam:1/x?…"),
+            ("http://cam/x?token=secret", "http://cam/x?…"),
             ("rtsp://me@cam/x:y@z", "rtsp://me@cam/x:y@z"),
             ("rtsp://cam:8554/x", "rtsp://cam:8554/x"),
             ("rtp://@:5000?codec=h265", "rtp://@:5000?codec=h265"),

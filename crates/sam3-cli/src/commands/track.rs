@@ -16,7 +16,11 @@ use std::{
 };
 
 use clap::ValueEnum;
-use sam3_model::{MemoryDtype, Prompt, Retention, VideoOptions, report::Loaded, tracking::Emission};
+use sam3_model::{
+    MemoryDtype, Prompt, Retention, VideoOptions,
+    report::Loaded,
+    tracking::{Absences, Emission},
+};
 use sam3_package::StateDict;
 use sam3_video::{Uri, UriError};
 
@@ -222,6 +226,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         shown,
         results,
         ids: vec![None; args.objects.0.len()],
+        absences: Absences::default(),
         size: None,
         failed: None,
         spinner: output.spinner("following"),

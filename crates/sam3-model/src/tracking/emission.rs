@@ -23,7 +23,7 @@ pub enum Emission {
 }
 
 /// What is told of a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct FrameResult {
     /// The frame's number in the video, from 0.

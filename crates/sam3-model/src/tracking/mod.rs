@@ -18,6 +18,7 @@
 //! Masks are decided about in main memory, as bits. All here holds for one text; the [`Texts`] of one session share the
 //! numbers of their objects and the buffer, and nothing else. It is public because any [`Tracker`] can be asked.
 
+mod absences;
 mod association;
 mod binary_mask;
 mod cleaning;
@@ -38,6 +39,7 @@ pub mod thresholds;
 mod tracker;
 mod visit;
 
+pub use absences::Absences;
 #[cfg(test)]
 pub(crate) use cleaning::clean;
 pub use decisions::Decisions;

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use sam3_model::{
     image::Image,
     masks::{OverlayInstance, overlay},
+    report::FrameTiming,
     tracking::FrameObject,
 };
 use serde::Serialize;
@@ -48,6 +49,20 @@ impl Seen {
             objects,
             plain: OnceLock::new(),
             drawn: OnceLock::new(),
+        }
+    }
+
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Its number, for what is told of it again.
+    pub fn timing(&self) -> FrameTiming {
+        FrameTiming {
+            number: self.look.frame,
+            time_ms: None,
+            compute_ms: 0.0,
+            live: None,
         }
     }
 

@@ -9,7 +9,7 @@ use sam3_model::{
     Error, Prompt, Segmenter, Session, VideoOptions,
     image::Image,
     report::{FrameRecord, FrameTiming, SeenRecord},
-    tracking::{FrameObject, FrameResult, ObjectId},
+    tracking::{Absences, FrameObject, FrameResult, ObjectId},
 };
 use serde::Serialize;
 
@@ -35,6 +35,8 @@ pub struct Followed {
     /// Of each frame that has not come out yet, when it was sent and what it took.
     took: VecDeque<FrameTiming>,
     is_whole: bool,
+    /// Of a stream.
+    absences: Absences,
 }
 
 /// The answer to a frame.
@@ -83,6 +85,7 @@ impl Followed {
             last: 0,
             took: VecDeque::new(),
             is_whole: true,
+            absences: Absences::default(),
         })
     }
 
@@ -183,6 +186,13 @@ impl Followed {
                 )));
             }
         };
+        for result in &results {
+            let followed = self.session.objects();
+            for id in self.absences.after(result, &followed, &self.clicked) {
+                self.session.remove(id)?;
+                self.names.remove(&id);
+            }
+        }
         let named = |object: FrameObject| {
             let name = self.name(object.id).unwrap_or_default().to_owned();
             (object, name)

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    io::Write,
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -385,7 +385,14 @@ impl<'a> Results<'a> {
 
     fn append(&mut self, line: &str) -> Result<(), Error> {
         let file = self.lines.as_mut().expect("it was begun");
-        file.write_all(line.as_bytes()).map_err(|source| Error::Output {
+        let append = |file: &mut File| -> io::Result<()> {
+            let before = file.metadata()?.len();
+            // On a full drive a part of it may be written, and goes again.
+            file.write_all(line.as_bytes()).inspect_err(|_| {
+                let _ = file.set_len(before).and_then(|()| file.seek(SeekFrom::Start(before)));
+            })
+        };
+        append(file).map_err(|source| Error::Output {
             path: self.targets.lines(),
             source,
         })

@@ -6,7 +6,7 @@ use sam3_model::{
     Error, Segmenter, Session,
     image::Image,
     report::FrameTiming,
-    tracking::{Direction, ObjectId},
+    tracking::{Absences, Direction, ObjectId},
 };
 
 use sam3_video::VideoError;
@@ -45,6 +45,8 @@ pub struct Walker<'a> {
     pub results: Results<'a>,
     /// Those of the objects of the command line, once they were clicked.
     pub ids: Vec<Option<ObjectId>>,
+    /// Of a live source, who may be let go of.
+    pub absences: Absences,
     /// Width and height of the frames.
     pub size: Option<(u32, u32)>,
     /// The first frame that could not be read.
@@ -217,6 +219,14 @@ impl Walker<'_> {
             compute_ms: milliseconds(start),
             live: shot.live,
         };
+        if self.source.is_live() {
+            let clicked: Vec<ObjectId> = self.ids.iter().copied().flatten().collect();
+            for result in &came_out {
+                for id in self.absences.after(result, &self.session.objects(), &clicked) {
+                    self.session.remove(id)?;
+                }
+            }
+        }
         let Self { session, results, .. } = self;
         results.pushed(place, timing, image, || session.low_res_masks(), self.model.mask_side())?;
         results.came_out(came_out)?;
