@@ -4,20 +4,14 @@
 
 mod support;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use sam3_model::masks::{Mask, Rle};
 use serde_json::Value;
 use support::{
     Folder, check,
     clicks::golden,
-    videos::{CLICK, arguments, lines, speaking, track, track_by, tracked, words, y4m},
+    videos::{CLICK, arguments, interrupt, lines, speaking, track, track_by, tracked, words, y4m},
 };
 
 const ALL: &str = "--format mot,mots --format ytvis,davis";
@@ -212,21 +206,7 @@ fn an_interrupted_run_is_converted() {
         &format!("{CLICK} --format mot,ytvis"),
         &["--json"],
     );
-    let mut child = Command::new("env")
-        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_sam3")])
-        .args(&flags)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-    for _ in 0..3 {
-        said.next().unwrap().unwrap();
-    }
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-    said.map_while(Result::ok).for_each(drop);
-    assert!(!child.wait().unwrap().success());
+    interrupt(&flags);
     let told = lines(&out);
     let last = told
         .iter()

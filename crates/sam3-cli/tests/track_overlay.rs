@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -20,7 +20,7 @@ use support::{
     Folder, check,
     clicks::golden,
     text,
-    videos::{CLICK, arguments, lines, track, tracked, y4m},
+    videos::{CLICK, arguments, interrupt, lines, track, tracked, y4m},
 };
 
 /// All pictures of a video.
@@ -274,21 +274,7 @@ fn an_encoder_that_fails_leaves_no_video() {
 fn interrupted(film: &Path, out: &Path, line: &str) -> usize {
     let line = format!("{CLICK} {line}");
     let flags = track(&golden("video"), out, &line, &["--json", "--overlay", text(film)]);
-    let mut child = Command::new("env")
-        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_sam3")])
-        .args(&flags)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-    for _ in 0..3 {
-        said.next().unwrap().unwrap();
-    }
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-    said.map_while(Result::ok).for_each(drop);
-    assert!(!child.wait().unwrap().success());
+    interrupt(&flags);
     let count = lines(out).len();
     assert!((3..24).contains(&count), "{count}");
     count

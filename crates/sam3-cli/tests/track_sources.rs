@@ -69,17 +69,12 @@ fn a_turned_video_is_upright_whoever_decodes_it() {
     command.args(["-loglevel", "error", "-i", text(&lying)]).args(rotation);
     assert!(command.status().unwrap().success());
     let of = |decoder: &str| {
-        let line = format!("--point 60,60 --decoder {decoder}");
+        // Upright, the video has so many rows; lying, this point is outside.
+        let line = format!("--point 60,150 --decoder {decoder}");
         tracked(&turned, &folder.path(decoder), &line, &[])
     };
     let (lines, others) = (of("ffmpeg"), of("gstreamer"));
     assert_eq!((lines.len(), found(&lines)), (FRAMES, found(&others)));
-    let size = |lines: &[serde_json::Value]| lines[0]["objects"][0]["segmentation"]["size"].clone();
-    assert!(
-        size(&lines).is_null() || size(&lines) == serde_json::json!([160, 120]),
-        "{}",
-        size(&lines)
-    );
 }
 
 #[test]

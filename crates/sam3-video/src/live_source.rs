@@ -1,6 +1,7 @@
 //! A source that does not wait, opened as often as it takes: one that goes away may come back.
 
 use std::{
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -40,13 +41,13 @@ enum Opening {
     /// By a program that decodes it, as often as needed.
     Decoded(Uri, Wanted),
     /// From its beginning whenever it has come to its end, a frame when it is shown.
-    Again(Box<OpenFile>),
+    Again(Arc<OpenFile>),
     /// It is open, and comes to its end.
     Pipe,
 }
 
 /// Opens a file from its beginning.
-type OpenFile = dyn Fn() -> Box<dyn FnOnce(&Switch) -> Result<Box<dyn Frames>, VideoError> + Send> + Send;
+type OpenFile = dyn Fn(&Switch) -> Result<Box<dyn Frames>, VideoError> + Send + Sync;
 
 impl LiveSource {
     /// Opens what another program decodes.
@@ -67,15 +68,12 @@ impl LiveSource {
     ///
     /// # Errors
     /// As [`LiveSource::decoded`].
-    pub fn repeated<F>(open: F, reconnect: Option<Duration>, owner: Box<dyn Owner>) -> Result<Self, VideoError>
-    where
-        F: Fn(&Switch) -> Result<Box<dyn Frames>, VideoError> + Clone + Send + 'static,
-    {
-        let opening = Opening::Again(Box::new(move || {
-            let open = open.clone();
-            Box::new(move |switch: &Switch| open(switch))
-        }));
-        Self::open(opening, reconnect, owner)
+    pub fn repeated(
+        open: impl Fn(&Switch) -> Result<Box<dyn Frames>, VideoError> + Send + Sync + 'static,
+        reconnect: Option<Duration>,
+        owner: Box<dyn Owner>,
+    ) -> Result<Self, VideoError> {
+        Self::open(Opening::Again(Arc::new(open)), reconnect, owner)
     }
 
     /// Takes frames out of a pipe as they come.
@@ -173,7 +171,7 @@ impl Opening {
                 Live::start(move |switch| Decoded::open(&uri, &wanted, switch), PATIENCE)
             }
             Self::Again(open) => {
-                let open = open();
+                let open = Arc::clone(open);
                 Live::start(move |switch| Ok(Paced::new(open(switch)?)), PATIENCE)
             }
             Self::Pipe => return None,

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use sam3_model::{image::Image, tokenizer::Tokenizer};
@@ -71,6 +73,25 @@ pub fn refused(source: &Path, line: &str, more: &[&str], code: i32, words: &[&st
     let flags = track(source, &folder.path("out"), line, more);
     check(&arguments(&flags), code, words);
     assert!(!folder.path("out").exists(), "{line}: nothing is written");
+}
+
+/// Runs `track`, with `--json` among its flags, until it has told three frames, and interrupts it.
+pub fn interrupt(flags: &[String]) {
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_sam3")])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        said.next().unwrap().unwrap();
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    said.map_while(Result::ok).for_each(drop);
+    assert!(!child.wait().unwrap().success());
 }
 
 /// What it says on stdout with `--json`.

@@ -1,6 +1,11 @@
 //! Sources that the server looks at by itself.
 
-use std::{fs::File, io::BufReader, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+    time::Duration,
+};
 
 use sam3_server::StreamSource;
 use sam3_video::{Decoded, Frames, LiveSource, Mjpeg, Switch, Uri, VideoError, Wanted, Y4M_MAGIC, Y4m};
@@ -79,7 +84,6 @@ pub fn streams(sources: &[NamedSource], decoding: &DecodingFlags) -> anyhow::Res
 
 /// A file's frames, from the first.
 fn file(path: &Path, wanted: &Wanted, switch: &Switch) -> Result<Box<dyn Frames>, VideoError> {
-    use std::io::BufRead;
     let mut reader = BufReader::with_capacity(BUFFER, File::open(path)?);
     let start = reader.fill_buf()?;
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
