@@ -126,6 +126,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             | sam3_model::Error::Clicks(_)
             | sam3_model::Error::Video(_)
             | sam3_model::Error::Precision(_)
+            | sam3_model::Error::Tiling(_)
             | sam3_model::Error::ImageSize { .. },
         )) => USAGE,
         Some(Known::Model(
@@ -185,6 +186,9 @@ fn model_hint(error: &sam3_model::Error) -> Option<&'static str> {
             "`sam3 package --bake-prompts` takes the prompts that a package knows, from the checkpoint that it was made of",
         ),
         sam3_model::Error::Precision(_) => Some("--compute auto takes what the device has"),
+        sam3_model::Error::Tiling(_) => Some(
+            "--tiles auto takes tiles of --image-size pixels; --tiles SIZE takes larger ones, of which there are fewer",
+        ),
         sam3_model::Error::NotFinite(_) => Some(
             "--compute bf16 and --compute f32 have the range of f32; `sam3 verify` shows whether the file is whole",
         ),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::VitConfig;
+use crate::{config::VitConfig, tiling::TilingError};
 
 /// An error that names the file, the tensor or the prompt at fault.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum Error {
         /// The trunk, which tells its [`image_sizes`](VitConfig::image_sizes).
         vit: Box<VitConfig>,
     },
+    /// The picture cannot be cut into such tiles.
+    #[error(transparent)]
+    Tiling(#[from] TilingError),
     /// The image was encoded by another model than the one that is asked about it.
     #[error("the image was encoded by another model; encode it with the one that looks at it")]
     OtherModel,

@@ -160,6 +160,30 @@ impl Image {
         })
     }
 
+    /// The part of the picture in the box `x1, y1, x2, y2`, the last two just past it.
+    ///
+    /// # Panics
+    /// When the box has no pixel, or is not in the picture.
+    pub fn crop(&self, [x1, y1, x2, y2]: [u32; 4]) -> Self {
+        let (width, height) = (self.width, self.height);
+        assert!(x1 < x2 && x2 <= width, "columns {x1} to {x2} of {width}");
+        assert!(y1 < y2 && y2 <= height, "rows {y1} to {y2} of {height}");
+        let mut rgb = Vec::with_capacity(3 * (x2 - x1) as usize * (y2 - y1) as usize);
+        for row in self
+            .rgb
+            .chunks_exact(3 * width as usize)
+            .take(y2 as usize)
+            .skip(y1 as usize)
+        {
+            rgb.extend_from_slice(&row[3 * x1 as usize..3 * x2 as usize]);
+        }
+        Self {
+            width: x2 - x1,
+            height: y2 - y1,
+            rgb,
+        }
+    }
+
     /// The picture at another size, its sides stretched independently: resized as torchvision does it, bit for bit.
     ///
     /// # Errors

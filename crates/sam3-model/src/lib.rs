@@ -17,6 +17,7 @@ pub mod report;
 mod segmenter;
 #[cfg(test)]
 mod testing;
+pub mod tiling;
 pub mod tokenizer;
 pub mod tracking;
 mod weights;
@@ -36,6 +37,7 @@ pub use segmenter::{
     ClickedMask, ClickedObject, Clicks, Encoded, Everything, ExemplarBox, Instance, LowResMask, Options, Prompt,
     SavedLogits, Segment, Segmenter, Session, VideoOptions,
 };
+pub use tiling::{Tiles, Tiling};
 pub use weights::Weights;
 
 #[cfg(doctest)]

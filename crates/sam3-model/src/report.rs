@@ -5,6 +5,7 @@ mod followed;
 mod instance;
 mod loaded;
 mod segmented;
+mod tiled;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ pub use instance::{BoxRecord, InstanceRecord};
 pub use loaded::{Loaded, ModelRecord};
 pub use segmented::{Found, FoundRecord, How, PromptRecord, Refined, Segmented, Timings, find, text_of};
 use serde::{Serialize, Serializer};
+pub use tiled::{TilingRecord, find_in_tiles};
 
 /// The program and its version, which every result names first.
 pub const GENERATOR: &str = concat!("sam3 ", env!("CARGO_PKG_VERSION"));

@@ -1,14 +1,18 @@
 //! The public API: open a checkpoint, encode images, ask for things in them by texts and by clicks.
 
+mod batch;
 mod click;
 mod click_files;
 mod clicks;
 mod encoded;
 mod everything;
+mod exemplars;
 mod instances;
 mod options;
 mod prompt;
 mod texts;
+mod tiled;
+mod tour;
 mod video;
 
 use std::{
@@ -33,6 +37,7 @@ use sam3_tensor::{
     ops::{self, Compute},
 };
 use texts::Texts;
+pub(crate) use tour::Tour;
 pub use video::{Session, VideoOptions};
 
 use crate::{
@@ -362,10 +367,15 @@ impl Segmenter {
         }
     }
 
-    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
+    /// The detector, and what it made of an image.
+    fn detector_and<'a>(&'a self, encoded: &'a Encoded) -> Result<(&'a Sam3Image, &'a model::Features)> {
         self.is_own(encoded)?;
         let detector = self.detector()?;
-        let features = encoded.features.as_ref().expect("the detector encoded it");
+        Ok((detector, encoded.features.as_ref().expect("the detector encoded it")))
+    }
+
+    fn detect_observed(&self, encoded: &Encoded, prompt: &Prompt, observer: &mut dyn Observer) -> Result<Detections> {
+        let (detector, features) = self.detector_and(encoded)?;
         let boxes = prompt
             .boxes
             .iter()
@@ -390,22 +400,33 @@ impl Segmenter {
     }
 
     fn encode_input(&self, input: Input, observer: &mut dyn Observer) -> Result<Encoded> {
+        let trunk = self.shared.trunk.forward(input.pixels, &input.size, observer)?;
+        self.encode_trunk(trunk, input.size, (input.width, input.height), observer)
+    }
+
+    /// What the detector, and later the clicks, make of the trunk's map.
+    fn encode_trunk(
+        &self,
+        trunk: Tensor,
+        size: Arc<InputSize>,
+        (width, height): (u32, u32),
+        observer: &mut dyn Observer,
+    ) -> Result<Encoded> {
         let shared = &*self.shared;
-        let trunk = shared.trunk.forward(input.pixels, &input.size, observer)?;
         let for_clicks = if shared.takes_clicks {
             ForClicks::Trunk(trunk.clone())
         } else {
             ForClicks::NotKept
         };
         let detector = shared.detector.as_ref();
-        let features = detector.map(|detector| detector.encode_image(trunk, &input.size, observer));
+        let features = detector.map(|detector| detector.encode_image(trunk, &size, observer));
         Ok(Encoded {
             identity: shared.identity.clone(),
-            size: input.size.clone(),
             features: features.transpose()?,
+            size,
             for_clicks: Mutex::new(for_clicks),
-            width: input.width,
-            height: input.height,
+            width,
+            height,
         })
     }
 
@@ -469,3 +490,5 @@ mod call_tests;
 mod click_tests;
 #[cfg(test)]
 mod finite_tests;
+#[cfg(test)]
+mod tiled_tests;

@@ -128,6 +128,7 @@ impl From<Error> for Failure {
             Error::Image(error) => error.into(),
             Error::Prompt(message) | Error::NotBaked(message) => client("invalid_prompt", message),
             Error::Clicks(error) => client("invalid_clicks", error.to_string()),
+            Error::Tiling(error) => client("invalid_tiles", error.to_string()),
             Error::ImageSize { .. } => client("invalid_image_size", error.to_string()),
             // Their own sentences begin with the file's path.
             Error::NoClickHead { reason, .. } => client("no_clicks", format!("this model takes no clicks: {reason}")),

@@ -285,11 +285,11 @@ impl Model {
     }
 
     /// Encodes a picture at an image size, where there is memory for that.
-    pub(crate) fn encode(&self, model: &Segmenter, picture: &[u8], gone: &Gone) -> Result<Encoded, Failure> {
+    pub(crate) fn encode(&self, model: &Segmenter, picture: &[u8], gone: &Gone) -> Result<(Image, Encoded), Failure> {
         let image = self.decode(model, picture)?;
         let encoded = model.encode_watched(&image, &mut |_| gone.go_on())?;
         self.metrics().encoded.fetch_add(1, Ordering::Relaxed);
-        Ok(encoded)
+        Ok((image, encoded))
     }
 
     /// Reads a picture, where there is memory to encode it too.

@@ -12,7 +12,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 pub use clicks::{ClickBody, ObjectBody, Pointed, VideoObjectBody};
-use sam3_model::{ExemplarBox, Prompt, Segmenter};
+use sam3_model::{ExemplarBox, Prompt, Segmenter, Tiles, Tiling, report::How};
 use serde::{Deserialize, de::DeserializeOwned};
 pub use videos::{PromptsBody, Shown, StreamPromptsBody, VideoBody, frame, live_video};
 
@@ -51,6 +51,9 @@ pub struct Wanted {
     pub masks: Masks,
     /// Pixels in a side of what the model sees.
     pub image_size: Option<usize>,
+    /// How the picture is cut into tiles, which are looked at as well.
+    pub tiles: Option<Tiles>,
+    pub overlap: Option<f32>,
 }
 
 impl Default for Wanted {
@@ -62,6 +65,8 @@ impl Default for Wanted {
             refine: false,
             masks: Masks::Rle,
             image_size: None,
+            tiles: None,
+            overlap: None,
         }
     }
 }
@@ -77,6 +82,19 @@ struct SegmentBody {
     refine: bool,
     masks: Masks,
     image_size: Option<usize>,
+    tiles: Option<TilesBody>,
+    overlap: Option<f32>,
+}
+
+/// Tiles as the query has them, or the pixels in a side of one.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected tiles: \"auto\", \"4x3\", or the pixels in a side of one"
+)]
+enum TilesBody {
+    Side(u32),
+    Text(String),
 }
 
 /// A box as the answer gives it, or its numbers.
@@ -209,6 +227,11 @@ pub fn of_image(headers: &HeaderMap, bytes: &[u8], limits: &Limits) -> Result<Wa
             "image and image_size are of an image that is still to be encoded",
         ));
     }
+    if body.tiles.is_some() || body.overlap.is_some() {
+        return Err(Failure::invalid(
+            "tiles are cut out of the picture, which is not kept: send it to /v1/segment",
+        ));
+    }
     let mut wanted = Wanted::default();
     wanted.take_body(body)?;
     wanted.check(limits)?;
@@ -249,6 +272,8 @@ impl Wanted {
                 "box" => self.boxes.push(parse_box(text)?),
                 "threshold" => self.threshold = text.parse().map_err(|_| expected("a number"))?,
                 "image_size" => self.image_size = Some(text.parse().map_err(|_| expected("a number of pixels"))?),
+                "tiles" => self.tiles = Some(parse_tiles(text)?),
+                "overlap" => self.overlap = Some(text.parse().map_err(|_| expected("a number"))?),
                 "refine" => self.refine = text.parse().map_err(|_| expected("true or false"))?,
                 "masks" => {
                     self.masks = match text {
@@ -260,7 +285,8 @@ impl Wanted {
                 }
                 _ => {
                     return Err(Failure::invalid(format!(
-                        "unknown field {name:?}: expected prompt, box, threshold, image_size, refine or masks"
+                        "unknown field {name:?}: expected prompt, box, threshold, image_size, tiles, overlap, refine \
+                         or masks"
                     )));
                 }
             }
@@ -279,6 +305,12 @@ impl Wanted {
         }
         self.threshold = body.threshold.unwrap_or(self.threshold);
         self.image_size = body.image_size.or(self.image_size);
+        self.tiles = match body.tiles {
+            Some(TilesBody::Side(side)) => Some(parse_tiles(&side.to_string())?),
+            Some(TilesBody::Text(text)) => Some(parse_tiles(&text)?),
+            None => self.tiles,
+        };
+        self.overlap = body.overlap.or(self.overlap);
         self.refine |= body.refine;
         if body.masks != Masks::Rle {
             self.masks = body.masks;
@@ -296,10 +328,25 @@ impl Wanted {
                 self.threshold
             )));
         }
+        if self.overlap.is_some() && self.tiles.is_none() {
+            return Err(Failure::invalid(
+                "overlap is that of tiles: say which, such as \"tiles\": \"auto\"",
+            ));
+        }
         for exemplar in &self.boxes {
             check_box(&exemplar.xyxy)?;
         }
         Ok(())
+    }
+
+    /// What is kept, and where it is looked for.
+    pub fn how(&self) -> How {
+        let tiling = |tiles| Tiling::new(tiles).overlap(self.overlap.unwrap_or(Tiling::OVERLAP));
+        How {
+            threshold: self.threshold,
+            refine: self.refine,
+            tiling: self.tiles.map(tiling),
+        }
     }
 
     /// That something is looked for.
@@ -313,6 +360,11 @@ impl Wanted {
         }
         Ok(())
     }
+}
+
+fn parse_tiles(text: &str) -> Result<Tiles, Failure> {
+    text.parse()
+        .map_err(|error| Failure::invalid(format!("tiles: {error}")))
 }
 
 fn check_prompts(prompts: &[String], limits: &Limits) -> Result<(), Failure> {

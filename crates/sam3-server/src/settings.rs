@@ -61,6 +61,8 @@ pub struct Limits {
     pub characters: usize,
     /// Example boxes of a request.
     pub boxes: usize,
+    /// Tiles of a picture.
+    pub tiles: usize,
     /// Objects of a request, whose clicks are points and a box each.
     pub objects: usize,
     /// Points of an object.
@@ -86,6 +88,7 @@ impl Default for Limits {
             prompts: 64,
             characters: 1000,
             boxes: 256,
+            tiles: 64,
             objects: 16,
             points: 256,
             watchers: 32,

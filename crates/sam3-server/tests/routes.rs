@@ -3,7 +3,9 @@
 mod support;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use sam3_model::{Clicks, ExemplarBox, Instance, Prompt, image::Image, masks::Mask, masks::Rle, report::Loaded};
+use sam3_model::{
+    Clicks, ExemplarBox, Instance, Prompt, Tiles, Tiling, image::Image, masks::Mask, masks::Rle, report::Loaded,
+};
 use serde_json::{Value, json};
 use support::{Server, clickable, demo, form, load, picture, request, scene};
 
@@ -64,6 +66,57 @@ fn a_picture_is_segmented_however_it_is_sent() {
         assert_eq!(json["model"]["id"], loaded.id());
         assert!(json["timings"]["encode_ms"].as_f64() > Some(0.0));
     }
+}
+
+#[test]
+fn a_picture_is_looked_at_by_tiles() {
+    let server = Server::new(demo());
+    let loaded = load(demo());
+    let tiling = Tiling::new(Tiles::Grid { columns: 2, rows: 3 }).overlap(0.25);
+    let image = Image::decode(&scene()).unwrap();
+    let expected = loaded
+        .segmenter
+        .segment_tiled(&image, &Prompt::text("boat"), &tiling)
+        .unwrap();
+    let base64 = STANDARD.encode(scene());
+    let answers = [
+        server.post("/v1/segment?prompt=boat&tiles=2x3&overlap=0.25", "image/png", scene()),
+        server.post_json(
+            "/v1/segment",
+            &json!({"image": base64, "prompts": ["boat"], "tiles": "2x3", "overlap": 0.25}),
+        ),
+    ];
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let json = answer.json();
+        are(&json["prompts"][0]["instances"], &expected);
+        assert_eq!(json["tiling"], json!({"tiles": "2x3", "overlap": 0.25, "grid": [2, 3]}));
+    }
+    let side = json!({"image": base64, "prompts": ["boat"], "tiles": 700});
+    assert_eq!(
+        server.post_json("/v1/segment", &side).json()["tiling"]["grid"],
+        json!([0, 0])
+    );
+    for (query, kind) in [
+        ("tiles=0", "invalid_request"),
+        ("tiles=many", "invalid_request"),
+        ("overlap=0.3", "invalid_request"),
+        ("tiles=2x2&overlap=0.9", "invalid_tiles"),
+        ("tiles=5", "invalid_tiles"),
+        ("tiles=17x17", "too_large"),
+    ] {
+        let answer = server.post(&format!("/v1/segment?prompt=boat&{query}"), "image/png", scene());
+        assert_eq!(answer.json()["error"]["kind"], kind, "{query}: {answer:?}");
+    }
+    let id = server.post("/v1/images", "image/png", scene()).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let answer = server.post_json(
+        &format!("/v1/images/{id}/segment"),
+        &json!({"prompts": ["boat"], "tiles": "auto"}),
+    );
+    answer.is_error(400, "invalid_request", "/v1/segment");
 }
 
 #[test]

@@ -143,8 +143,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     let how = How {
         threshold: Segmenter::THRESHOLD,
         refine: false,
+        tiling: None,
     };
-    let (report, _) = segment_image(&loaded, picture, &prompts, how, load_ms, &|_| {})?;
+    let mut report = segment_image(&loaded, picture, &prompts, how)?;
+    report.timings.load_ms = load_ms;
     let overlay = args.output.join("scene_overlay.png");
     write(&overlay, &stamp::png(draw(&image, &report).to_png()))?;
     write(&args.output.join("scene.json"), &report.to_json_file(false)?)?;

@@ -1,5 +1,6 @@
 //! `sam3 segment`: finds what a text or example boxes mean, in each of some images.
 
+mod batch;
 mod boxes;
 mod failures;
 mod files;
@@ -10,6 +11,7 @@ mod refine;
 mod report;
 mod resume;
 pub mod stamp;
+mod tiles;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,11 +21,11 @@ use std::{
 use sam3_model::{
     Detections, ExemplarBox, Progress, Prompt, Segmenter,
     image::Image,
-    report::{self as records, How, Loaded, Timings},
+    report::{How, Loaded, Timings, find_in_tiles},
 };
 use sam3_package::{Checkpoint, Staged};
 
-use self::{boxes::BoxFlag, failures::Failures, resume::Settings};
+use self::{batch::Ready, boxes::BoxFlag, failures::Failures, resume::Settings, tiles::TileFlags};
 pub use self::{
     files::{Writer, draw},
     inputs::{Input, Inputs, Walk},
@@ -69,12 +71,18 @@ pub struct Args {
     #[arg(long)]
     refine: bool,
     #[command(flatten)]
+    tiles: TileFlags,
+    /// Encode so many pictures, or tiles of a picture, at once: faster where there is memory for as many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64),
+        allow_hyphen_values = true)]
+    batch: u8,
+    #[command(flatten)]
     results: ResultsFlags,
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
-    /// Skip images whose results are there, of the same image, package, prompts, threshold, --refine, --compute and
-    /// --image-size
+    /// Skip images whose results are there, of the same image, package, prompts, threshold, --refine, --tiles,
+    /// --compute and --image-size
     #[arg(long)]
     skip_existing: bool,
 }
@@ -131,8 +139,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         let settings = Settings {
             loaded: &loaded,
             prompts: &prompts,
-            threshold: args.threshold,
-            refine: args.refine,
+            how: args.how(),
             wanted: &wanted,
         };
         skip_done(&mut jobs, &settings, output)?;
@@ -142,28 +149,44 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         wanted: &wanted,
     };
     let bar = output.pictures(jobs.len());
-    for (index, (input, place)) in jobs.iter().enumerate() {
-        bar.at(&input.path);
-        let dump = args.dump_tensors.as_deref().filter(|_| index == 0);
-        let tell = |progress| bar.layer(progress);
-        let segmented = segment(args, &loaded, input, &prompts, load_ms, &tell);
-        let segmented = segmented.and_then(|(image, report, detections)| {
-            if let (Some(target), Some(first)) = (dump, detections) {
-                files::dump(target, &first, &guard)?;
+    let tell = |progress| bar.layer(progress);
+    let at_once = usize::from(args.batch);
+    for (start, group) in (0..).step_by(at_once).zip(jobs.chunks(at_once)) {
+        let mut pictures = Vec::with_capacity(group.len());
+        for (index, (input, place)) in (start..).zip(group) {
+            bar.at(&input.path);
+            if let Some((image, sha256)) = bar.suspend(|| failures.take(input.open()))? {
+                pictures.push((index, input, place, image, sha256));
             }
-            Ok((image, report))
-        });
-        let written = segmented.map(|(image, report)| (writer.write(place, &image, &report), report));
-        bar.suspend(|| {
-            let Some((written, report)) = failures.take(written)? else {
-                return Ok(());
+        }
+        let images: Vec<&Image> = pictures.iter().map(|(.., image, _)| image).collect();
+        let encoded = batch::encode(&loaded.segmenter, &images, &tell)?;
+        for ((index, input, place, image, sha256), ready) in pictures.iter().zip(encoded) {
+            bar.at(&input.path);
+            let picture = Picture {
+                path: &input.path,
+                sha256: sha256.clone(),
+                image,
             };
-            match failures.take_written(written)? {
-                Some(written) => output.record(&report.to_json(args.results.polygons), &report.to_text(&written)),
-                None => Ok(()),
-            }
-        })?;
-        bar.advance();
+            let segmented = ready.and_then(|ready| {
+                let (report, first) = segment_encoded(&loaded, picture, ready, &prompts, args.how(), &tell)?;
+                if let (Some(target), Some(first), 0) = (&args.dump_tensors, first, *index) {
+                    files::dump(target, &first, &guard)?;
+                }
+                Ok(report)
+            });
+            bar.suspend(|| {
+                let Some(mut report) = failures.take(segmented)? else {
+                    return Ok(());
+                };
+                report.timings.load_ms = load_ms;
+                match failures.take_written(writer.write(place, image, &report))? {
+                    Some(written) => output.record(&report.to_json(args.results.polygons), &report.to_text(&written)),
+                    None => Ok(()),
+                }
+            })?;
+        }
+        bar.advance(group.len());
     }
     drop(bar);
     failures.finish()
@@ -171,29 +194,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
 
 /// A picture and where its results go.
 type Job = (Input, Place);
-
-/// Reads one image and segments it with each prompt; also returns the first prompt's raw outputs.
-fn segment<'a>(
-    args: &Args,
-    loaded: &'a Loaded,
-    input: &'a Input,
-    prompts: &'a [Prompt],
-    load_ms: f64,
-    tell: &(dyn Fn(Progress) + Sync),
-) -> anyhow::Result<(Image, Report<'a>, Option<Detections>)> {
-    let (image, sha256) = input.open()?;
-    let picture = Picture {
-        path: &input.path,
-        sha256,
-        image: &image,
-    };
-    let how = How {
-        threshold: args.threshold,
-        refine: args.refine,
-    };
-    let (report, detections) = segment_image(loaded, picture, prompts, how, load_ms, tell)?;
-    Ok((image, report, detections))
-}
 
 impl Args {
     /// Looks at every name that will be written, so that what cannot be is known before the work.
@@ -229,6 +229,14 @@ impl Args {
             drop(Staged::create(file, true)?);
         }
         Ok(())
+    }
+
+    fn how(&self) -> How {
+        How {
+            threshold: self.threshold,
+            refine: self.refine,
+            tiling: self.tiles.tiling().map(|tiling| tiling.batch(self.batch.into())),
+        }
     }
 
     fn wanted(&self, prompts: &[Prompt]) -> Wanted {
@@ -301,46 +309,55 @@ pub struct Picture<'a, 'i> {
     pub image: &'i Image,
 }
 
-/// Segments one image with each prompt, and tells of the layers on the way; also returns the first prompt's raw
-/// outputs.
+/// Segments one image with each prompt.
 ///
-/// Ctrl-C ends it at the next layer.
+/// # Errors
+/// As [`segment_encoded`].
 pub fn segment_image<'a>(
     loaded: &'a Loaded,
     picture: Picture<'a, '_>,
     prompts: &'a [Prompt],
     how: How,
-    load_ms: f64,
+) -> anyhow::Result<Report<'a>> {
+    let tell = |_| {};
+    let ready = batch::encode(&loaded.segmenter, &[picture.image], &tell)?.remove(0)?;
+    Ok(segment_encoded(loaded, picture, ready, prompts, how, &tell)?.0)
+}
+
+/// Looks for each prompt in an image that is encoded, and tells of the layers on the way; also returns the first
+/// prompt's raw outputs.
+///
+/// Ctrl-C ends it at the next layer.
+fn segment_encoded<'a>(
+    loaded: &'a Loaded,
+    picture: Picture<'a, '_>,
+    (encoded, encode_ms): Ready,
+    prompts: &'a [Prompt],
+    how: How,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<(Report<'a>, Option<Detections>)> {
-    let segmenter = &loaded.segmenter;
+    let (segmenter, image) = (&loaded.segmenter, picture.image);
     let _stoppable = signals::Stoppable::new();
     let mut watch = |progress| {
         tell(progress);
         signals::go_on()
     };
-    let start = Instant::now();
-    let encoded = segmenter.encode_watched(picture.image, &mut watch)?;
-    segmenter.synchronize()?;
     let mut timings = Timings {
-        load_ms,
-        encode_ms: milliseconds(start),
+        encode_ms,
         ..Timings::default()
     };
-    let (found, first) = records::find(segmenter, &encoded, prompts, how, &mut timings, &mut watch)?;
-    Ok((
-        Report {
-            path: picture.path,
-            sha256: picture.sha256,
-            width: picture.image.width(),
-            height: picture.image.height(),
-            loaded,
-            how,
-            timings,
-            found,
-        },
-        first,
-    ))
+    let (found, first) = find_in_tiles(segmenter, image, encoded, prompts, how, &mut timings, &mut watch)?;
+    let report = Report {
+        path: picture.path,
+        sha256: picture.sha256,
+        width: image.width(),
+        height: image.height(),
+        loaded,
+        how,
+        timings,
+        found,
+    };
+    Ok((report, first))
 }
 
 /// Time since `start`.

@@ -64,9 +64,9 @@ impl Pictures {
         self.name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more is done.
-    pub fn advance(&self) {
-        self.bar.inc(1);
+    /// So many more are done.
+    pub fn advance(&self, count: usize) {
+        self.bar.inc(count as u64);
     }
 
     /// Lets `print` write while the bar is out of its way.

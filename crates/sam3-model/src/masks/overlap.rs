@@ -10,6 +10,14 @@ impl Mask {
         area
     }
 
+    /// Number of pixels inside that are in the box `x1, y1, x2, y2`.
+    pub(crate) fn area_in(&self, [x1, y1, x2, y2]: [u32; 4]) -> u64 {
+        let rows = self.rows.start.max(y1)..self.rows.end.min(y2);
+        let runs = rows.flat_map(|y| self.row_runs(y));
+        runs.map(|run| u64::from(run.end.min(x2).saturating_sub(run.start.max(x1))))
+            .sum()
+    }
+
     /// Takes out the pixels that are inside `other`, too.
     pub fn subtract(&mut self, other: &Self) {
         self.subtract_where(other, |_, _| true);
@@ -76,6 +84,7 @@ mod tests {
             let (mask, other) = (Mask::from_fn(200, 40, &in_a), Mask::from_fn(200, 40, in_b));
             let shared = Mask::from_fn(200, 40, |x, y| in_a(x, y) && in_b(x, y));
             assert_eq!(mask.shared_area(&other), shared.area(), "{a:?} and {b:?}");
+            assert_eq!(mask.area_in(b), mask.crop(b).area(), "{a:?} in {b:?}");
             let mut rest = mask.clone();
             rest.subtract(&other);
             assert_eq!(rest, Mask::from_fn(200, 40, |x, y| in_a(x, y) && !in_b(x, y)));

@@ -23,17 +23,24 @@ impl Mask {
     /// The mask in a picture of `width` × `height` pixels, of which its own picture's first pixel is (x, y). What lies
     /// beyond the picture is left out.
     pub fn paste(&self, (width, height): (u32, u32), (x, y): (u32, u32)) -> Self {
-        let mut whole = Self::new(width, height);
-        for row in self.rows.clone() {
-            let Some(to) = row.checked_add(y).filter(|to| *to < height) else {
-                break;
-            };
-            for run in self.row_runs(row) {
+        let row = |row: u32| row.saturating_add(y).min(height);
+        let column = |column: usize| ((64 * column as u32).min(self.width)).saturating_add(x).min(width);
+        let rows = row(self.rows.start)..row(self.rows.end);
+        let columns = column(self.columns.start) as usize / 64..column(self.columns.end).div_ceil(64) as usize;
+        let mut pasted = Self {
+            width,
+            height,
+            words: vec![0; columns.len() * rows.len()],
+            rows: rows.clone(),
+            columns,
+        };
+        for to in rows {
+            for run in self.row_runs(to - y) {
                 let [start, end] = [run.start, run.end].map(|at| at.saturating_add(x).min(width));
-                whole.insert_run(to, start..end);
+                pasted.insert_run(to, start..end);
             }
         }
-        whole.trimmed()
+        pasted.trimmed()
     }
 
     /// Puts the pixels of another mask of the same picture inside as well.

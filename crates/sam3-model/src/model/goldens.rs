@@ -313,7 +313,8 @@ fn logits_end_at_twelve() {
         .unwrap()
         .forward(&golden.ids("text"), &mut ())
         .unwrap();
-    let prompt = model.encode_prompt(&features, &text, &[], &mut ()).unwrap();
+    let geometry = model.encode_geometry(&features, &[], &mut ()).unwrap();
+    let prompt = super::Prompt::of(&text, &geometry).unwrap();
     let logits = |queries: f64| -> Vec<f32> {
         let queries = (golden.get("text/decoder.hidden.2").squeeze(0).unwrap() * queries).unwrap();
         let logits = model.dot_prod_scoring.forward(&queries, &prompt, &mut ()).unwrap();

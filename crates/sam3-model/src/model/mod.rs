@@ -181,7 +181,30 @@ impl Sam3Image {
         boxes: &[BoxPrompt],
         observer: &mut dyn Observer,
     ) -> crate::Result<Detections> {
-        let prompt = self.encode_prompt(features, text, boxes, observer)?;
+        let geometry = self.encode_geometry(features, boxes, observer)?;
+        self.ground(features, text, &geometry, observer)
+    }
+
+    /// What example boxes in an image mean, `[boxes + 1, d_model]`: for that image, and for others that are like it.
+    pub fn encode_geometry(
+        &self,
+        features: &Features,
+        boxes: &[BoxPrompt],
+        observer: &mut dyn Observer,
+    ) -> crate::Result<Tensor> {
+        let (x1, pos) = (&features.pyramid.x1, &features.size.pos);
+        self.geometry_encoder.forward(boxes, x1, pos, observer)
+    }
+
+    /// [`forward_grounding`](Self::forward_grounding) from what [`encode_geometry`](Self::encode_geometry) made.
+    pub fn ground(
+        &self,
+        features: &Features,
+        text: &TextFeatures,
+        geometry: &Tensor,
+        observer: &mut dyn Observer,
+    ) -> crate::Result<Detections> {
+        let prompt = Prompt::of(text, geometry)?;
         observer.made(Stage::Geometry, "prompt", &prompt.features);
         let size = &features.size;
         let memory = self.encoder.forward(&features.tokens, &size.pos, &prompt, observer)?;
@@ -207,17 +230,10 @@ impl Sam3Image {
             semantic_seg: masks.semantic.unsqueeze(0)?,
         })
     }
+}
 
-    fn encode_prompt(
-        &self,
-        features: &Features,
-        text: &TextFeatures,
-        boxes: &[BoxPrompt],
-        observer: &mut dyn Observer,
-    ) -> crate::Result<Prompt> {
-        let geometry = self
-            .geometry_encoder
-            .forward(boxes, &features.pyramid.x1, &features.size.pos, observer)?;
+impl Prompt {
+    fn of(text: &TextFeatures, geometry: &Tensor) -> Result<Self> {
         let mut padding = text.padding.clone();
         padding.resize(padding.len() + geometry.dim(0)?, false);
         let (tokens, valid) = (padding.len(), padding.iter().filter(|&&pad| !pad).count());
@@ -227,8 +243,8 @@ impl Sam3Image {
                 .map(|&pad| if pad { of_padding } else { of_text })
                 .collect()
         };
-        Ok(Prompt {
-            features: Tensor::cat(&[&text.features, &geometry], 0)?,
+        Ok(Self {
+            features: Tensor::cat(&[&text.features, geometry], 0)?,
             padding: geometry.new_tensor(per_token(f32::NEG_INFINITY, 0.0), (1, 1, tokens))?,
             mean_weights: geometry.new_tensor(per_token(0.0, 1.0 / valid as f32), (1, tokens))?,
         })

@@ -49,10 +49,25 @@ impl ViT {
 
     /// `pixels` is `[3, image_size, image_size]`; returns `[grid, grid, width]`.
     pub fn forward(&self, pixels: Tensor, size: &InputSize, observer: &mut dyn Observer) -> crate::Result<Tensor> {
-        let patches = self.patch_embed.forward(&pixels)?;
-        drop(pixels);
-        let pos_embed = self.tiled_pos_embed(patches.dim(0)?)?;
-        let mut x = self.ln_pre.forward(&(patches + pos_embed)?)?;
+        self.forward_stacked(vec![pixels], size, observer)
+    }
+
+    /// As [`forward`](Self::forward) of several pictures, each of which is `grid` rows of the map: `[pictures × grid,
+    /// grid, width]`. The products of all of them share one packing of each weight.
+    pub fn forward_stacked(
+        &self,
+        pixels: Vec<Tensor>,
+        size: &InputSize,
+        observer: &mut dyn Observer,
+    ) -> crate::Result<Tensor> {
+        let mut maps = Vec::with_capacity(pixels.len());
+        for pixels in pixels {
+            let patches = self.patch_embed.forward(&pixels)?;
+            drop(pixels);
+            let pos_embed = self.tiled_pos_embed(patches.dim(0)?)?;
+            maps.push(self.ln_pre.forward(&(patches + pos_embed)?)?);
+        }
+        let mut x = stacked(maps)?;
         observer.passed("vit.patch_embed", None, &x);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, size)?;
@@ -61,6 +76,14 @@ impl ViT {
         }
         observer.made(Stage::Trunk, "trunk", &x);
         Ok(x)
+    }
+}
+
+/// Maps of one size below each other.
+fn stacked(maps: Vec<Tensor>) -> Result<Tensor> {
+    match <[Tensor; 1]>::try_from(maps) {
+        Ok([map]) => Ok(map),
+        Err(maps) => Tensor::cat(&maps, 0),
     }
 }
 
@@ -98,7 +121,8 @@ struct Block {
     attn: WindowAttention,
     norm2: LayerNorm,
     mlp: Mlp,
-    is_global: bool,
+    /// A window's side; none where every token sees the whole map.
+    window: Option<usize>,
 }
 
 impl Block {
@@ -111,18 +135,32 @@ impl Block {
             attn: weights.window_attention("attn", width, config.heads, window)?,
             norm2: norm("norm2")?,
             mlp: mlp.mlp(["fc1", "fc2"], [width, config.mlp], Activation::Gelu)?,
-            is_global,
+            window,
         })
     }
 
-    /// `x` is `[grid, grid, width]`.
+    /// `x` is `[maps × grid, grid, width]`.
     fn forward(&self, x: &Tensor, size: &InputSize) -> Result<Tensor> {
-        let rope = if self.is_global {
-            &size.global_rope
-        } else {
-            &size.window_rope
-        };
-        let x = self.attn.forward_add(x, &self.norm1.forward(x)?, rope)?;
+        let x = self.attend(x, &self.norm1.forward(x)?, size)?;
         self.mlp.forward_add(&x, &self.norm2.forward(&x)?)
+    }
+
+    /// Each map's tokens see those of their own map alone.
+    fn attend(&self, residual: &Tensor, x: &Tensor, size: &InputSize) -> Result<Tensor> {
+        let (rows, grid, _) = x.dims3()?;
+        match self.window {
+            // Windows that fill a map do not reach into the next one.
+            Some(window) if grid.is_multiple_of(window) || rows == grid => {
+                self.attn.forward_add(residual, x, &size.window_rope)
+            }
+            window => {
+                let rope = window.map_or(&size.global_rope, |_| &size.window_rope);
+                let map = |start| {
+                    let [residual, x] = [residual, x].map(|x| x.rows(start, grid));
+                    self.attn.forward_add(&residual?, &x?, rope)
+                };
+                stacked((0..rows).step_by(grid).map(map).collect::<Result<_>>()?)
+            }
+        }
     }
 }

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{BoxRecord, GENERATOR, ImageRecord, InstanceRecord, ModelRecord};
+use super::{BoxRecord, GENERATOR, ImageRecord, InstanceRecord, ModelRecord, TilingRecord};
 use crate::{
     error::Result,
     model::{Detections, Watch},
     segmenter::{Encoded, Instance, Prompt, Segmenter},
+    tiling::Tiling,
 };
 
 /// What is kept of what was found, and whether it is refined.
@@ -18,6 +19,8 @@ pub struct How {
     pub threshold: f32,
     /// Whether each mask goes once through the click head, with its box.
     pub refine: bool,
+    /// Whether the picture is looked at tile by tile as well, and by which.
+    pub tiling: Option<Tiling>,
 }
 
 /// What one prompt found.
@@ -25,9 +28,9 @@ pub struct How {
 pub struct Found<'a> {
     /// What was asked for.
     pub prompt: &'a Prompt,
-    /// Probability that there is any such thing.
+    /// Probability that there is any such thing; with tiles, the highest of theirs and the whole picture's.
     pub presence: f32,
-    /// In the order of the model's queries.
+    /// In the order of the model's queries; with tiles, the best first.
     pub instances: Vec<Instance>,
     /// What refining changed of each; empty without it.
     pub refined: Vec<Refined>,
@@ -73,6 +76,8 @@ pub struct Segmented<'a> {
     threshold: f32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     refined: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tiling: Option<TilingRecord>,
     timings: &'a Timings,
     /// In the order of the prompts.
     pub prompts: Vec<PromptRecord<'a>>,
@@ -122,17 +127,7 @@ pub fn find<'a>(
         let detections = model.detect_watched(encoded, prompt, watch)?;
         model.synchronize()?;
         timings.detect_ms += milliseconds(start);
-        let start = Instant::now();
-        let mut instances: Vec<Instance> = detections.instances(encoded, how.threshold)?;
-        timings.masks_ms += milliseconds(start);
-        let mut refined = Vec::new();
-        if how.refine {
-            let start = Instant::now();
-            for instance in &mut instances {
-                refined.push(refine(model, encoded, instance)?);
-            }
-            *timings.refine_ms.get_or_insert_default() += milliseconds(start);
-        }
+        let (instances, refined) = kept(model, encoded, &detections, how, timings)?;
         found.push(Found {
             prompt,
             presence: detections.presence()?,
@@ -144,7 +139,29 @@ pub fn find<'a>(
     Ok((found, first))
 }
 
-fn milliseconds(start: Instant) -> f64 {
+/// What is kept of the raw outputs, and what refining changed of each.
+pub(super) fn kept(
+    model: &Segmenter,
+    encoded: &Encoded,
+    detections: &Detections,
+    how: How,
+    timings: &mut Timings,
+) -> Result<(Vec<Instance>, Vec<Refined>)> {
+    let start = Instant::now();
+    let mut instances = detections.instances(encoded, how.threshold)?;
+    timings.masks_ms += milliseconds(start);
+    let mut refined = Vec::new();
+    if how.refine {
+        let start = Instant::now();
+        for instance in &mut instances {
+            refined.push(refine(model, encoded, instance)?);
+        }
+        *timings.refine_ms.get_or_insert_default() += milliseconds(start);
+    }
+    Ok((instances, refined))
+}
+
+pub(super) fn milliseconds(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
@@ -206,12 +223,13 @@ impl<'a> Segmented<'a> {
         }
         Self {
             generator: GENERATOR,
-            image,
-            model,
             threshold: how.threshold,
             refined: how.refine,
+            tiling: how.tiling.map(|tiling| TilingRecord::of(&tiling, &image, &model)),
             timings,
             prompts,
+            image,
+            model,
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::{
     model::Detections,
 };
 
+/// Bytes of masks that have the bits of all pixels at once; then those of the object's surroundings are kept alone.
+const MASK_BYTES: usize = 64 << 20;
+
 /// One thing that was found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -25,6 +28,17 @@ impl Instance {
     /// Of these parts.
     pub fn new(score: f32, bbox: [f32; 4], mask: Mask) -> Self {
         Self { score, bbox, mask }
+    }
+
+    /// The same in a picture of `width` × `height` pixels, of which its own is the part that begins at (x, y).
+    pub(crate) fn in_picture(self, extents: (u32, u32), (x, y): (u32, u32)) -> Self {
+        let [x1, y1, x2, y2] = self.bbox;
+        let (dx, dy) = (x as f32, y as f32);
+        Self {
+            score: self.score,
+            bbox: [x1 + dx, y1 + dy, x2 + dx, y2 + dy],
+            mask: self.mask.paste(extents, (x, y)),
+        }
     }
 }
 
@@ -51,12 +65,7 @@ impl Detections {
         finite("scores", logits.iter().copied())?;
         let scores: Vec<f32> = logits.into_iter().map(|logit| logistic(logit) * presence).collect();
         let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
-        let size = (encoded.height as usize, encoded.width as usize);
-        let masks = match kept[..] {
-            [] => Vec::new(),
-            _ => ops::masks(&self.pred_masks.of(&kept)?, size.0, size.1)?,
-        };
-        let instance = |(query, words): (usize, Option<Vec<u64>>)| {
+        let instance = |query: usize, words: Option<Vec<u64>>| {
             let xyxy = &boxes[4 * query..][..4];
             finite("boxes", xyxy.iter().copied())?;
             Ok(Instance {
@@ -68,7 +77,20 @@ impl Detections {
                 },
             })
         };
-        kept.into_iter().zip(masks).map(instance).collect()
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        let size = (encoded.height as usize, encoded.width as usize);
+        let logits_of_masks = self.pred_masks.of(&kept)?;
+        let at_once = (MASK_BYTES / (size.0 * size.1 / 8).max(1)).clamp(1, kept.len());
+        let mut instances = Vec::with_capacity(kept.len());
+        for (start, queries) in (0..).step_by(at_once).zip(kept.chunks(at_once)) {
+            let masks = ops::masks(&logits_of_masks.rows(start, queries.len())?, size.0, size.1)?;
+            for (&query, words) in queries.iter().zip(masks) {
+                instances.push(instance(query, words)?);
+            }
+        }
+        Ok(instances)
     }
 }
 

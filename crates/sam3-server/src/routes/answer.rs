@@ -2,20 +2,20 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sam3_model::{
-    Encoded, Prompt,
     masks::Mask,
-    report::{self, How, ImageRecord, Segmented, Timings},
+    report::{Found, ImageRecord, Segmented, Timings},
 };
 
 use crate::{
     failure::Failure,
-    model::{Gone, Opened},
+    model::Opened,
     request::{Masks, Wanted},
 };
 
 /// An image, for the JSON.
 pub struct Picture<'a> {
-    pub encoded: &'a Encoded,
+    /// Width and height.
+    pub extents: (u32, u32),
     pub sha256: &'a str,
     /// Pixels in a side of what the model saw.
     pub image_size: usize,
@@ -26,34 +26,29 @@ impl Picture<'_> {
         ImageRecord {
             file: "-".as_ref(),
             sha256: self.sha256,
-            width: self.encoded.width(),
-            height: self.encoded.height(),
+            width: self.extents.0,
+            height: self.extents.1,
         }
     }
 }
 
-/// Looks for what is wanted in an image, and answers as `sam3 segment --json` does.
+/// Answers as `sam3 segment --json` does.
 pub fn segmented(
     opened: &Opened,
     picture: &Picture<'_>,
     wanted: &Wanted,
-    mut timings: Timings,
-    gone: &Gone,
+    timings: &Timings,
+    found: &[Found<'_>],
 ) -> Result<Vec<u8>, Failure> {
-    let prompts: Vec<Prompt> = wanted.prompts();
-    let how = How {
-        threshold: wanted.threshold,
-        refine: wanted.refine,
+    let timings = Timings {
+        load_ms: opened.load_ms,
+        ..timings.clone()
     };
-    timings.load_ms = opened.load_ms;
-    let model = &opened.loaded.segmenter;
-    let watch = &mut |_| gone.go_on();
-    let (found, _) = report::find(model, picture.encoded, &prompts, how, &mut timings, watch)?;
     let record = opened.record(picture.image_size);
     let polygons = wanted.masks == Masks::Polygons;
-    let mut answer = Segmented::new(picture.record(), record, how, &timings, &found, polygons);
+    let mut answer = Segmented::new(picture.record(), record, wanted.how(), &timings, found, polygons);
     if wanted.masks == Masks::Png {
-        for (record, found) in answer.prompts.iter_mut().zip(&found) {
+        for (record, found) in answer.prompts.iter_mut().zip(found) {
             for (record, instance) in record.instances.iter_mut().zip(&found.instances) {
                 record.instance.png = Some(png(&instance.mask));
             }

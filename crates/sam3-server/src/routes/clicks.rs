@@ -33,7 +33,7 @@ pub async fn click(State(app): State<App>, Named(id): Named<String>, incoming: I
             "nothing is clicked: give objects with points, a box or logits",
         ));
     }
-    let cached = images::find(&app, &id)?;
+    let cached = images::kept(&app, &id)?;
     let objects = body.objects.iter().map(|object| Shown::of(object, &cached, &limits));
     let objects: Vec<Shown> = objects.collect::<Result<_, _>>()?;
     let model = app.model.clone();
@@ -131,7 +131,7 @@ fn clicked(
         });
     let objects: Vec<ObjectRecord> = objects.collect();
     let picture = Picture {
-        encoded: &cached.encoded,
+        extents: (cached.encoded.width(), cached.encoded.height()),
         sha256: &cached.sha256,
         image_size: cached.image_size,
     };

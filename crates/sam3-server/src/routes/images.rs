@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sam3_model::report::Timings;
+use sam3_model::report::{Timings, find};
 use serde::Serialize;
 
 use super::{
@@ -43,7 +43,7 @@ pub async fn encode(State(app): State<App>, incoming: Incoming) -> Result<Respon
         let at_size = segmenter.at_image_size(image_size.unwrap_or(segmenter.image_size()))?;
         let sha256 = sam3_package::sha256(&picture[..]).map_err(|error| Failure::internal(error.to_string()))?;
         let start = Instant::now();
-        let encoded = model.encode(&at_size, &picture, gone)?;
+        let (_, encoded) = model.encode(&at_size, &picture, gone)?;
         segmenter.synchronize()?;
         let cached = Arc::new(Cached::new(encoded, sha256, at_size.image_size()));
         let answer = answer::bytes(&Stored {
@@ -95,15 +95,24 @@ pub async fn segment(
     let wanted = request::of_image(&incoming.headers, &incoming.body.bytes, &limits)?;
     drop(incoming);
     wanted.check_is_something()?;
-    let cached = find(&app, &id)?;
+    let cached = kept(&app, &id)?;
     let model = app.model.clone();
     let answer = app.model.ask(move |opened, gone| {
+        let encoded = &cached.encoded;
         let picture = Picture {
-            encoded: &cached.encoded,
+            extents: (encoded.width(), encoded.height()),
             sha256: &cached.sha256,
             image_size: cached.image_size,
         };
-        let answer = segmented(opened, &picture, &wanted, Timings::default(), gone);
+        let (prompts, mut timings) = (wanted.prompts(), Timings::default());
+        let segmenter = &opened.loaded.segmenter;
+        let found = find(segmenter, encoded, &prompts, wanted.how(), &mut timings, &mut |_| {
+            gone.go_on()
+        });
+        let answer = match found {
+            Ok((found, _)) => segmented(opened, &picture, &wanted, &timings, &found),
+            Err(error) => Err(error.into()),
+        };
         // Refining made the click head's maps of it.
         model.shrink();
         answer
@@ -112,7 +121,7 @@ pub async fn segment(
 }
 
 /// The image of that name.
-pub(super) fn find(app: &App, id: &str) -> Result<Arc<Cached>, Failure> {
+pub(super) fn kept(app: &App, id: &str) -> Result<Arc<Cached>, Failure> {
     app.model.images().get(id).ok_or_else(unknown)
 }
 

@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use sam3_model::report::Timings;
+use sam3_model::{
+    Segmenter, Tiling,
+    image::Image,
+    report::{Timings, find_in_tiles},
+};
 
 use super::{
     App,
@@ -11,7 +15,7 @@ use super::{
     incoming::Incoming,
     json,
 };
-use crate::{failure::Failure, request};
+use crate::{failure::Failure, request, settings::Limits};
 
 pub async fn segment(State(app): State<App>, incoming: Incoming) -> Result<Response, Failure> {
     let Incoming { query, headers, body } = incoming;
@@ -29,18 +33,32 @@ pub async fn segment(State(app): State<App>, incoming: Incoming) -> Result<Respo
         }
         let sha256 = sam3_package::sha256(&picture[..]).map_err(|error| Failure::internal(error.to_string()))?;
         let start = Instant::now();
-        let encoded = model.encode(&at_size, &picture, gone)?;
+        let (image, encoded) = model.encode(&at_size, &picture, gone)?;
+        drop(picture);
         segmenter.synchronize()?;
-        let timings = Timings {
+        let mut timings = Timings {
             encode_ms: start.elapsed().as_secs_f64() * 1e3,
             ..Timings::default()
         };
+        let (prompts, how) = (wanted.prompts(), wanted.how());
+        check_tiles(how.tiling.as_ref(), &image, &at_size, &limits)?;
+        let watch = &mut |_| gone.go_on();
+        let (found, _) = find_in_tiles(&at_size, &image, encoded, &prompts, how, &mut timings, watch)?;
         let picture = Picture {
-            encoded: &encoded,
+            extents: (image.width(), image.height()),
             sha256: &sha256,
             image_size: at_size.image_size(),
         };
-        segmented(opened, &picture, &wanted, timings, gone)
+        segmented(opened, &picture, &wanted, &timings, &found)
     });
     Ok(json(StatusCode::OK, answer.await?))
+}
+
+/// Each tile keeps others waiting for as long as a picture does.
+fn check_tiles(tiling: Option<&Tiling>, image: &Image, model: &Segmenter, limits: &Limits) -> Result<(), Failure> {
+    let Some(tiling) = tiling else {
+        return Ok(());
+    };
+    let [columns, rows] = tiling.grid((image.width(), image.height()), model.image_size())?;
+    request::at_most("tiles of the picture", (columns * rows) as usize, limits.tiles)
 }

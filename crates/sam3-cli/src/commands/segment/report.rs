@@ -65,9 +65,18 @@ impl Results for Report<'_> {
 }
 
 impl Report<'_> {
+    /// Tiles side by side, and below each other.
+    fn grid(&self) -> Option<[u32; 2]> {
+        let image_size = self.loaded.segmenter.image_size();
+        self.how.tiling?.grid((self.width, self.height), image_size).ok()
+    }
+
     /// A line a prompt, a line an instance, and the files that were written.
     pub fn to_text(&self, files: &[PathBuf]) -> String {
         let mut text = format!("{}  {} × {}\n", self.path.display(), self.width, self.height);
+        if let Some([columns, rows]) = self.grid().filter(|grid| grid[0] > 0) {
+            text += &format!("{columns} × {rows} tiles\n");
+        }
         for found in &self.found {
             let count = match found.instances.len() {
                 1 => "1 instance".to_owned(),

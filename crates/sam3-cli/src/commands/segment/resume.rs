@@ -4,7 +4,7 @@ use std::{fs::File, io::BufReader, path::PathBuf};
 
 use sam3_model::{
     Prompt,
-    report::{BoxRecord, Loaded, text_of},
+    report::{BoxRecord, How, Loaded, TilingRecord, text_of},
 };
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -18,8 +18,7 @@ use super::{
 pub struct Settings<'a> {
     pub loaded: &'a Loaded,
     pub prompts: &'a [Prompt],
-    pub threshold: f32,
-    pub refine: bool,
+    pub how: How,
     pub wanted: &'a Wanted,
 }
 
@@ -31,6 +30,7 @@ struct Earlier {
     threshold: f32,
     #[serde(default)]
     refined: bool,
+    tiling: Option<TilingRecord>,
     prompts: Vec<EarlierPrompt>,
 }
 
@@ -83,10 +83,20 @@ impl Settings<'_> {
         earlier.model.id == self.loaded.id()
             && earlier.model.compute == self.loaded.compute()
             && earlier.model.image_size == self.loaded.segmenter.image_size()
-            && earlier.threshold == self.threshold
-            && earlier.refined == self.refine
+            && earlier.threshold == self.how.threshold
+            && earlier.refined == self.how.refine
+            && self.has_tiles_of(earlier)
             && earlier.prompts.len() == self.prompts.len()
             && prompts.all(|(prompt, earlier)| is_same(prompt, earlier))
+    }
+
+    fn has_tiles_of(&self, earlier: &Earlier) -> bool {
+        let own = self.how.tiling.map(|tiling| (tiling.tiles.to_string(), tiling.overlap));
+        let its = earlier
+            .tiling
+            .as_ref()
+            .map(|tiling| (tiling.tiles.clone(), tiling.overlap));
+        own == its
     }
 
     fn are_files_there(&self, earlier: &Earlier, place: &Place) -> bool {
