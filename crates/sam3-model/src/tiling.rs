@@ -4,7 +4,7 @@ mod merge;
 
 use std::{fmt, str::FromStr};
 
-pub(crate) use merge::{Seen, merge};
+pub(crate) use merge::{Blur, Seen, merge};
 
 use crate::error::{Error, Result};
 

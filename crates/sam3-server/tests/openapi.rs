@@ -236,14 +236,15 @@ fn requests_have_the_fields_that_are_described() {
             .collect::<BTreeSet<_>>()
     };
     let mut of_image = fields("SegmentRequest");
-    for field in ["image", "image_size"] {
+    for (field, value) in [
+        ("image", json!("AA")),
+        ("image_size", json!(7)),
+        ("tiles", json!("auto")),
+        ("overlap", json!(0.1)),
+    ] {
         of_image.remove(field);
-        server
-            .post_json(
-                &segment,
-                &json!({field: if field == "image" { json!("AA") } else { json!(7) }}),
-            )
-            .is_error(400, "invalid_request", field);
+        let answer = server.post_json(&segment, &json!({field: value}));
+        answer.is_error(400, "invalid_request", if field == "overlap" { "tiles" } else { field });
     }
     assert_eq!(of_image, fields("ImageSegmentRequest"));
     // Forms and queries name theirs by themselves.

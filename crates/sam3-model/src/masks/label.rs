@@ -176,6 +176,47 @@ mod tests {
         }
     }
 
+    /// The colour fills the plate but for its corners, the text is on it, and nothing is drawn beside it.
+    #[test]
+    fn a_plate_is_filled_round_its_text() {
+        let (label, color, ground) = (Label::new("boat", 20.0, 400.0), [200, 30, 40], [250, 250, 250]);
+        let (width, height) = (label.width as u32 + 20, label.height as u32 + 20);
+        let mut image = Image::new(width, height, ground.repeat((width * height) as usize)).unwrap();
+        label.draw(&mut image, (10.0, 10.0), color);
+        let pixel = |x: u32, y: u32| image.rgb().as_chunks::<3>().0[(y * width + x) as usize];
+        let is_near = |a: [u8; 3], b: [u8; 3]| a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= 10);
+        let (middle, bottom) = (width / 2, height - 11);
+        for (x, y) in [
+            (middle, 11),
+            (middle, bottom - 1),
+            (11, height / 2),
+            (width - 12, height / 2),
+        ] {
+            assert!(is_near(pixel(x, y), color), "{x},{y} of the plate: {:?}", pixel(x, y));
+        }
+        for (x, y) in [
+            (10, 10),
+            (width - 11, 10),
+            (10, bottom),
+            (middle, 8),
+            (middle, height - 9),
+            (8, height / 2),
+        ] {
+            assert!(
+                is_near(pixel(x, y), ground),
+                "{x},{y} beside the plate: {:?}",
+                pixel(x, y)
+            );
+        }
+        let inked = image
+            .rgb()
+            .as_chunks::<3>()
+            .0
+            .iter()
+            .filter(|pixel| is_near(**pixel, [255; 3]));
+        assert!(inked.count() > 30 + (width * height) as usize - (label.width * label.height) as usize);
+    }
+
     #[test]
     fn a_long_label_is_cut_to_its_width() {
         let label = Label::new(&"a very long prompt ".repeat(20), 16.0, 200.0);

@@ -1,5 +1,7 @@
 //! What two masks of one picture have in common.
 
+use std::ops::Range;
+
 use super::Mask;
 
 impl Mask {
@@ -7,6 +9,26 @@ impl Mask {
     pub(crate) fn shared_area(&self, other: &Self) -> u64 {
         let mut area = 0;
         self.for_shared(other, |_, _, shared| area += u64::from(shared.count_ones()));
+        area
+    }
+
+    /// Number of pixels inside that are inside `other`, too, or at most `reach` columns and rows away from such a pixel.
+    pub(crate) fn area_near(&self, other: &Self, reach: u32) -> u64 {
+        let mut area = 0;
+        for y in self.rows.clone() {
+            let rows = y.saturating_sub(reach).max(other.rows.start)..(y + reach + 1).min(other.rows.end);
+            let runs = rows.flat_map(|row| other.row_runs(row));
+            let mut near: Vec<Range<u32>> = runs
+                .map(|run| run.start.saturating_sub(reach)..run.end + reach)
+                .collect();
+            near.sort_unstable_by_key(|run| run.start);
+            let mut counted = 0;
+            for run in near {
+                let new = run.start.max(counted)..run.end;
+                area += self.area_in([new.start, y, new.end, y + 1]);
+                counted = counted.max(run.end);
+            }
+        }
         area
     }
 
@@ -85,6 +107,18 @@ mod tests {
             let shared = Mask::from_fn(200, 40, |x, y| in_a(x, y) && in_b(x, y));
             assert_eq!(mask.shared_area(&other), shared.area(), "{a:?} and {b:?}");
             assert_eq!(mask.area_in(b), mask.crop(b).area(), "{a:?} in {b:?}");
+            for reach in [0, 1, 5, 300] {
+                let is_near = |x: u32, y: u32| {
+                    let (rows, columns) = (y.saturating_sub(reach)..=y + reach, x.saturating_sub(reach)..=x + reach);
+                    rows.clone().any(|y| columns.clone().any(|x| other.get(x, y)))
+                };
+                let near = Mask::from_fn(200, 40, |x, y| in_a(x, y) && is_near(x, y));
+                assert_eq!(
+                    mask.area_near(&other, reach),
+                    near.area(),
+                    "{a:?} within {reach} of {b:?}"
+                );
+            }
             let mut rest = mask.clone();
             rest.subtract(&other);
             assert_eq!(rest, Mask::from_fn(200, 40, |x, y| in_a(x, y) && !in_b(x, y)));

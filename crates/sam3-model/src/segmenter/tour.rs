@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     image::Image,
     model::{Detections, Progress, Watch},
-    tiling::{Seen, Tiling, Window, merge},
+    tiling::{Blur, Seen, Tiling, Window, merge},
 };
 
 /// Pixels of what the model sees in a cell of its masks, and about as far as its boxes are from the objects' edges.
@@ -116,10 +116,14 @@ impl<'a> Tour<'a> {
 
     /// One of each thing, of all that was found by one prompt.
     pub(crate) fn merge<T>(&self, seen: Vec<Seen<T>>) -> Vec<Seen<T>> {
-        let side = |window: &Window| (window.xyxy[2] - window.xyxy[0]).max(window.xyxy[3] - window.xyxy[1]);
-        let longest = self.windows.iter().map(side).max().unwrap_or(0);
-        let margin = CELL * longest as f32 / self.model.image_size() as f32;
-        merge(seen, margin)
+        let side = |[x1, y1, x2, y2]: [u32; 4]| (x2 - x1).max(y2 - y1) as f32;
+        let cell = |longest: f32| CELL * longest / self.model.image_size() as f32;
+        let longest = self.windows.iter().map(|window| side(window.xyxy)).fold(0.0, f32::max);
+        let blur = Blur {
+            tile: cell(longest),
+            picture: cell(side([0, 0, self.image.width(), self.image.height()])).ceil() as u32,
+        };
+        merge(seen, blur)
     }
 
     /// Tells of tiles in place of layers; both can be stopped at.

@@ -32,14 +32,30 @@ impl<T> Seen<T> {
         }
     }
 
-    /// Whether the tile ends where its box does, give or take a `margin` of pixels, and the picture goes on. Of the mask
-    /// a stray patch may lie at the border.
+    /// Whether the tile ends where its box does, give or take a `margin` of pixels, or where a quarter of its mask's side
+    /// does, and the picture goes on.
     fn is_cut(&self, margin: f32) -> bool {
-        let Some(Window { xyxy, inner }) = self.window else {
+        let (Some(Window { xyxy, inner }), Some(bounds)) = (self.window, self.instance.mask.bounding_box()) else {
             return false;
         };
-        let is_at = |side: usize| (xyxy[side] as f32 - self.instance.bbox[side]).abs() <= margin;
-        (0..4).any(|side| inner[side] && is_at(side))
+        let strip = (margin.ceil() as u32).max(1);
+        let touches = |side: usize| {
+            if (xyxy[side] as f32 - self.instance.bbox[side]).abs() <= margin {
+                return true;
+            }
+            let mut border = xyxy;
+            match side < 2 {
+                true => border[side + 2] = xyxy[side] + strip,
+                false => border[side - 2] = xyxy[side].saturating_sub(strip),
+            }
+            // Across the side: rows of the left and the right one.
+            let length = match side % 2 {
+                0 => bounds[3] - bounds[1],
+                _ => bounds[2] - bounds[0],
+            };
+            4 * self.mask().area_in(border) >= u64::from(strip) * u64::from(length)
+        };
+        (0..4).any(|side| inner[side] && touches(side))
     }
 
     fn mask(&self) -> &Mask {
@@ -47,17 +63,29 @@ impl<T> Seen<T> {
     }
 }
 
-/// One of each thing, the best first. What ends within `margin` pixels of a tile's border may go on behind it.
-pub(crate) fn merge<T>(seen: Vec<Seen<T>>, margin: f32) -> Vec<Seen<T>> {
+/// How far from the truth edges are, in pixels of the picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blur {
+    /// Of what a tile shows: what ends so near to its border may go on behind it.
+    pub tile: f32,
+    /// Of what the whole picture shows.
+    pub picture: u32,
+}
+
+/// One of each thing, the best first.
+pub(crate) fn merge<T>(seen: Vec<Seen<T>>, blur: Blur) -> Vec<Seen<T>> {
     let (of_tiles, scene): (Vec<_>, Vec<_>) = seen.into_iter().partition(|seen| seen.window.is_some());
-    let (pieces, whole): (Vec<_>, Vec<_>) = of_tiles.into_iter().partition(|seen| seen.is_cut(margin));
+    let (pieces, whole): (Vec<_>, Vec<_>) = of_tiles.into_iter().partition(|seen| seen.is_cut(blur.tile));
     let mut found = best_of_each(whole);
     for large in scene {
         settle(&mut found, large);
     }
     let rest = pieces.into_iter().filter(|piece| {
         let area = piece.mask().area();
-        let shows_rest = |other: &Seen<T>| share(other.mask().shared_area(piece.mask()), area) >= SAME;
+        let shows_rest = |other: &Seen<T>| {
+            let reach = other.window.map_or(blur.picture, |_| 0);
+            share(piece.mask().area_near(other.mask(), reach), area) >= SAME
+        };
         area > 0 && !found.iter().any(shows_rest)
     });
     for assembled in put_together(rest.collect()) {
@@ -92,15 +120,21 @@ fn best_of_each<T>(mut seen: Vec<Seen<T>>) -> Vec<Seen<T>> {
     kept
 }
 
-/// Adds what tiles do not show whole, unless half of it is what they do show: one thing, or several that look like one
-/// from afar. Of larger things it takes the place of the parts that tiles took for things with less confidence.
+/// Adds what tiles do not show whole, unless they do show it: half of it in one of them, or in several that are surer of
+/// what they show, as where many small things look like one from afar. Otherwise it takes the place of its parts, which
+/// tiles took for things with less confidence.
 fn settle<T>(found: &mut Vec<Seen<T>>, large: Seen<T>) {
+    let area = large.mask().area();
     let mut uncovered = large.mask().clone();
+    let (mut most, mut best) = (0, 0f32);
     for other in found.iter().filter(|other| is_same(other.mask(), large.mask())) {
+        most = most.max(other.mask().shared_area(large.mask()));
+        best = best.max(other.instance.score);
         uncovered.subtract(other.mask());
     }
-    let area = large.mask().area();
-    if area == 0 || share(area - uncovered.area(), area) >= SAME {
+    let is_shown = share(most, area) >= SAME;
+    let is_several = share(area - uncovered.area(), area) >= SAME && best >= large.instance.score;
+    if area == 0 || is_shown || is_several {
         return;
     }
     found.retain(|other| !is_same(other.mask(), large.mask()) || other.instance.score >= large.instance.score);
@@ -155,6 +189,7 @@ mod tests {
     use crate::tiling::{Tiles, Tiling};
 
     const EXTENTS: (u32, u32) = (300, 200);
+    const BLUR: Blur = Blur { tile: 3.0, picture: 8 };
 
     /// Two tiles, `0..170` and `130..300`, side by side.
     fn windows() -> [Window; 2] {
@@ -181,7 +216,7 @@ mod tests {
 
     /// Scores and boxes of what is left.
     fn merged(seen: Vec<Seen<()>>) -> Vec<(f32, [u32; 4])> {
-        let found = merge(seen, 3.0);
+        let found = merge(seen, BLUR);
         let tell = |seen: &Seen<()>| (seen.instance.score, seen.mask().bounding_box().unwrap());
         let boxes = found.iter().map(|seen| seen.instance.bbox.map(|side| side as u32));
         assert!(
@@ -207,11 +242,40 @@ mod tests {
         assert_eq!(merged(vec![near, of(1, 0.6)]), [(0.6, [135, 50, 180, 70])]);
     }
 
+    /// Its box ends before the border, and a stray patch of the mask at the border says nothing.
+    #[test]
+    fn a_mask_that_is_cut_is_a_piece_whatever_its_box_says() {
+        let mut piece = seen(Some(0), 0.99, [135, 50, 180, 70]);
+        piece.instance.bbox[2] = 160.0;
+        let (whole, boxed) = ([135, 50, 180, 70], |seen: &Seen<()>| {
+            seen.mask().bounding_box().unwrap()
+        });
+        let found = merge(vec![piece, seen(Some(1), 0.6, whole)], BLUR);
+        assert_eq!((found.len(), boxed(&found[0])), (1, whole));
+        let mut patch = seen(Some(0), 0.99, [100, 50, 150, 90]);
+        patch
+            .instance
+            .mask
+            .unite(seen(Some(0), 0.99, [168, 60, 170, 62]).mask());
+        let found = merge(vec![patch, seen(Some(1), 0.6, [100, 50, 150, 90])], BLUR);
+        assert_eq!(found[0].instance.score, 0.99, "it is whole");
+    }
+
     #[test]
     fn what_is_larger_than_the_overlap_is_the_whole_pictures() {
         let of = |tile, score| seen(tile, score, [20, 50, 280, 70]);
         let found = merged(vec![of(Some(0), 0.99), of(Some(1), 0.9), of(None, 0.6)]);
         assert_eq!(found, [(0.6, [20, 50, 280, 70])]);
+    }
+
+    /// The whole picture's mask is too coarse for the corner of a large thing.
+    #[test]
+    fn a_piece_at_the_edge_of_a_large_thing_is_a_part_of_it() {
+        let large = [20, 50, 280, 170];
+        let corner = seen(Some(0), 0.99, [130, 42, 170, 52]);
+        assert_eq!(merged(vec![corner, seen(None, 0.6, large)]), [(0.6, large)]);
+        let beside = seen(Some(0), 0.99, [130, 20, 170, 30]);
+        assert_eq!(merged(vec![beside, seen(None, 0.6, large)]).len(), 2);
     }
 
     #[test]
@@ -238,9 +302,13 @@ mod tests {
     #[test]
     fn several_things_that_look_like_one_from_afar() {
         let small = [[10, 10, 30, 30], [32, 10, 52, 30], [10, 32, 30, 52]];
-        let mut all: Vec<Seen<()>> = small.iter().map(|xyxy| seen(Some(0), 0.7, *xyxy)).collect();
-        all.push(seen(None, 0.99, [10, 10, 52, 52]));
-        assert_eq!(merged(all).len(), 3);
+        let with = |from_afar| {
+            let mut all: Vec<Seen<()>> = small.iter().map(|xyxy| seen(Some(0), 0.7, *xyxy)).collect();
+            all.push(seen(None, from_afar, [10, 10, 52, 52]));
+            merged(all)
+        };
+        assert_eq!(with(0.6).len(), 3);
+        assert_eq!(with(0.9), [(0.9, [10, 10, 52, 52])], "parts of a large thing");
     }
 
     #[test]
