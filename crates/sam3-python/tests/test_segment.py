@@ -62,8 +62,7 @@ def test_masks_are_dense_on_demand(model, scene):
     assert len(nothing) == 0 and nothing.masks.shape == (0, 672, 672) and nothing.boxes.shape == (0, 4)
 
 
-def test_a_click_is_the_programs(model, scene, demo, program, tmp_path):
-    # The demo's model has no click head: it says so.
+def test_what_a_model_cannot_do_is_told(model, scene):
     with pytest.raises(sam3_edge.CheckpointError, match="no tracker"):
         model.click(scene, [(380, 120)])
     with pytest.raises(sam3_edge.CheckpointError, match="no tracker"):
@@ -102,6 +101,22 @@ def test_errors_have_classes(model, scene, tmp_path):
     with pytest.raises(sam3_edge.DeviceError):
         sam3_edge.Model(tmp_path, device="cuda:0")
     assert issubclass(sam3_edge.PromptError, sam3_edge.Sam3Error)
+
+
+def test_a_call_costs_little_beside_the_model(model, scene):
+    """What Python adds to a call, by a prompt on a picture that is encoded already, with a threshold nothing passes."""
+    encoded = model.encode(scene)
+    with pytest.raises(sam3_edge.PromptError):
+        model.segment(encoded, " ")
+    calls = []
+    for _ in range(200):
+        start = time.perf_counter()
+        with pytest.raises(sam3_edge.PromptError):
+            # All of a call but the model: the arguments, a thread, the GIL, and an exception.
+            model.segment(encoded, " ")
+        calls.append(time.perf_counter() - start)
+    print(f"{1e3 * sorted(calls)[100]:.3f} ms a call in the median")
+    assert sorted(calls)[100] < 0.2e-3
 
 
 def test_other_threads_run_meanwhile_and_share_the_model(model, scene):
