@@ -1,5 +1,6 @@
 //! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
 
+mod annotated;
 pub(crate) mod components;
 mod id_map;
 #[cfg(feature = "draw")]

@@ -79,7 +79,8 @@ pub struct Args {
     skip_existing: bool,
 }
 
-fn parse_threshold(text: &str) -> Result<f32, String> {
+/// A score, for `--threshold`.
+pub fn parse_threshold(text: &str) -> Result<f32, String> {
     let value = text.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value));
     value.ok_or_else(|| format!("expected a score from 0 to 1, found {text:?}"))
 }
