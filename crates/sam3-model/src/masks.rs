@@ -16,7 +16,7 @@ mod rle;
 
 use std::ops::Range;
 
-pub use id_map::IdMap;
+pub use id_map::{IdMap, voc_color};
 #[cfg(feature = "draw")]
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;

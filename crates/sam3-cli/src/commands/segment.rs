@@ -3,6 +3,7 @@
 mod boxes;
 mod failures;
 mod files;
+mod formats;
 mod inputs;
 mod loaded;
 pub mod places;
@@ -23,7 +24,7 @@ use sam3_model::{
 };
 use sam3_package::{Checkpoint, Staged};
 
-use self::{boxes::BoxFlag, failures::Failures, resume::Settings};
+use self::{boxes::BoxFlag, failures::Failures, formats::Formats, resume::Settings};
 pub use self::{
     files::{Writer, draw},
     inputs::{Input, Inputs, Walk},
@@ -70,6 +71,9 @@ pub struct Args {
     refine: bool,
     #[command(flatten)]
     results: ResultsFlags,
+    /// Also write all that was found in the format of a labelling tool or trainer; of commas, several
+    #[arg(long, value_enum, value_name = "FORMAT", value_delimiter = ',')]
+    format: Vec<formats::Format>,
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
@@ -110,7 +114,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     }
     let places = places::assign(&args.results.output, &inputs.pictures);
     let mut jobs: Vec<Job> = inputs.pictures.into_iter().zip(places).collect();
-    args.check(&mut jobs, &wanted, &guard, &mut failures)?;
+    let formats = Formats::of(&args.format, &args.results.output, &prompts);
+    args.check(&mut jobs, &wanted, &formats, &guard, &mut failures)?;
     if jobs.is_empty() {
         return failures.finish();
     }
@@ -128,6 +133,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     announce(&loaded, output);
     let texts = prompts.iter().filter_map(|prompt| prompt.text.as_deref());
     prompts::warn_of_long(texts, &loaded.segmenter, output);
+    let mut done = Vec::new();
     if args.skip_existing {
         let settings = Settings {
             loaded: &loaded,
@@ -136,14 +142,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             refine: args.refine,
             wanted: &wanted,
         };
-        skip_done(&mut jobs, &settings, output)?;
+        done = skip_done(&mut jobs, &settings, output)?;
     }
     let writer = Writer {
         guard: &guard,
         wanted: &wanted,
     };
+    let mut labelled: Vec<&Job> = done.iter().collect();
     let bar = output.pictures(jobs.len());
-    for (index, (input, place)) in jobs.iter().enumerate() {
+    for (index, job) in jobs.iter().enumerate() {
+        let (input, place) = job;
         bar.at(&input.path);
         let dump = args.dump_tensors.as_deref().filter(|_| index == 0);
         let tell = |progress| bar.layer(progress);
@@ -160,13 +168,19 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
                 return Ok(());
             };
             match failures.take_written(written)? {
-                Some(written) => output.record(&report.to_json(args.results.polygons), &report.to_text(&written)),
+                Some(written) => {
+                    labelled.push(job);
+                    output.record(&report.to_json(args.results.polygons), &report.to_text(&written))
+                }
                 None => Ok(()),
             }
         })?;
         bar.advance();
     }
     drop(bar);
+    for written in formats.write(&labelled, &guard, &mut failures)? {
+        output.note(format!("wrote {}", written.display()));
+    }
     failures.finish()
 }
 
@@ -202,6 +216,7 @@ impl Args {
         &self,
         jobs: &mut Vec<Job>,
         wanted: &Wanted,
+        formats: &Formats,
         guard: &Guard,
         failures: &mut Failures,
     ) -> anyhow::Result<()> {
@@ -223,6 +238,7 @@ impl Args {
         }
         *jobs = kept;
         guard.check(targets.iter().map(PathBuf::as_path))?;
+        formats.check(jobs, &targets, guard)?;
         if let Some(file) = &self.dump_tensors {
             targets.extend(jobs.iter().map(|(_, place)| place.masks()));
             let flag = "--dump-tensors";
@@ -253,8 +269,8 @@ impl Args {
     }
 }
 
-/// Leaves out the pictures whose results are there; of these, `--json` prints what is there.
-fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyhow::Result<()> {
+/// Takes out the pictures whose results are there; of these, `--json` prints what is there.
+fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyhow::Result<Vec<Job>> {
     let spinner = output.spinner("looking for results that are there");
     let (done, rest): (Vec<Job>, Vec<Job>) = jobs
         .drain(..)
@@ -268,7 +284,8 @@ fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyho
         "skipped {} of {all} {images}: {why} results are there",
         done.len()
     ));
-    done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))
+    done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))?;
+    Ok(done)
 }
 
 /// Every text with all the boxes; the boxes alone where there is no text.
