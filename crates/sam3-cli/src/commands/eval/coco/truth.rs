@@ -305,6 +305,7 @@ pub fn part(path: &Path, pictures: &HashSet<i64>) -> anyhow::Result<Vec<u8>> {
     }
     let stamp = Value::from(sam3_model::report::GENERATOR);
     let mut stamped = serde_json::Map::from_iter([("generator".to_owned(), stamp)]);
+    file.remove("generator");
     stamped.extend(file);
     Ok(serde_json::to_vec(&stamped)?)
 }
