@@ -1,5 +1,6 @@
 //! Instance masks: one bit a pixel, and the forms in which they leave: RLE, polygons, a picture.
 
+mod annotated;
 pub(crate) mod components;
 mod id_map;
 #[cfg(feature = "draw")]
@@ -15,7 +16,7 @@ mod rle;
 
 use std::ops::Range;
 
-pub use id_map::IdMap;
+pub use id_map::{IdMap, voc_color};
 #[cfg(feature = "draw")]
 pub use overlay::{OverlayInstance, overlay};
 pub use polygons::polygons;

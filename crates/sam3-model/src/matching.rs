@@ -72,7 +72,10 @@ fn masks(instances: &[Instance]) -> Vec<&Mask> {
 ///
 /// The Hungarian method by shortest augmenting paths (Jonker and Volgenant 1987), O(rows² columns): 200 instances
 /// against 200 take milliseconds.
-fn assign(values: &[Vec<f64>]) -> Vec<usize> {
+///
+/// # Panics
+/// Where there are more rows than columns.
+pub fn assign(values: &[Vec<f64>]) -> Vec<usize> {
     let columns = values.first().map_or(0, Vec::len);
     assert!(values.len() <= columns || values.is_empty());
     let mut row_price = vec![0.0; values.len()];

@@ -1,5 +1,7 @@
-//! `sam3 eval`: how right a package is, on drawn scenes with known answers, and how near to another package.
+//! `sam3 eval`: how right a package is, on drawn scenes with known answers or on labelled pictures, and how near to
+//! another package.
 
+mod coco;
 mod scenes;
 mod score;
 mod stages;
@@ -24,8 +26,8 @@ use crate::{
     output::{Output, table},
 };
 
-/// Scores a package of the demo's model on 512 held-out scenes; with --image, compares two packages of any size on a
-/// picture.
+/// Scores a package of the demo's model on 512 held-out scenes, or with --coco any package on labelled pictures; with
+/// --image, compares two packages of any size on a picture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Checkpoint or package to judge
@@ -59,6 +61,8 @@ pub struct Args {
     /// What to look for in --image
     #[arg(long, value_name = "TEXT", requires = "image")]
     prompt: Option<String>,
+    #[command(flatten)]
+    coco: coco::Flags,
 }
 
 fn parse_points(text: &str) -> Result<f64, String> {
@@ -73,6 +77,9 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
+    if let Some(labels) = &args.coco.coco {
+        return coco::run(args, labels, output);
+    }
     match (&args.image, &args.prompt, &args.against) {
         (Some(image), Some(prompt), Some(against)) => stages::run(args, image, prompt, against, output),
         _ => run_scenes(args, output),

@@ -4,6 +4,7 @@ mod batch;
 mod boxes;
 mod failures;
 mod files;
+mod formats;
 mod inputs;
 mod loaded;
 pub mod places;
@@ -25,7 +26,7 @@ use sam3_model::{
 };
 use sam3_package::{Checkpoint, Staged};
 
-use self::{batch::Ready, boxes::BoxFlag, failures::Failures, resume::Settings, tiles::TileFlags};
+use self::{batch::Ready, boxes::BoxFlag, failures::Failures, formats::Formats, resume::Settings, tiles::TileFlags};
 pub use self::{
     files::{Writer, draw},
     inputs::{Input, Inputs, Walk},
@@ -78,6 +79,9 @@ pub struct Args {
     batch: u8,
     #[command(flatten)]
     results: ResultsFlags,
+    /// Also write all that was found in the format of a labelling tool or trainer; of commas, several
+    #[arg(long, value_enum, value_name = "FORMAT", value_delimiter = ',')]
+    format: Vec<formats::Format>,
     /// Write the raw outputs of the first image and prompt, under transformers' names
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "skip_existing")]
     dump_tensors: Option<PathBuf>,
@@ -87,7 +91,8 @@ pub struct Args {
     skip_existing: bool,
 }
 
-fn parse_threshold(text: &str) -> Result<f32, String> {
+/// A score, for `--threshold`.
+pub fn parse_threshold(text: &str) -> Result<f32, String> {
     let value = text.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value));
     value.ok_or_else(|| format!("expected a score from 0 to 1, found {text:?}"))
 }
@@ -117,7 +122,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     }
     let places = places::assign(&args.results.output, &inputs.pictures);
     let mut jobs: Vec<Job> = inputs.pictures.into_iter().zip(places).collect();
-    args.check(&mut jobs, &wanted, &guard, &mut failures)?;
+    let formats = Formats::of(&args.format, &args.results.output, &prompts);
+    args.check(&mut jobs, &wanted, &formats, &guard, &mut failures)?;
     if jobs.is_empty() {
         return failures.finish();
     }
@@ -135,6 +141,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
     announce(&loaded, output);
     let texts = prompts.iter().filter_map(|prompt| prompt.text.as_deref());
     prompts::warn_of_long(texts, &loaded.segmenter, output);
+    let mut done = Vec::new();
     if args.skip_existing {
         let settings = Settings {
             loaded: &loaded,
@@ -142,26 +149,28 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
             how: args.how(),
             wanted: &wanted,
         };
-        skip_done(&mut jobs, &settings, output)?;
+        done = skip_done(&mut jobs, &settings, output)?;
     }
     let writer = Writer {
         guard: &guard,
         wanted: &wanted,
     };
+    let mut labelled: Vec<&Job> = done.iter().collect();
     let bar = output.pictures(jobs.len());
     let tell = |progress| bar.layer(progress);
     let at_once = usize::from(args.batch);
     for (start, group) in (0..).step_by(at_once).zip(jobs.chunks(at_once)) {
         let mut pictures = Vec::with_capacity(group.len());
-        for (index, (input, place)) in (start..).zip(group) {
-            bar.at(&input.path);
-            if let Some((image, sha256)) = bar.suspend(|| failures.take(input.open()))? {
-                pictures.push((index, input, place, image, sha256));
+        for (index, job) in (start..).zip(group) {
+            bar.at(&job.0.path);
+            if let Some((image, sha256)) = bar.suspend(|| failures.take(job.0.open()))? {
+                pictures.push((index, job, image, sha256));
             }
         }
-        let images: Vec<&Image> = pictures.iter().map(|(.., image, _)| image).collect();
+        let images: Vec<&Image> = pictures.iter().map(|(_, _, image, _)| image).collect();
         let encoded = batch::encode(&loaded.segmenter, &images, &tell)?;
-        for ((index, input, place, image, sha256), ready) in pictures.iter().zip(encoded) {
+        for ((index, job, image, sha256), ready) in pictures.iter().zip(encoded) {
+            let (input, place) = job;
             bar.at(&input.path);
             let picture = Picture {
                 path: &input.path,
@@ -181,7 +190,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
                 };
                 report.timings.load_ms = load_ms;
                 match failures.take_written(writer.write(place, image, &report))? {
-                    Some(written) => output.record(&report.to_json(args.results.polygons), &report.to_text(&written)),
+                    Some(written) => {
+                        labelled.push(job);
+                        output.record(&report.to_json(args.results.polygons), &report.to_text(&written))
+                    }
                     None => Ok(()),
                 }
             })?;
@@ -189,6 +201,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<()> {
         bar.advance(group.len());
     }
     drop(bar);
+    for written in formats.write(&labelled, &guard, &mut failures)? {
+        output.note(format!("wrote {}", written.display()));
+    }
     failures.finish()
 }
 
@@ -201,6 +216,7 @@ impl Args {
         &self,
         jobs: &mut Vec<Job>,
         wanted: &Wanted,
+        formats: &Formats,
         guard: &Guard,
         failures: &mut Failures,
     ) -> anyhow::Result<()> {
@@ -222,6 +238,7 @@ impl Args {
         }
         *jobs = kept;
         guard.check(targets.iter().map(PathBuf::as_path))?;
+        formats.check(jobs, &targets, guard)?;
         if let Some(file) = &self.dump_tensors {
             targets.extend(jobs.iter().map(|(_, place)| place.masks()));
             let flag = "--dump-tensors";
@@ -260,8 +277,8 @@ impl Args {
     }
 }
 
-/// Leaves out the pictures whose results are there; of these, `--json` prints what is there.
-fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyhow::Result<()> {
+/// Takes out the pictures whose results are there; of these, `--json` prints what is there.
+fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyhow::Result<Vec<Job>> {
     let spinner = output.spinner("looking for results that are there");
     let (done, rest): (Vec<Job>, Vec<Job>) = jobs
         .drain(..)
@@ -275,7 +292,8 @@ fn skip_done(jobs: &mut Vec<Job>, settings: &Settings, output: &Output) -> anyho
         "skipped {} of {all} {images}: {why} results are there",
         done.len()
     ));
-    done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))
+    done.iter().try_for_each(|(_, place)| output.json_file(&place.json()))?;
+    Ok(done)
 }
 
 /// Every text with all the boxes; the boxes alone where there is no text.

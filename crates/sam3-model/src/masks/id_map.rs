@@ -78,7 +78,7 @@ impl IdMap {
 }
 
 /// PASCAL VOC's colour of an index: three bits at a time, the lowest are the highest of red, green and blue.
-fn voc_color(index: u8) -> [u8; 3] {
+pub fn voc_color(index: u8) -> [u8; 3] {
     let bit = |place: u32| index.checked_shr(place).unwrap_or(0) & 1;
     [0, 1, 2].map(|channel| bit(channel) << 7 | bit(channel + 3) << 6 | bit(channel + 6) << 5)
 }

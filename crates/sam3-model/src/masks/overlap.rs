@@ -6,7 +6,7 @@ use super::Mask;
 
 impl Mask {
     /// Number of pixels inside both.
-    pub(crate) fn shared_area(&self, other: &Self) -> u64 {
+    pub fn shared_area(&self, other: &Self) -> u64 {
         let mut area = 0;
         self.for_shared(other, |_, _, shared| area += u64::from(shared.count_ones()));
         area

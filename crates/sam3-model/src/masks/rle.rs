@@ -113,7 +113,7 @@ impl Mask {
     }
 
     /// Puts `run` pixels inside, from number `start` on down the columns.
-    fn insert_down(&mut self, start: u64, run: u64) {
+    pub(super) fn insert_down(&mut self, start: u64, run: u64) {
         let height = u64::from(self.height);
         let (mut at, end) = (start, start + run);
         while at < end {

@@ -58,13 +58,35 @@ impl Detections {
     /// # Errors
     /// When a score, or the box or the mask of a query that is kept, is no number; or the device fails.
     pub fn instances(&self, encoded: &Encoded, threshold: f32) -> Result<Vec<Instance>> {
+        let scores = self.scores()?;
+        let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
+        self.instances_of(encoded, &scores, kept)
+    }
+
+    /// As [`instances`](Self::instances), of which `most` with the best scores, best first. Masks are made of these
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances).
+    pub fn best_instances(&self, encoded: &Encoded, threshold: f32, most: usize) -> Result<Vec<Instance>> {
+        let scores = self.scores()?;
+        let mut kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
+        kept.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        kept.truncate(most);
+        self.instances_of(encoded, &scores, kept)
+    }
+
+    /// Each query's score.
+    fn scores(&self) -> Result<Vec<f32>> {
         let presence = self.presence()?;
         let logits = self.pred_logits.to_vec::<f32>()?;
+        finite("scores", logits.iter().copied())?;
+        Ok(logits.into_iter().map(|logit| logistic(logit) * presence).collect())
+    }
+
+    fn instances_of(&self, encoded: &Encoded, scores: &[f32], kept: Vec<usize>) -> Result<Vec<Instance>> {
         let boxes = self.pred_boxes.to_vec::<f32>()?;
         let (width, height) = (encoded.width as f32, encoded.height as f32);
-        finite("scores", logits.iter().copied())?;
-        let scores: Vec<f32> = logits.into_iter().map(|logit| logistic(logit) * presence).collect();
-        let kept: Vec<usize> = (0..scores.len()).filter(|&query| scores[query] > threshold).collect();
         let instance = |query: usize, words: Option<Vec<u64>>| {
             let xyxy = &boxes[4 * query..][..4];
             finite("boxes", xyxy.iter().copied())?;

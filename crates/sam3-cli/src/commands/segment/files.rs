@@ -146,7 +146,7 @@ fn file_name(prompt: &str) -> String {
 }
 
 /// Makes a folder and those above it.
-fn make_folder(folder: &Path) -> Result<(), Error> {
+pub fn make_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|source| Error::Output {
         path: folder.to_owned(),
         source,

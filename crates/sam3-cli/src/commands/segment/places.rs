@@ -150,6 +150,11 @@ impl Guard {
         Self::new(force, read.iter().map(PathBuf::as_path))
     }
 
+    /// Whether others' files may be replaced.
+    pub fn is_forced(&self) -> bool {
+        self.force
+    }
+
     /// Whether this run reads the file.
     pub fn is_input(&self, path: &Path) -> bool {
         FileId::of(path).is_some_and(|id| self.inputs.contains(&id))
