@@ -5,9 +5,10 @@ crate's tests.
     tools/mutants.py sam3-package 100 1      # 100 mutants, drawn with seed 1
 
 Run again, it goes on where it stopped, and tries again what survived if HEAD has moved since. What is tried is the last
-commit, in a clone that is kept in ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/mutants with its build; CRATE-SEED.txt beside it
-has the verdicts. tools/mutants/CRATE.txt lists the mutants that may survive: a line with the mutant, then indented
-lines with the reason. Exits with 1 where a mutant survived that is not listed, or where more than 5 % survived.
+commit, in a clone that is kept in ${XDG_CACHE_HOME:-~/.cache}/sam3-ci/mutants with its build. The verdicts are in
+tools/mutants/CRATE-SEED.tsv, with the commit that each is about. tools/mutants/CRATE.txt lists the mutants that may
+survive: a line with the mutant, then indented lines with the reason. Exits with 1 where a mutant survived that is not
+listed, or where more than 5 % survived.
 
 Needs `cargo install cargo-mutants --locked`. A mutant takes about half a minute of one core.
 """
@@ -86,6 +87,7 @@ def main():
     os.environ["CARGO_TARGET_DIR"] = str(CACHE / "target")
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 10))
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
+    (ROOT / "tools/mutants").mkdir(exist_ok=True)
     reasons = ROOT / "tools/mutants" / f"{crate}.txt"
     allowed = {line for line in reasons.read_text().splitlines() if line.startswith("crates/")} if reasons.exists() else set()
 
@@ -93,7 +95,7 @@ def main():
     mutants = listed(crate)
     order = list(mutants)
     sample = drawn(order, count, seed)
-    tried = CACHE / f"{crate}-{seed}.txt"
+    tried = ROOT / "tools/mutants" / f"{crate}-{seed}.tsv"
     tried.touch()
     known = {}
     for line in tried.read_text().splitlines():
