@@ -1,6 +1,6 @@
 """Small things in large pictures: how many `sam3 segment` finds in drawn scenes, with tiles and without.
 
-    python tools/demo_model/large_scenes.py --sam3 target/release/sam3 --checkpoint demo.safetensors --size 1280x960 --scenes 8
+    python tools/demo_model/large_scenes.py --sam3 target/release/sam3 --checkpoint sam3-demo/desktop/model.safetensors
 
 A scene has some forty small objects of the demo's five shapes, and two large ones, on a noisy gradient; each shape is a
 prompt. Prints recall, precision and F1 at mask IoU 0.5, of small and of large objects, and which share of the instances
@@ -59,8 +59,8 @@ def draw(rng, width, height, small):
             on_image.polygon(polygon, fill=fill)
             on_numbers.polygon(polygon, fill=number)
     numbers = np.asfortranarray(numbers)
-    objects = [(kind, large, coco.encode((numbers == n).view(np.uint8))) for n, (kind, _, _, large) in enumerate(placed, 1)]
-    return np.asarray(image), objects
+    masks = [coco.encode((numbers == number).view(np.uint8)) for number in range(1, len(placed) + 1)]
+    return np.asarray(image), [(kind, large, mask) for (kind, _, _, large), mask in zip(placed, masks)]
 
 
 class Score:

@@ -7,13 +7,48 @@ use pyo3::{
 };
 use sam3_model::{Error, TensorError, image::ImageError};
 
-create_exception!(sam3_edge, Sam3Error, PyException, "What SAM 3 could not do. All others are kinds of it.");
-create_exception!(sam3_edge, CheckpointError, Sam3Error, "A checkpoint or package that is none, damaged, or lacks what was asked for.");
-create_exception!(sam3_edge, ImageError_, Sam3Error, "What is no picture, or a damaged one.");
-create_exception!(sam3_edge, PromptError, Sam3Error, "A text, a box, a click, a threshold or tiles that cannot be.");
-create_exception!(sam3_edge, DeviceError, Sam3Error, "A GPU that is not there, or a precision or size that it does not have.");
-create_exception!(sam3_edge, OutOfMemoryError, Sam3Error, "No memory, of the machine or the GPU.");
-create_exception!(sam3_edge, VerificationError, Sam3Error, "A package whose bytes are not those that were written.");
+create_exception!(
+    sam3_edge,
+    Sam3Error,
+    PyException,
+    "What SAM 3 could not do. All others are kinds of it."
+);
+create_exception!(
+    sam3_edge,
+    CheckpointError,
+    Sam3Error,
+    "A checkpoint or package that is none, damaged, or lacks what was asked for."
+);
+create_exception!(
+    sam3_edge,
+    ImageError_,
+    Sam3Error,
+    "What is no picture, or a damaged one."
+);
+create_exception!(
+    sam3_edge,
+    PromptError,
+    Sam3Error,
+    "A text, a box, a click, a threshold or tiles that cannot be."
+);
+create_exception!(
+    sam3_edge,
+    DeviceError,
+    Sam3Error,
+    "A GPU that is not there, or a precision or size that it does not have."
+);
+create_exception!(
+    sam3_edge,
+    OutOfMemoryError,
+    Sam3Error,
+    "No memory, of the machine or the GPU."
+);
+create_exception!(
+    sam3_edge,
+    VerificationError,
+    Sam3Error,
+    "A package whose bytes are not those that were written."
+);
 
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();

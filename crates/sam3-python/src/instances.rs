@@ -71,8 +71,15 @@ impl Instances {
     fn __repr__(&self) -> String {
         let count = |prompt: usize| self.class_ids.iter().filter(|id| **id == prompt).count();
         let prompts = self.prompts.iter().enumerate();
-        let prompts: Vec<String> = prompts.map(|(at, prompt)| format!("{prompt:?}: {}", count(at))).collect();
-        format!("<Instances of {} x {}: {}>", self.width, self.height, prompts.join(", "))
+        let prompts: Vec<String> = prompts
+            .map(|(at, prompt)| format!("{prompt:?}: {}", count(at)))
+            .collect();
+        format!(
+            "<Instances of {} x {}: {}>",
+            self.width,
+            self.height,
+            prompts.join(", ")
+        )
     }
 
     /// The prompt of each instance.
@@ -103,7 +110,11 @@ impl Instances {
     /// bool `[instances, height, width]`: a byte a pixel of every mask, made anew each time.
     #[getter]
     fn masks<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray3<bool>> {
-        dense(py, self.found.iter().map(|found| &found.mask), (self.width, self.height))
+        dense(
+            py,
+            self.found.iter().map(|found| &found.mask),
+            (self.width, self.height),
+        )
     }
 
     /// bool `[height, width]`: the mask of one instance.
@@ -127,7 +138,12 @@ impl Instances {
 
     /// Outlines of each mask: lists of x, y, x, y, … in pixels.
     fn polygons(&self, py: Python<'_>) -> Vec<Vec<Vec<f64>>> {
-        let all = || self.found.iter().map(|found| polygons(&found.mask, POLYGON_TOLERANCE)).collect();
+        let all = || {
+            self.found
+                .iter()
+                .map(|found| polygons(&found.mask, POLYGON_TOLERANCE))
+                .collect()
+        };
         py.detach(all)
     }
 

@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 use sam3_model::{
-    Compute, Device, ExemplarBox, Options, Prompt, Segmenter, Tiles, Tiling, VideoOptions, auto_compute, image::Image,
+    Compute, Device, ExemplarBox, Options, Prompt, Segmenter, Tiles, Tiling, VideoOptions, auto_compute,
+    image::Image,
     open_gpu,
     report::{How, Timings, find, find_in_tiles},
 };
@@ -115,7 +116,12 @@ impl Model {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Model {} in {} on {}>", self.path.display(), self.compute(), self.device())
+        format!(
+            "<Model {} in {} on {}>",
+            self.path.display(),
+            self.compute(),
+            self.device()
+        )
     }
 
     /// Encodes a picture: the expensive step.
@@ -262,7 +268,8 @@ impl TilesArgument {
             Self::Text(text) => text,
             Self::Grid((columns, rows)) => format!("{columns}x{rows}"),
         };
-        text.parse().map_err(|error| PromptError::new_err(format!("tiles: {error}")))
+        text.parse()
+            .map_err(|error| PromptError::new_err(format!("tiles: {error}")))
     }
 }
 
@@ -277,9 +284,14 @@ fn all_prompts(texts: Option<Prompts>, boxes: Vec<[f32; 4]>, labels: Option<Vec<
         .collect();
     let texts = texts.map(Prompts::all).unwrap_or_default();
     match (&texts[..], &boxes[..]) {
-        ([], []) => Err(PromptError::new_err("nothing to look for: give prompts, boxes, or both")),
+        ([], []) => Err(PromptError::new_err(
+            "nothing to look for: give prompts, boxes, or both",
+        )),
         ([], _) => Ok(vec![Prompt::boxes(boxes)]),
-        _ => Ok(texts.into_iter().map(|text| Prompt::text(text).with_boxes(boxes.clone())).collect()),
+        _ => Ok(texts
+            .into_iter()
+            .map(|text| Prompt::text(text).with_boxes(boxes.clone()))
+            .collect()),
     }
 }
 
@@ -292,7 +304,10 @@ pub fn labelled<T>(all: Vec<T>, labels: Option<Vec<u8>>, what: &str) -> PyResult
             all.len()
         )));
     }
-    Ok(all.into_iter().zip(labels.into_iter().map(|label| label == 1)).collect())
+    Ok(all
+        .into_iter()
+        .zip(labels.into_iter().map(|label| label == 1))
+        .collect())
 }
 
 fn open_device(name: &str) -> PyResult<Device> {
@@ -313,6 +328,8 @@ fn open_device(name: &str) -> PyResult<Device> {
 fn compute_of(name: &str) -> PyResult<Compute> {
     let all = [Compute::F32, Compute::Bf16, Compute::F16, Compute::Int8];
     all.into_iter().find(|compute| compute.name() == name).ok_or_else(|| {
-        PyValueError::new_err(format!("compute: expected auto, f32, bf16, f16 or int8, found {name:?}"))
+        PyValueError::new_err(format!(
+            "compute: expected auto, f32, bf16, f16 or int8, found {name:?}"
+        ))
     })
 }

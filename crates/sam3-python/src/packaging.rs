@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 use sam3_model::Config;
-use sam3_package::{Precision, StateDict, package::{self as packages, Options}};
+use sam3_package::{
+    Precision, StateDict,
+    package::{self as packages, Options},
+};
 
 use crate::errors;
 
@@ -20,9 +23,14 @@ pub fn package(
     force: bool,
 ) -> PyResult<Vec<PathBuf>> {
     let all = [Precision::Fp16, Precision::Bf16, Precision::Int8, Precision::None];
-    let precision = all.into_iter().find(|precision| precision.name() == quantize).ok_or_else(|| {
-        PyValueError::new_err(format!("quantize: expected fp16, bf16, int8 or none, found {quantize:?}"))
-    })?;
+    let precision = all
+        .into_iter()
+        .find(|precision| precision.name() == quantize)
+        .ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "quantize: expected fp16, bf16, int8 or none, found {quantize:?}"
+            ))
+        })?;
     let write = || {
         let source = StateDict::open(&checkpoint)?;
         let mut options = Options::new(output, precision);
@@ -41,6 +49,8 @@ pub fn package(
 /// there are.
 #[pyfunction]
 pub fn verify(py: Python<'_>, path: PathBuf) -> PyResult<u64> {
-    let verified = py.detach(|| sam3_package::verify(&path, &())).map_err(errors::of_package)?;
+    let verified = py
+        .detach(|| sam3_package::verify(&path, &()))
+        .map_err(errors::of_package)?;
     Ok(verified.tensors)
 }

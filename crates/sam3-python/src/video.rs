@@ -49,7 +49,10 @@ impl Video {
     }
 
     fn frames(&self, results: Vec<FrameResult>) -> Vec<Frame> {
-        results.into_iter().map(|result| Frame::of(result, self.extents)).collect()
+        results
+            .into_iter()
+            .map(|result| Frame::of(result, self.extents))
+            .collect()
     }
 }
 
@@ -171,13 +174,20 @@ impl Frame {
     /// float32 `[objects, 4]`: x1, y1, x2, y2 in pixels.
     #[getter]
     fn boxes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let sides = self.objects.iter().flat_map(|object| object.bbox.map(|side| side as f32));
+        let sides = self
+            .objects
+            .iter()
+            .flat_map(|object| object.bbox.map(|side| side as f32));
         PyArray1::from_iter(py, sides).reshape([self.objects.len(), 4])
     }
 
     /// bool `[objects, height, width]`.
     #[getter]
     fn masks<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray3<bool>> {
-        dense(py, self.objects.iter().map(|object| &object.mask), (self.width, self.height))
+        dense(
+            py,
+            self.objects.iter().map(|object| &object.mask),
+            (self.width, self.height),
+        )
     }
 }

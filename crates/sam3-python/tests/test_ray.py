@@ -1,4 +1,4 @@
-"""Ray Data on a cluster of two nodes of this machine: every row once, equal to the single process, whoever is killed."""
+"""Ray Data on a cluster of two nodes of this machine: every row once, as of a single process, whoever is killed."""
 
 import os
 import random

@@ -29,7 +29,8 @@ def test_the_program_says_the_same(model, scene, segment):
     box = (308, 49, 453, 199)
     are_equal(model.segment(scene, boxes=[box]), segment("--box", "308,49,453,199"))
     both = model.segment(scene, "boat", boxes=[box, (10, 20, 80, 90)], labels=[1, 0], threshold=0.25)
-    are_equal(both, segment("--prompt", "boat", "--box", "308,49,453,199", "--box", "10,20,80,90,0", "--threshold", "0.25"))
+    flags = ["--prompt", "boat", "--box", "308,49,453,199", "--box", "10,20,80,90,0", "--threshold", "0.25"]
+    are_equal(both, segment(*flags))
     are_equal(model.segment(scene, "boat", tiles=(2, 2)), segment("--prompt", "boat", "--tiles", "2x2"))
 
 
