@@ -1,5 +1,7 @@
 """Packages: written, verified, and the damaged one told."""
 
+from pathlib import Path
+
 import pytest
 
 import sam3_edge
@@ -8,7 +10,7 @@ import sam3_edge
 def test_a_package_is_written_verified_and_finds_the_same(checkpoint, scene, model, tmp_path):
     output = tmp_path / "small.pth"
     files = sam3_edge.package(checkpoint, output, quantize="fp16")
-    assert [file.name for file in files] == ["small.pth", "small_metadata.json", "small.tar.gz"]
+    assert [Path(file).name for file in files] == ["small.pth", "small_metadata.json", "small.tar.gz"]
     tensors = sam3_edge.verify(output)
     assert tensors > 100 and sam3_edge.verify(tmp_path / "small.tar.gz") == tensors
     packaged = sam3_edge.Model(output, device="cpu", compute="f32")
