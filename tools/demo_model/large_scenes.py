@@ -2,10 +2,10 @@
 
     python tools/demo_model/large_scenes.py --sam3 target/release/sam3 --checkpoint sam3-demo/desktop/model.safetensors
 
-A scene has some forty small objects of the demo's five shapes, and two large ones, on a noisy gradient; each shape is a
+A scene has some forty small objects of the demo's five shapes, and two large ones, on a noisy gradient; a shape is a
 prompt. Prints recall, precision and F1 at mask IoU 0.5, of small and of large objects, and which share of the instances
-are doubles: further instances that lie, by half, in the same object. `--check` exits with 1 where tiles
-do not at least double the recall of small objects, or doubles are more than 2 %.
+are doubles: further instances that lie, by half, in the same object. `--check` exits with 1 where tiles do not at
+least double the recall of small objects, or doubles are more than 2 %.
 """
 
 import argparse
@@ -100,9 +100,9 @@ class Score:
         )
 
 
-def segment(args, picture, tiles):
+def segment(args, picture, kinds, tiles):
     """The masks of each prompt, as run lengths."""
-    command = [args.sam3, "segment", "--image", picture, "--prompt", ",".join(scenes.SHAPES), "--json", "-q"]
+    command = [args.sam3, "segment", "--image", picture, "--prompt", ",".join(kinds), "--json", "-q"]
     command += ["--checkpoint-path", args.checkpoint, "--output", args.output / "results", "--force"] + tiles
     result = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE)
     masks = {}
@@ -118,6 +118,7 @@ def main():
     parser.add_argument("--size", default="3840x2160", help="of the pictures, in pixels")
     parser.add_argument("--scenes", type=int, default=128)
     parser.add_argument("--small", default="24,44", help="the least and the most pixels in a side of a small object")
+    parser.add_argument("--prompts", type=int, default=5, help="shapes that are asked for in a scene")
     parser.add_argument("--tiles", default="auto", help="as `sam3 segment` takes it")
     parser.add_argument("--output", type=Path, default=Path("large_scenes"), help="folder of pictures and overlays")
     parser.add_argument("--check", action="store_true")
@@ -131,9 +132,10 @@ def main():
         picture, objects = draw(rng, width, height, small)
         path = args.output / f"scene_{index:03}.png"
         Image.fromarray(picture).save(path, compress_level=1)
+        kinds = [scenes.SHAPES[(index + more) % len(scenes.SHAPES)] for more in range(args.prompts)]
         for name, flags in [("whole", []), ("tiles", ["--tiles", args.tiles])]:
-            found = segment(args, path, flags)
-            for kind in scenes.SHAPES:
+            found = segment(args, path, kinds, flags)
+            for kind in kinds:
                 truth = [(is_large, mask) for own, is_large, mask in objects if own == kind]
                 scores[name].add(truth, found[kind])
         if index:

@@ -6,7 +6,9 @@ import sys
 import time
 
 LONG = """
-import sys, numpy as np, sam3_edge
+import signal, sys, numpy as np, sam3_edge
+# Whoever starts this test in the background has the signal ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = sam3_edge.Model(sys.argv[1], device="cpu", threads=1)
 print("ready", flush=True)
 try:
