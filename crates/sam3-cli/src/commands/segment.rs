@@ -79,7 +79,7 @@ pub struct Args {
     batch: u8,
     #[command(flatten)]
     results: ResultsFlags,
-    /// Also write all that was found in the format of a labelling tool or trainer; of commas, several
+    /// Also write all that was found in the format of a labelling tool or trainer; commas separate several
     #[arg(long, value_enum, value_name = "FORMAT", value_delimiter = ',')]
     format: Vec<formats::Format>,
     /// Write the raw outputs of the first image and prompt, under transformers' names
