@@ -22,7 +22,7 @@ impl Segmenter {
     /// [`encode_batch`](Self::encode_batch), watched.
     ///
     /// # Errors
-    /// As there, and [`Error::Stopped`].
+    /// As there, and [`Error::Stopped`](crate::Error::Stopped).
     pub fn encode_batch_watched(&self, images: &[&Image], watch: &mut Watch<'_>) -> Result<Vec<Encoded>> {
         self.run(|| self.encode_inputs(images, &mut Watcher(watch)))
     }
