@@ -19,7 +19,7 @@ use std::ops::Range;
 pub use id_map::{IdMap, voc_color};
 #[cfg(feature = "draw")]
 pub use overlay::{OverlayInstance, overlay};
-pub use polygons::polygons;
+pub use polygons::{POLYGON_TOLERANCE, polygons};
 pub(crate) use regions::remove_small_regions;
 pub use rle::{Rle, RleError};
 

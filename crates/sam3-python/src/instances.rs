@@ -8,11 +8,8 @@ use pyo3::{
 };
 use sam3_model::{
     Instance,
-    masks::{Mask, polygons},
+    masks::{Mask, POLYGON_TOLERANCE, polygons},
 };
-
-/// How far a simplified outline may be from the mask's, in pixels.
-const POLYGON_TOLERANCE: f64 = 0.75;
 
 /// What was found in a picture, over all prompts.
 #[pyclass(module = "sam3_edge", frozen)]

@@ -10,6 +10,9 @@ use super::Mask;
 
 type Point = (i32, i32);
 
+/// How far a simplified outline may be from the mask's, in pixels, wherever outlines are written.
+pub const POLYGON_TOLERANCE: f64 = 0.75;
+
 /// The outline of each connected part of `mask` (pixels that share an edge), simplified: no dropped corner is further
 /// than `tolerance` pixels from the outline that stays. 0 keeps every corner; 0.75 smooths the stairs of slanted edges.
 ///

@@ -5,12 +5,9 @@ use std::ops::RangeFrom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    masks::{Rle, polygons},
+    masks::{POLYGON_TOLERANCE, Rle, polygons},
     segmenter::{ExemplarBox, Instance},
 };
-
-/// How far a simplified outline may be from the mask's, in pixels.
-const POLYGON_TOLERANCE: f64 = 0.75;
 
 /// An instance's place in the JSON.
 #[derive(Clone, Debug, Serialize)]

@@ -12,7 +12,7 @@ use std::{
 use clap::ValueEnum;
 use sam3_model::{
     Prompt,
-    masks::{Mask, Rle, polygons},
+    masks::{Mask, POLYGON_TOLERANCE, Rle, polygons},
     report::text_of,
 };
 use sam3_package::{Error, Staged};
@@ -21,9 +21,6 @@ use serde::Deserialize;
 use self::files::Coco;
 use super::{Guard, Input, Named, Place, failures::Failures, files::make_folder, places::check_apart};
 use crate::failure::Failure;
-
-/// How far a simplified outline may be from the mask's, in pixels: as `--polygons` has it.
-const TOLERANCE: f64 = 0.75;
 
 /// What `--format` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,7 +81,7 @@ struct Object {
 impl Object {
     /// Its outlines, of at least three corners each.
     fn outlines(&self) -> Vec<Vec<f64>> {
-        let mut outlines = polygons(&self.mask, TOLERANCE);
+        let mut outlines = polygons(&self.mask, POLYGON_TOLERANCE);
         outlines.retain(|outline| outline.len() >= 6);
         outlines
     }
